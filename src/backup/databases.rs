@@ -1,0 +1,101 @@
+//! Every database first, each through its own engine.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::Options;
+use crate::capture::Survey;
+use crate::capture::manifest::{self, Database};
+use crate::error::{Error, Result};
+use crate::monitor::{Monitor, Problem, Progress, go_on};
+use crate::repository::pack::BlobKind;
+use crate::repository::tree_writer::{PendingFile, StoredFile};
+use crate::repository::writer::Writer;
+use crate::source::sqlite;
+
+/// A database whose image is in the writer's hands.
+#[derive(Debug)]
+pub struct StoredDatabase {
+    /// Its image.
+    pub file: StoredFile,
+    /// What the manifest says of it.
+    pub described: Database,
+}
+
+/// Captures all databases of the survey. One that was found in a folder and fails is `None`: left
+/// out and named, never copied as a file.
+///
+/// # Errors
+/// [`Error::Source`] if one that was asked for by name fails; those of the writer.
+pub fn capture_all(
+    survey: &Survey,
+    options: &Options,
+    writer: &Writer,
+    monitor: &dyn Monitor,
+) -> Result<BTreeMap<PathBuf, Option<StoredDatabase>>> {
+    let mut stored = BTreeMap::new();
+    for (path, named) in &survey.databases {
+        let captured = match capture(path, options, writer, monitor) {
+            Ok(captured) => Some(captured),
+            Err(Error::Source { name, finding }) if !named => {
+                monitor.problem(Problem {
+                    item: name,
+                    finding: format!("this database was left out: {finding}"),
+                    incomplete: true,
+                });
+                None
+            }
+            Err(cause) => return Err(cause),
+        };
+        stored.insert(path.clone(), captured);
+    }
+    Ok(stored)
+}
+
+/// Captures one database.
+///
+/// # Errors
+/// As [`sqlite::capture`], and those of the writer.
+pub fn capture(
+    path: &Path,
+    options: &Options,
+    writer: &Writer,
+    monitor: &dyn Monitor,
+) -> Result<StoredDatabase> {
+    let mut pending = PendingFile::default();
+    let mut lengths = Vec::new();
+    let captured = sqlite::capture(path, &options.sqlite, &mut |chunk| {
+        go_on(monitor)?;
+        let length = chunk.len() as u64;
+        lengths.push(length);
+        pending.size += length;
+        pending.blobs.push(writer.store(BlobKind::Data, chunk)?);
+        monitor.progress(Progress {
+            bytes: length,
+            files: 0,
+        });
+        Ok(())
+    })?;
+    monitor.progress(Progress { bytes: 0, files: 1 });
+    for warning in captured.warnings {
+        monitor.problem(Problem {
+            item: crate::units::shown(path),
+            finding: warning,
+            incomplete: false,
+        });
+    }
+    let file = pending.wait(writer)?;
+    let described = Database {
+        engine: "sqlite".to_owned(),
+        engine_version: sqlite::engine_version().to_owned(),
+        path: manifest::quoted(path),
+        method: captured.method,
+        journal_mode: captured.journal_mode,
+        point: captured.point,
+        held_ms: u64::try_from(captured.held.as_millis()).unwrap_or(u64::MAX),
+        size_bytes: captured.size_bytes,
+        image_sha256: manifest::image_hash(lengths.into_iter().zip(file.blobs.iter().copied())),
+        fingerprint: captured.fingerprint,
+    };
+    Ok(StoredDatabase { file, described })
+}

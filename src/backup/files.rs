@@ -1,0 +1,135 @@
+//! The files, after the databases: walked in order, read and cut, with captured databases in place.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crossbeam_channel::Sender;
+
+use super::databases::StoredDatabase;
+use crate::capture::Survey;
+use crate::chunker::ContentChunks;
+use crate::chunker::rabin::Rabin;
+use crate::entry::{Entry, Place};
+use crate::error::{Error, Result};
+use crate::monitor::{Monitor, Problem, Progress, go_on};
+use crate::repository::Repository;
+use crate::repository::pack::BlobKind;
+use crate::repository::tree_writer::{PendingFile, Visit};
+use crate::repository::writer::Writer;
+use crate::source::files::{FileReader, Step};
+use crate::source::sqlite::{self, Signature};
+
+/// Reads all files of the survey and sends them, in order, to whoever builds the trees.
+///
+/// # Errors
+/// Those of the writer, and [`Error::Interrupted`].
+pub fn read_all(
+    survey: &Survey,
+    databases: &BTreeMap<PathBuf, Option<StoredDatabase>>,
+    repository: &Repository,
+    writer: &Writer,
+    monitor: &dyn Monitor,
+    visits: &Sender<Visit>,
+) -> Result<()> {
+    let polynomial = repository
+        .config()
+        .polynomial()
+        .map_err(|finding| Error::Unsupported {
+            location: repository.location(),
+            finding,
+        })?;
+    let rabin = Rabin::new(polynomial);
+    let side_files = survey.side_files();
+    // The builder of trees stops listening only when it has failed, and its error is the one to tell.
+    let send = |visit: Visit| visits.send(visit).map_err(|_| writer.failure());
+    survey.walk.run(monitor, &mut |step| match step {
+        Step::Enter(entry) => send(Visit::Enter(entry)),
+        Step::Leave => send(Visit::Leave),
+        Step::Link(entry) => send(Visit::Link(entry)),
+        Step::File(path, entry) => {
+            if let Some(database) = databases.get(&path) {
+                let Some(database) = database else {
+                    return Ok(());
+                };
+                return send(Visit::Stored(image_entry(entry), database.file.clone()));
+            }
+            if side_files.contains(&path) || is_new_database(&path, monitor) {
+                return Ok(());
+            }
+            match read(&path, &rabin, writer, monitor)? {
+                Some(file) => send(Visit::File(entry, file)),
+                None => Ok(()),
+            }
+        }
+    })
+}
+
+/// An image is no longer the file that holds these links.
+fn image_entry(entry: Entry) -> Entry {
+    Entry {
+        place: Place::default(),
+        ..entry
+    }
+}
+
+/// Whether a database has come since the survey. It must not be copied as a file.
+fn is_new_database(path: &Path, monitor: &dyn Monitor) -> bool {
+    let is_database =
+        sqlite::signature(path).is_ok_and(|signature| signature == Signature::Database);
+    if is_database {
+        monitor.problem(Problem {
+            item: crate::units::shown(path),
+            finding: "this database appeared during the backup; the next one will have it"
+                .to_owned(),
+            incomplete: true,
+        });
+    }
+    is_database
+}
+
+/// Reads one file; `None` if it cannot be read, which is told.
+fn read(
+    path: &Path,
+    rabin: &Rabin,
+    writer: &Writer,
+    monitor: &dyn Monitor,
+) -> Result<Option<PendingFile>> {
+    let problem = |finding: String| {
+        monitor.problem(Problem {
+            item: crate::units::shown(path),
+            finding,
+            incomplete: true,
+        });
+    };
+    let reader = match FileReader::open(path) {
+        Ok(reader) => reader,
+        Err(cause) => {
+            problem(format!("cannot be read: {cause}"));
+            return Ok(None);
+        }
+    };
+    let mut chunks = ContentChunks::new(&reader, rabin.clone(), reader.length());
+    let mut file = PendingFile::default();
+    loop {
+        go_on(monitor)?;
+        let chunk = match chunks.next_chunk() {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => break,
+            Err(cause) => {
+                problem(format!("cannot be read: {cause}"));
+                return Ok(None);
+            }
+        };
+        let bytes = chunk.len() as u64;
+        file.size += bytes;
+        file.blobs.push(writer.store(BlobKind::Data, chunk)?);
+        monitor.progress(Progress { bytes, files: 0 });
+    }
+    monitor.progress(Progress { bytes: 0, files: 1 });
+    if reader.has_changed() {
+        problem(
+            "was written to while it was read; what is stored may be of two moments".to_owned(),
+        );
+    }
+    Ok(Some(file))
+}

@@ -1,0 +1,315 @@
+//! Sources in, one snapshot out.
+//!
+//! Readers see nothing until the snapshot object is stored, and it is stored last:
+//! packs, then indexes (both in [`Writer::commit`]), then the snapshot. A failure at any point leaves
+//! at most packs that no snapshot needs.
+
+mod databases;
+mod files;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crossbeam_channel::bounded;
+use jiff::Timestamp;
+
+use crate::capture::Survey;
+use crate::capture::manifest::{self, Files, Manifest, Note};
+use crate::entry::{Entry, Kind, Owner, Place};
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::monitor::{Monitor, Problem, Progress, Step};
+use crate::repository::Repository;
+use crate::repository::lock;
+use crate::repository::pack::BlobKind;
+use crate::repository::snapshot::{Snapshot, SnapshotFile, Summary};
+use crate::repository::tree::{Content, Node};
+use crate::repository::tree_writer::{StoredFile, Trees, file_node, store_tree, write_trees};
+use crate::repository::writer::{Writer, WriterStats};
+use crate::source::sqlite;
+
+use databases::StoredDatabase;
+
+/// Program and version, as snapshots and manifests name them.
+pub const PROGRAM: &str = concat!("tillsafe ", env!("CARGO_PKG_VERSION"));
+
+/// What to back up, and how.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Absolute paths of files, folders and databases.
+    pub paths: Vec<PathBuf>,
+    /// Absolute paths that are left out with all below them: our own repository.
+    pub excluded: Vec<PathBuf>,
+    /// Marks for the snapshot.
+    pub tags: Vec<String>,
+    /// The machine's name in the snapshot.
+    pub host: String,
+    /// How databases are read.
+    pub sqlite: sqlite::Options,
+}
+
+/// What a backup has done.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The new snapshot.
+    pub snapshot: Snapshot,
+    /// What it says about itself.
+    pub manifest: Manifest,
+    /// What it added to the repository.
+    pub added: WriterStats,
+}
+
+impl Outcome {
+    /// Whether everything that was asked for is in it, whole.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.manifest.incomplete.is_empty()
+    }
+}
+
+/// Backs up everything that `options` name into one new snapshot.
+///
+/// # Errors
+/// [`Error::Source`] if something asked for by name cannot be read; [`Error::Locked`],
+/// [`Error::Storage`], [`Error::Interrupted`]. Then there is no snapshot.
+pub fn backup(
+    repository: &Repository,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Outcome> {
+    repository.require_writable()?;
+    let begun = repository.services().clock.now();
+    let _lock = repository.lock_shared()?;
+    monitor.step(Step::Opening, None);
+    let index = Arc::new(repository.load_index(monitor)?);
+    let noted = Noted::new(monitor);
+    let survey = Survey::take(&options.paths, &options.excluded, &noted)?;
+    monitor.step(Step::BackingUp, Some(survey.bytes));
+    let writer = Writer::begin(repository, index)?;
+    let captured = capture(repository, options, &survey, &writer, &noted, begun);
+    let (manifest, root) = captured.map_err(|cause| writer.root_cause(cause))?;
+    let added = writer.commit()?;
+    let summary = Summary {
+        backup_start: begun,
+        backup_end: repository.services().clock.now(),
+        files_new: root.files,
+        files_changed: 0,
+        files_unmodified: 0,
+        dirs_new: manifest.files.folders + 1,
+        dirs_changed: 0,
+        dirs_unmodified: 0,
+        data_blobs: added.data_blobs,
+        tree_blobs: added.tree_blobs,
+        data_added: added.added_bytes,
+        data_added_packed: added.stored_bytes,
+        total_files_processed: root.files,
+        total_bytes_processed: root.bytes,
+    };
+    let snapshot = repository.save_snapshot(SnapshotFile {
+        time: begun,
+        parent: None,
+        tree: root.tree,
+        paths: options
+            .paths
+            .iter()
+            .map(|path| path.to_string_lossy().into_owned())
+            .collect(),
+        hostname: options.host.clone(),
+        username: lock::user_name(),
+        uid: rustix::process::getuid().as_raw(),
+        gid: rustix::process::getgid().as_raw(),
+        excludes: Vec::new(),
+        tags: options.tags.clone(),
+        original: None,
+        program_version: PROGRAM.to_owned(),
+        summary: Some(summary),
+    })?;
+    Ok(Outcome {
+        snapshot,
+        manifest,
+        added,
+    })
+}
+
+/// Reads databases, then files, and stores both with all their trees.
+fn capture(
+    repository: &Repository,
+    options: &Options,
+    survey: &Survey,
+    writer: &Writer,
+    monitor: &Noted<'_>,
+    begun: Timestamp,
+) -> Result<(Manifest, Root)> {
+    let databases = databases::capture_all(survey, options, writer, monitor)?;
+    let trees = store_files(survey, &databases, repository, writer, monitor)?;
+    let ended = repository.services().clock.now();
+    let manifest = describe(options, begun, ended, databases, &trees, &monitor.take());
+    let root = store_root(trees, &manifest, ended, writer)?;
+    Ok((manifest, root))
+}
+
+/// The root tree, and what it holds in all.
+struct Root {
+    tree: Id,
+    files: u64,
+    bytes: u64,
+}
+
+/// Reads the files while another thread builds their trees.
+fn store_files(
+    survey: &Survey,
+    databases: &BTreeMap<PathBuf, Option<StoredDatabase>>,
+    repository: &Repository,
+    writer: &Writer,
+    monitor: &Noted<'_>,
+) -> Result<Trees> {
+    /// Entries between the walk and the trees.
+    const QUEUE: usize = 256;
+    let (visits, queue) = bounded(QUEUE);
+    std::thread::scope(|scope| {
+        let trees = scope.spawn(|| write_trees(writer, queue));
+        let read = files::read_all(survey, databases, repository, writer, monitor, &visits);
+        drop(visits);
+        let trees = match trees.join() {
+            Ok(trees) => trees,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        // If the trees failed, the walk only noticed that nobody listens any more.
+        match (trees, read) {
+            (Err(cause), _) | (Ok(_), Err(cause)) => Err(cause),
+            (Ok(trees), Ok(())) => Ok(trees),
+        }
+    })
+}
+
+fn describe(
+    options: &Options,
+    begun: Timestamp,
+    ended: Timestamp,
+    databases: BTreeMap<PathBuf, Option<StoredDatabase>>,
+    trees: &Trees,
+    problems: &[Problem],
+) -> Manifest {
+    let databases: Vec<_> = databases
+        .into_values()
+        .flatten()
+        .map(|stored| stored.described)
+        .collect();
+    let notes = |incomplete: bool| {
+        problems
+            .iter()
+            .filter(move |problem| problem.incomplete == incomplete)
+            .map(Note::from)
+            .collect()
+    };
+    let files = Files {
+        files: trees.files - databases.len() as u64,
+        folders: trees.folders,
+        bytes: trees.bytes
+            - databases
+                .iter()
+                .map(|database| database.size_bytes)
+                .sum::<u64>(),
+    };
+    Manifest {
+        schema: manifest::SCHEMA,
+        program: PROGRAM.to_owned(),
+        host: options.host.clone(),
+        begun,
+        ended,
+        databases,
+        files,
+        incomplete: notes(true),
+        warnings: notes(false),
+    }
+}
+
+/// Adds the manifest to the root and stores both.
+fn store_root(trees: Trees, manifest: &Manifest, now: Timestamp, writer: &Writer) -> Result<Root> {
+    let json = serde_json::to_vec_pretty(manifest).map_err(|cause| Error::SealFailed {
+        finding: cause.to_string(),
+    })?;
+    let size = json.len() as u64;
+    let blob = writer
+        .store(BlobKind::Data, json)?
+        .wait()
+        .ok_or_else(|| writer.failure())?;
+    let file = StoredFile {
+        blobs: vec![blob],
+        size,
+    };
+    let inner = file_node(own_entry(manifest::FILE, Kind::File, 0o600, now), file);
+    let tree = store_tree(writer, &[inner])?;
+    let mut root = trees.root;
+    // A folder of that name at the very top of a file system would be ours from a restore.
+    root.retain(|node| node.entry.name != manifest::FOLDER);
+    root.push(Node {
+        entry: own_entry(manifest::FOLDER, Kind::Folder, 0o700, now),
+        content: Content::Folder { tree },
+    });
+    root.sort_by(|a, b| a.entry.name.as_bytes().cmp(b.entry.name.as_bytes()));
+    Ok(Root {
+        tree: store_tree(writer, &root)?,
+        files: trees.files + 1,
+        bytes: trees.bytes + size,
+    })
+}
+
+/// An entry that no file system holds: without inode, device and links, or restic would take all
+/// such files for one.
+fn own_entry(name: &str, kind: Kind, mode: u32, now: Timestamp) -> Entry {
+    Entry {
+        name: OsString::from(name),
+        kind,
+        mode,
+        modified: now,
+        changed: now,
+        owner: Owner::default(),
+        place: Place::default(),
+    }
+}
+
+/// Passes everything on, and keeps the problems for the manifest.
+#[derive(Debug)]
+struct Noted<'a> {
+    monitor: &'a dyn Monitor,
+    problems: Mutex<Vec<Problem>>,
+}
+
+impl<'a> Noted<'a> {
+    fn new(monitor: &'a dyn Monitor) -> Self {
+        Self {
+            monitor,
+            problems: Mutex::default(),
+        }
+    }
+
+    fn take(&self) -> Vec<Problem> {
+        std::mem::take(&mut *self.problems.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Monitor for Noted<'_> {
+    fn step(&self, step: Step, bytes: Option<u64>) {
+        self.monitor.step(step, bytes);
+    }
+
+    fn progress(&self, progress: Progress) {
+        self.monitor.progress(progress);
+    }
+
+    fn problem(&self, problem: Problem) {
+        self.monitor.problem(problem.clone());
+        self.problems
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(problem);
+    }
+
+    fn signal(&self) -> Option<i32> {
+        self.monitor.signal()
+    }
+}

@@ -1,0 +1,141 @@
+//! `/.tillsafe/manifest.json`: what a snapshot says about itself. A format for ever
+//! (docs/design/manifest.md): fields are added, none is changed or taken away.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Hasher, Id};
+use crate::monitor::Problem;
+use crate::point::ConsistencyPoint;
+use crate::repository::name;
+use crate::source::sqlite::{Fingerprint, Method};
+
+/// The version that this program writes.
+pub const SCHEMA: u32 = 1;
+/// The folder of our own files in a snapshot.
+pub const FOLDER: &str = ".tillsafe";
+/// The manifest's name in it.
+pub const FILE: &str = "manifest.json";
+
+/// What a snapshot holds, and how it was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of this description.
+    pub schema: u32,
+    /// Program and version that wrote it.
+    pub program: String,
+    /// The machine that was backed up.
+    pub host: String,
+    /// When the first source was looked at.
+    pub begun: Timestamp,
+    /// When the last source was read.
+    pub ended: Timestamp,
+    /// The `SQLite` databases.
+    pub databases: Vec<Database>,
+    /// Everything else.
+    pub files: Files,
+    /// What is missing, or may be of two moments.
+    pub incomplete: Vec<Note>,
+    /// What else the owner should know.
+    pub warnings: Vec<Note>,
+}
+
+/// One database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Database {
+    /// Its engine: `sqlite`.
+    pub engine: String,
+    /// Version of the engine that read it.
+    pub engine_version: String,
+    /// Its absolute path in the snapshot, quoted as names in trees are.
+    pub path: String,
+    /// How it was read.
+    pub method: Method,
+    /// Its journal mode at capture.
+    pub journal_mode: String,
+    /// Which moment it is of.
+    pub point: ConsistencyPoint,
+    /// How long our read transaction lasted, in milliseconds.
+    pub held_ms: u64,
+    /// Bytes of its image.
+    pub size_bytes: u64,
+    /// See [`image_hash`].
+    pub image_sha256: Id,
+    /// What it held.
+    pub fingerprint: Fingerprint,
+}
+
+/// All that is no database.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Files {
+    /// Regular files.
+    pub files: u64,
+    /// Folders, those that lead to what was asked for included.
+    pub folders: u64,
+    /// Bytes of the files.
+    pub bytes: u64,
+}
+
+/// A finding about one item.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// The item.
+    pub item: String,
+    /// What was found.
+    pub finding: String,
+}
+
+impl From<&Problem> for Note {
+    fn from(problem: &Problem) -> Self {
+        Self {
+            item: problem.item.clone(),
+            finding: problem.finding.clone(),
+        }
+    }
+}
+
+/// The hash of an image: SHA-256 over its blobs in order, for each its length in bytes as 8 bytes
+/// (little-endian) and its id as 32 bytes. So nothing is read or hashed twice.
+#[must_use]
+pub fn image_hash(blobs: impl IntoIterator<Item = (u64, Id)>) -> Id {
+    let mut hasher = Hasher::default();
+    for (length, id) in blobs {
+        hasher.update(&length.to_le_bytes());
+        hasher.update(id.as_bytes());
+    }
+    hasher.finish()
+}
+
+/// A path as the manifest writes it.
+#[must_use]
+pub fn quoted(path: &Path) -> String {
+    name::quote(path.as_os_str().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_hash_depends_on_order_and_lengths() {
+        let (a, b) = (Id::of(b"a"), Id::of(b"b"));
+        let hashes = [
+            image_hash([(1, a), (2, b)]),
+            image_hash([(2, b), (1, a)]),
+            image_hash([(2, a), (1, b)]),
+            image_hash([(1, a)]),
+        ];
+        for (index, hash) in hashes.iter().enumerate() {
+            assert!(!hashes[..index].contains(hash));
+        }
+        let mut bytes = Vec::new();
+        for (length, id) in [(1_u64, a), (2, b)] {
+            bytes.extend(length.to_le_bytes());
+            bytes.extend(id.as_bytes());
+        }
+        assert_eq!(hashes[0], Id::of(&bytes));
+    }
+}

@@ -1,0 +1,109 @@
+//! One consistent reading of what was asked for: which databases, which files, what they held.
+//!
+//! [`Survey`] looks first, so that databases are read before files: every file that a row names was
+//! there before the row was read. [`manifest`] is what a snapshot says about itself.
+
+pub mod manifest;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::error::Result;
+use crate::monitor::{self, Monitor};
+use crate::source::files::{Step, Walk};
+use crate::source::sqlite::{self, SIDE_FILES, Signature};
+
+/// What there is to capture.
+#[derive(Debug)]
+pub struct Survey {
+    /// The way through the files.
+    pub walk: Walk,
+    /// The databases on that way; `true` for one that was asked for by name.
+    pub databases: BTreeMap<PathBuf, bool>,
+    /// Bytes of regular files, for progress.
+    pub bytes: u64,
+}
+
+impl Survey {
+    /// Looks at everything below `roots`, but for `excluded`.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Source`] if a root cannot be looked at.
+    pub fn take(roots: &[PathBuf], excluded: &[PathBuf], monitor: &dyn Monitor) -> Result<Self> {
+        monitor.step(monitor::Step::Surveying, None);
+        let walk = Walk::plan(roots, excluded)?;
+        let mut files = BTreeSet::new();
+        let mut databases = BTreeSet::new();
+        let mut bytes = 0;
+        // What this walk finds wrong is said by the second one, which reads.
+        walk.run(&Unheard(monitor), &mut |step| {
+            if let Step::File(path, _) = step {
+                bytes += std::fs::symlink_metadata(&path).map_or(0, |metadata| metadata.len());
+                // Unreadable: the second walk will say so.
+                match sqlite::signature(&path).unwrap_or(Signature::Other) {
+                    Signature::Database => drop(databases.insert(path.clone())),
+                    Signature::Wal => databases.extend(owner(&path, "-wal")),
+                    Signature::Journal => databases.extend(owner(&path, "-journal")),
+                    Signature::Other => {}
+                }
+                files.insert(path);
+            }
+            Ok(())
+        })?;
+        let databases = databases
+            .into_iter()
+            .filter(|path| files.contains(path))
+            .map(|path| {
+                let named = roots.contains(&path);
+                (path, named)
+            })
+            .collect();
+        Ok(Self {
+            walk,
+            databases,
+            bytes,
+        })
+    }
+
+    /// The files beside the databases that are part of them.
+    #[must_use]
+    pub fn side_files(&self) -> BTreeSet<PathBuf> {
+        self.databases
+            .keys()
+            .flat_map(|path| SIDE_FILES.iter().map(|suffix| with_suffix(path, suffix)))
+            .collect()
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}
+
+/// The database that a side file belongs to by its name.
+fn owner(side_file: &Path, suffix: &str) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    let name = side_file
+        .as_os_str()
+        .as_bytes()
+        .strip_suffix(suffix.as_bytes())?;
+    Some(PathBuf::from(std::ffi::OsStr::from_bytes(name)))
+}
+
+/// Hears signals only.
+#[derive(Debug)]
+struct Unheard<'a>(&'a dyn Monitor);
+
+impl Monitor for Unheard<'_> {
+    fn step(&self, _step: monitor::Step, _bytes: Option<u64>) {}
+
+    fn progress(&self, _progress: monitor::Progress) {}
+
+    fn problem(&self, _problem: monitor::Problem) {}
+
+    fn signal(&self) -> Option<i32> {
+        self.0.signal()
+    }
+}

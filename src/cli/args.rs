@@ -1,0 +1,164 @@
+//! The words of the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::exit_codes_help;
+
+/// What every command understands.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tillsafe",
+    version,
+    about = "Gets a shop open again: consistent, encrypted, proven backups of SQLite databases and files",
+    after_help = exit_codes_help(),
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Args)]
+pub struct Global {
+    /// The repository: a folder, in the restic format
+    #[arg(short, long, value_name = "LOCATION", global = true)]
+    pub repo: Option<String>,
+    /// File that holds the repository's password
+    #[arg(short, long, value_name = "FILE", global = true)]
+    pub password_file: Option<PathBuf>,
+    /// Command that prints the repository's password
+    #[arg(long, value_name = "COMMAND", global = true)]
+    pub password_command: Option<String>,
+    /// One JSON object a line on stdout, the last a `summary`
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Nothing on success
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Never ask anything
+    #[arg(long, global = true)]
+    pub no_input: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a small shop, back it up, destroy, restore and prove it; each step is shown
+    #[command(display_order = 1)]
+    Demo,
+    /// Create a repository
+    ///
+    /// With -p and a file that does not exist, a strong password is made in it (mode 0600).
+    #[command(display_order = 2)]
+    Init,
+    /// Back up files, folders and the SQLite databases in them into one consistent snapshot
+    ///
+    /// Databases are found by their header and captured through SQLite, while the shop goes on
+    /// selling. Example: tillsafe -r /media/backup/shop -p /root/shop.pass backup /srv/shop
+    #[command(display_order = 3)]
+    Backup(Backup),
+    /// List the snapshots
+    #[command(display_order = 4)]
+    Snapshots(Filter),
+    /// List what a snapshot holds
+    #[command(display_order = 5)]
+    Ls(Ls),
+    /// Restore a snapshot into a new or empty folder: staged, proved, and only then named
+    ///
+    /// Files keep their full path below the target; with SNAPSHOT:PATH the content of that folder
+    /// lands directly in it. Example: tillsafe -r … -p … restore latest:/srv/shop --target /srv/shop
+    #[command(display_order = 6)]
+    Restore(Restore),
+    /// Check the repository: its structure, and with --read-data every byte
+    #[command(display_order = 7)]
+    Check(Check),
+    /// Do everything that a restore would do, in a scratch folder, and say how far it is proved
+    #[command(display_order = 8)]
+    Verify(Verify),
+    /// Print a completion script for a shell
+    #[command(display_order = 9)]
+    Completions(Completions),
+    /// Print the versions of tillsafe and its engines
+    #[command(display_order = 10)]
+    Version,
+}
+
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// Files, folders or databases; each holds a slash (./shop, not shop)
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Mark the snapshot
+    #[arg(long, value_name = "TAG")]
+    pub tag: Vec<String>,
+    /// Name of the machine in the snapshot, instead of its own
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
+}
+
+#[derive(Debug, Default, Args)]
+pub struct Filter {
+    /// Only snapshots of this machine
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
+    /// Only snapshots of this path
+    #[arg(long, value_name = "PATH")]
+    pub path: Option<PathBuf>,
+    /// Only snapshots with this mark
+    #[arg(long, value_name = "TAG")]
+    pub tag: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Ls {
+    /// Snapshot id or `latest`, with :PATH only what is below it
+    #[arg(value_name = "SNAPSHOT[:PATH]")]
+    pub snapshot: String,
+    /// With mode, owner, size and time
+    #[arg(short, long)]
+    pub long: bool,
+    #[command(flatten)]
+    pub filter: Filter,
+}
+
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// Snapshot id or `latest`, with :PATH only what is below it
+    #[arg(value_name = "SNAPSHOT[:PATH]")]
+    pub snapshot: String,
+    /// Folder to restore into: one that does not exist, or is empty
+    #[arg(long, value_name = "DIR", required = true)]
+    pub target: PathBuf,
+    #[command(flatten)]
+    pub filter: Filter,
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Read every byte of every pack as well
+    #[arg(long)]
+    pub read_data: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// Snapshot id or `latest`, with :PATH only what is below it
+    #[arg(value_name = "SNAPSHOT[:PATH]", default_value = "latest")]
+    pub snapshot: String,
+    /// Folder for the scratch copy; default: $TMPDIR, else /var/tmp
+    #[arg(long, value_name = "DIR")]
+    pub scratch: Option<PathBuf>,
+    #[command(flatten)]
+    pub filter: Filter,
+}
+
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}

@@ -1,0 +1,73 @@
+//! `check`: is the repository whole?
+
+use serde_json::json;
+
+use super::Done;
+use super::args;
+use super::session::Session;
+use crate::error::{ExitCode, Result};
+use crate::repository::check::{CheckReport, check};
+use crate::units::ByteSize;
+
+pub fn run(session: &Session, args: &args::Check) -> Result<Done> {
+    let repository = session.open()?;
+    let _lock = session.lock_if_possible(&repository);
+    let report = check(&repository, args.read_data, session.output.as_ref())?;
+    session.output.finish();
+    for damage in &report.damage {
+        session.output.object("damage", json!(damage));
+        session
+            .output
+            .line(format!("damaged: {}: {}", damage.object, damage.finding));
+    }
+    tell(session, &repository.location(), &report);
+    let sound = report.damage.is_empty();
+    let mut fields = json!(report);
+    fields["repository"] = repository.location().into();
+    fields["sound"] = sound.into();
+    Ok(Done {
+        code: if sound {
+            ExitCode::Done
+        } else {
+            ExitCode::Damage
+        },
+        fields,
+    })
+}
+
+fn tell(session: &Session, location: &str, report: &CheckReport) {
+    let read = if report.read_data {
+        format!(
+            "every byte of {} packs ({}) was read",
+            report.packs,
+            ByteSize(report.pack_bytes)
+        )
+    } else {
+        format!(
+            "{} packs ({}) are there; --read-data reads them too",
+            report.packs,
+            ByteSize(report.pack_bytes)
+        )
+    };
+    session.output.good_news(format!(
+        "checked {location} in {}: {} snapshots, {} folders, {} blobs; {read}",
+        session.output.elapsed(),
+        report.snapshots,
+        report.trees,
+        report.blobs
+    ));
+    if report.unreferenced_packs > 0 {
+        session.output.good_news(format!(
+            "{} packs are in no index: left by an interrupted run, harmless",
+            report.unreferenced_packs
+        ));
+    }
+    if report.damage.is_empty() {
+        session.output.good_news("no damage found");
+    } else {
+        session.output.line(format!(
+            "{} findings\n  safe: nothing was changed; what does not depend on the damaged objects can still be restored\n  next: `tillsafe verify` each snapshot you rely on, and make a new backup: it stores again what is missing",
+            report.damage.len()
+        ));
+    }
+}

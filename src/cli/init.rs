@@ -1,0 +1,60 @@
+//! `init`: create a repository.
+
+use serde_json::json;
+
+use super::Done;
+use super::session::Session;
+use crate::config::password::{self, PasswordSource};
+use crate::error::{Error, ExitCode, Result};
+use crate::repository::keys::Cost;
+use crate::repository::{self, Repository};
+use crate::units::shown;
+
+pub fn run(session: &Session) -> Result<Done> {
+    let choice = session.choice()?;
+    let backend = session.backend(&choice.path);
+    if repository::exists(backend.as_ref())? {
+        return Err(Error::RepositoryExists {
+            location: backend.location(),
+        });
+    }
+    let made = make_password(session, &choice.password)?;
+    let password = choice
+        .password
+        .read(session.may_ask(), session.output.as_ref())?;
+    let repository =
+        Repository::create(backend, session.services.clone(), &password, Cost::DEFAULT)?;
+    let location = repository.location();
+    session.output.good_news(format!(
+        "created repository {} at {location}",
+        &repository.config().id[..10]
+    ));
+    let file = match &choice.password {
+        PasswordSource::File(path) => shown(path),
+        _ => "the password".to_owned(),
+    };
+    if made {
+        session
+            .output
+            .good_news(format!("made a strong password in {file}"));
+    }
+    session.output.good_news(format!(
+        "keep a copy of two things away from this machine: the location ({location}) and the password ({file}).\nwithout the password nobody, not even you, can read the backups"
+    ));
+    Ok(Done {
+        code: ExitCode::Done,
+        fields: json!({"repository": location, "repository_id": repository.config().id, "password_made": made}),
+    })
+}
+
+/// Makes a password if a file is named that does not exist; returns whether it did.
+fn make_password(session: &Session, source: &PasswordSource) -> Result<bool> {
+    match source {
+        PasswordSource::File(path) if !path.exists() => {
+            let path = crate::config::absolute(path)?;
+            password::generate(&path, session.disk.as_ref(), session.services.rng.as_ref())?;
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
+}

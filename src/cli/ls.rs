@@ -1,0 +1,105 @@
+//! `ls`: what a snapshot holds.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use base64::Engine;
+use serde_json::{Value, json};
+
+use super::Done;
+use super::args;
+use super::session::{Session, snapshot_and_path};
+use crate::entry::Kind;
+use crate::error::{ExitCode, Result};
+use crate::repository::tree::Content;
+use crate::restore::{Item, Plan, select};
+use crate::units::shown;
+
+pub fn run(session: &Session, args: &args::Ls) -> Result<Done> {
+    let (request, base) = snapshot_and_path(&args.snapshot, &args.filter)?;
+    let repository = session.open()?;
+    let snapshot = select(&request, repository.snapshots(session.output.as_ref())?)?;
+    let index = repository.load_index(session.output.as_ref())?;
+    let mut plan = Plan::make(
+        &repository,
+        &index,
+        snapshot,
+        &base,
+        session.output.as_ref(),
+    )?;
+    session.output.finish();
+    plan.items.sort_by(|a, b| a.path.cmp(&b.path));
+    for item in &plan.items {
+        let path = plan.path_in_snapshot(item);
+        session.output.object("node", object(item, &path));
+        session.output.line(if args.long {
+            long(item, &path)
+        } else {
+            shown(&path)
+        });
+    }
+    Ok(Done {
+        code: ExitCode::Done,
+        fields: json!({
+            "repository": repository.location(),
+            "snapshot_id": plan.snapshot.id,
+            "files": plan.files,
+            "total_bytes": plan.bytes,
+        }),
+    })
+}
+
+fn size(item: &Item) -> u64 {
+    match item.content {
+        Content::File { size, .. } => size,
+        Content::Folder { .. } | Content::Nothing => 0,
+    }
+}
+
+fn long(item: &Item, path: &Path) -> String {
+    let entry = &item.entry;
+    let kind = match entry.kind {
+        Kind::File => '-',
+        Kind::Folder => 'd',
+        Kind::Symlink { .. } => 'l',
+        Kind::Other(_) => '?',
+    };
+    let link = match &entry.kind {
+        Kind::Symlink { target } => format!(" -> {}", shown(Path::new(target))),
+        _ => String::new(),
+    };
+    format!(
+        "{kind}{:04o} {:>5} {:>5} {:>12} {:.0} {}{link}",
+        entry.mode,
+        entry.owner.uid,
+        entry.owner.gid,
+        size(item),
+        entry.modified,
+        shown(path)
+    )
+}
+
+fn object(item: &Item, path: &Path) -> Value {
+    let entry = &item.entry;
+    let mut object = json!({
+        "path": path.to_string_lossy(),
+        "type": match &entry.kind {
+            Kind::File => "file",
+            Kind::Folder => "dir",
+            Kind::Symlink { .. } => "symlink",
+            Kind::Other(name) => name,
+        },
+        "size_bytes": size(item),
+        "mode": format!("{:04o}", entry.mode),
+        "uid": entry.owner.uid,
+        "gid": entry.owner.gid,
+        "mtime": entry.modified,
+    });
+    // A path that is not UTF-8 is shown as well as it can be, and given exactly beside it.
+    if path.to_str().is_none() {
+        object["path_base64"] = base64::engine::general_purpose::STANDARD
+            .encode(path.as_os_str().as_bytes())
+            .into();
+    }
+    object
+}

@@ -1,0 +1,193 @@
+//! Words in, words out: parse, call one function, print. One file a command.
+
+mod args;
+mod backup;
+mod check;
+mod completions;
+mod demo;
+mod init;
+mod ls;
+mod output;
+mod restore;
+mod session;
+mod snapshots;
+mod verify;
+mod version;
+
+use std::ffi::OsString;
+use std::process::ExitCode as ProcessExit;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use serde_json::{Value, json};
+
+use crate::error::{Error, ExitCode, Result};
+use args::{Cli, Command};
+use output::Output;
+use session::Session;
+
+/// Commands of the contract that are not part of this version. They are refused by name, so that
+/// nobody believes that they did something.
+const NOT_YET: [&str; 34] = [
+    "setup", "doctor", "config", "find", "diff", "stats", "dump", "rollback", "drill", "report",
+    "status", "probe", "metrics", "forget", "prune", "copy", "schedule", "run", "alert", "wal",
+    "incident", "runbook", "kit", "key", "unlock", "tag", "cat", "list", "repair", "cache", "man",
+    "migrate", "mount", "rewrite",
+];
+
+/// What a command leaves: its exit code, and fields for the summary.
+pub(crate) struct Done {
+    code: ExitCode,
+    fields: Value,
+}
+
+/// Runs the program; returns what the process returns.
+#[must_use]
+pub fn main() -> ProcessExit {
+    ProcessExit::from(run(std::env::args_os().collect()))
+}
+
+fn run(words: Vec<OsString>) -> u8 {
+    let signal = Arc::new(AtomicUsize::new(0));
+    let cli = match Cli::try_parse_from(&words) {
+        Ok(cli) => cli,
+        Err(refusal) => return refused(&words, &refusal, signal),
+    };
+    if let Err(cause) = listen(&signal) {
+        // Without handlers a signal just kills: safe, only less polite.
+        let _ = cause;
+    }
+    let output = Arc::new(Output::new(
+        cli.global.json,
+        cli.global.quiet,
+        name_of(&cli.command),
+        signal,
+    ));
+    let session = Session::new(cli.global, Arc::clone(&output));
+    let result = execute(&session, cli.command);
+    output.finish();
+    match result {
+        Ok(done) => {
+            output.summary(done.code.number(), &done.fields);
+            done.code.number()
+        }
+        Err(error) => {
+            output.error(&error);
+            let code = error.exit_code().number();
+            output.summary(code, &session.repository_field());
+            code
+        }
+    }
+}
+
+fn execute(session: &Session, command: Command) -> Result<Done> {
+    match command {
+        Command::Demo => demo::run(session),
+        Command::Init => init::run(session),
+        Command::Backup(args) => backup::run(session, args),
+        Command::Snapshots(args) => snapshots::run(session, args),
+        Command::Ls(args) => ls::run(session, &args),
+        Command::Restore(args) => restore::run(session, &args),
+        Command::Check(args) => check::run(session, &args),
+        Command::Verify(args) => verify::run(session, &args),
+        Command::Completions(args) => completions::run(session, &args),
+        Command::Version => version::run(session),
+    }
+}
+
+const fn name_of(command: &Command) -> &'static str {
+    match command {
+        Command::Demo => "demo",
+        Command::Init => "init",
+        Command::Backup(_) => "backup",
+        Command::Snapshots(_) => "snapshots",
+        Command::Ls(_) => "ls",
+        Command::Restore(_) => "restore",
+        Command::Check(_) => "check",
+        Command::Verify(_) => "verify",
+        Command::Completions(_) => "completions",
+        Command::Version => "version",
+    }
+}
+
+/// A signal's number is kept, and every long step looks at it. A second one ends us at once.
+fn listen(signal: &Arc<AtomicUsize>) -> std::io::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let again = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    for number in [SIGINT, SIGTERM, SIGHUP] {
+        // In this order: the first signal arms the shutdown that the second one runs.
+        signal_hook::flag::register_conditional_shutdown(number, 128 + number, Arc::clone(&again))?;
+        signal_hook::flag::register(number, Arc::clone(&again))?;
+        signal_hook::flag::register_usize(
+            number,
+            Arc::clone(signal),
+            usize::try_from(number).unwrap_or(15),
+        )?;
+    }
+    Ok(())
+}
+
+/// Words that do not fit, or a call for help.
+fn refused(words: &[OsString], refusal: &clap::Error, signal: Arc<AtomicUsize>) -> u8 {
+    if matches!(
+        refusal.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        // A reader that has gone away is no failure of ours.
+        let _ = refusal.print();
+        return ExitCode::Done.number();
+    }
+    let usage = |finding: String, next: String| Error::Usage { finding, next };
+    let error = match not_yet(refusal) {
+        Some(name) => usage(
+            format!("`{name}` is not part of this version of tillsafe"),
+            "`tillsafe --help` lists what is; on the same repository, stock restic does the rest"
+                .to_owned(),
+        ),
+        None if refusal.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => usage(
+            "no command is given".to_owned(),
+            "tillsafe --help".to_owned(),
+        ),
+        None => {
+            let text = refusal.to_string();
+            let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+            let first = lines
+                .next()
+                .unwrap_or("the words do not fit")
+                .trim_start_matches("error: ")
+                .to_owned();
+            let rest: Vec<&str> = lines
+                .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+                .collect();
+            usage(
+                format!("{first} {}", rest.join(" ")).trim_end().to_owned(),
+                "tillsafe --help, or --help after a command".to_owned(),
+            )
+        }
+    };
+    let json = words.iter().any(|word| word == "--json");
+    let output = Output::new(json, false, "", signal);
+    output.error(&error);
+    output.summary(ExitCode::Usage.number(), &json!({}));
+    ExitCode::Usage.number()
+}
+
+fn not_yet(refusal: &clap::Error) -> Option<&'static str> {
+    use clap::error::{ContextKind, ContextValue};
+    let ContextValue::String(name) = refusal.get(ContextKind::InvalidSubcommand)? else {
+        return None;
+    };
+    NOT_YET.into_iter().find(|not_yet| not_yet == name)
+}
+
+/// The table of exit codes, for `--help`.
+fn exit_codes_help() -> String {
+    let mut text = String::from("Exit codes:\n");
+    for (code, meaning) in ExitCode::TABLE {
+        text.push_str(&format!("  {:>3}  {meaning}\n", code.number()));
+    }
+    text.push_str("\nA first backup and a first restore: docs/start.md, or `tillsafe demo`.");
+    text
+}

@@ -1,0 +1,270 @@
+//! Results on stdout, everything else on stderr; with `--json` one object a line on stdout.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Map, Value, json};
+
+use crate::error::Error;
+use crate::monitor::{Monitor, Problem, Progress, Step};
+use crate::units::{ByteSize, Shown, Span};
+
+/// Without a terminal, a line at most this often.
+const LINE_EVERY: Duration = Duration::from_secs(30);
+/// With `--json`, a status at most this often.
+const STATUS_EVERY: Duration = Duration::from_millis(500);
+
+/// Where everything goes that a command says.
+#[derive(Debug)]
+pub struct Output {
+    json: bool,
+    quiet: bool,
+    command: String,
+    begun: Instant,
+    signal: Arc<AtomicUsize>,
+    bar: ProgressBar,
+    state: Mutex<State>,
+    bytes: AtomicU64,
+    files: AtomicU64,
+    incomplete: AtomicU64,
+}
+
+#[derive(Debug)]
+struct State {
+    step: Step,
+    step_begun: Instant,
+    total: Option<u64>,
+    last_line: Instant,
+}
+
+impl Output {
+    /// Speaks for `command`; `signal` is where a signal's number arrives.
+    pub fn new(json: bool, quiet: bool, command: &str, signal: Arc<AtomicUsize>) -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        if !json && !quiet && std::io::stderr().is_terminal() {
+            bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));
+        }
+        let now = Instant::now();
+        Self {
+            json,
+            quiet,
+            command: command.to_owned(),
+            begun: now,
+            signal,
+            bar,
+            state: Mutex::new(State {
+                step: Step::Opening,
+                step_begun: now,
+                total: None,
+                last_line: now,
+            }),
+            bytes: AtomicU64::new(0),
+            files: AtomicU64::new(0),
+            incomplete: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether objects are wanted.
+    pub const fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether something was told that makes the result incomplete.
+    pub fn is_incomplete(&self) -> bool {
+        self.incomplete.load(Ordering::Relaxed) > 0
+    }
+
+    /// A line of the result, for people.
+    pub fn line(&self, text: impl std::fmt::Display) {
+        if !self.json {
+            self.write_stdout(&text.to_string());
+        }
+    }
+
+    /// A line of the result that says only that all went well.
+    pub fn good_news(&self, text: impl std::fmt::Display) {
+        if !self.quiet {
+            self.line(text);
+        }
+    }
+
+    /// An object of the result, for programs.
+    pub fn object(&self, message_type: &str, mut fields: Value) {
+        if !self.json {
+            return;
+        }
+        let mut object = Map::new();
+        object.insert("message_type".to_owned(), message_type.into());
+        if let Some(fields) = fields.as_object_mut() {
+            object.append(fields);
+        }
+        self.write_stdout(&Value::Object(object).to_string());
+    }
+
+    /// The last object: always there, whatever happened.
+    pub fn summary(&self, exit_code: u8, fields: &Value) {
+        let mut summary = json!({
+            "command": self.command,
+            "exit_code": exit_code,
+            "duration_seconds": self.begun.elapsed().as_secs_f64(),
+        });
+        if let (Some(summary), Some(fields)) = (summary.as_object_mut(), fields.as_object()) {
+            summary.extend(fields.clone());
+        }
+        self.object("summary", summary);
+    }
+
+    /// An error, with what is safe and what to do next.
+    pub fn error(&self, error: &Error) {
+        let advice = error.advice();
+        if self.json {
+            self.object(
+                "error",
+                json!({"error": error.to_string(), "safe": advice.safe, "next": advice.next, "exit_code": error.exit_code().number()}),
+            );
+        } else {
+            let text = plain(&format!(
+                "error: {error}\n  safe: {}\n  next: {}",
+                advice.safe, advice.next
+            ));
+            self.write_stderr(&text);
+        }
+    }
+
+    /// A line for people that is no result.
+    pub fn note(&self, text: &str) {
+        if !self.json && !self.quiet {
+            self.write_stderr(text);
+        }
+    }
+
+    /// Ends the progress display.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn write_stdout(&self, text: &str) {
+        self.bar.suspend(|| {
+            // A reader that has gone away (`| head`) is no failure of ours.
+            let _ = writeln!(std::io::stdout().lock(), "{text}");
+        });
+    }
+
+    fn write_stderr(&self, text: &str) {
+        self.bar.suspend(|| {
+            let _ = writeln!(std::io::stderr().lock(), "{text}");
+        });
+    }
+
+    fn tell_progress(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (bytes, files) = (
+            self.bytes.load(Ordering::Relaxed),
+            self.files.load(Ordering::Relaxed),
+        );
+        self.bar.set_position(bytes);
+        self.bar.set_message(format!("{files} files"));
+        let every = if self.json { STATUS_EVERY } else { LINE_EVERY };
+        if state.last_line.elapsed() < every || self.quiet {
+            return;
+        }
+        state.last_line = Instant::now();
+        let seconds = state.step_begun.elapsed().as_secs_f64();
+        let (step, total) = (state.step, state.total);
+        drop(state);
+        if self.json {
+            self.object(
+                "status",
+                json!({"step": step, "bytes_done": bytes, "bytes_total": total, "files_done": files, "step_seconds": seconds}),
+            );
+        } else if self.bar.is_hidden() {
+            let total = total.map_or(String::new(), |total| format!(" of {}", ByteSize(total)));
+            self.write_stderr(&format!(
+                "{}: {}{total}, {files} files",
+                step.words(),
+                ByteSize(bytes)
+            ));
+        }
+    }
+}
+
+/// Keeps a terminal safe from what a message may quote, line by line.
+fn plain(text: &str) -> String {
+    text.lines()
+        .map(|line| Shown(line.as_bytes()).to_string().replace("\\\\", "\\"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+impl Monitor for Output {
+    fn step(&self, step: Step, bytes: Option<u64>) {
+        self.bytes.store(0, Ordering::Relaxed);
+        self.files.store(0, Ordering::Relaxed);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.step = step;
+        state.step_begun = Instant::now();
+        state.total = bytes;
+        drop(state);
+        self.bar.reset();
+        let style = match bytes {
+            Some(total) => {
+                self.bar.set_length(total);
+                "{prefix}  {wide_bar}  {bytes} of {total_bytes}  {bytes_per_sec}  {msg}  {eta} left"
+            }
+            None => "{prefix}  {spinner}  {msg}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(style) {
+            self.bar.set_style(style);
+        }
+        self.bar.set_prefix(step.words());
+        self.bar.set_message("");
+        self.bar.tick();
+    }
+
+    fn progress(&self, progress: Progress) {
+        self.bytes.fetch_add(progress.bytes, Ordering::Relaxed);
+        self.files.fetch_add(progress.files, Ordering::Relaxed);
+        self.tell_progress();
+    }
+
+    fn problem(&self, problem: Problem) {
+        if problem.incomplete {
+            self.incomplete.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.json {
+            let message_type = if problem.incomplete {
+                "error"
+            } else {
+                "warning"
+            };
+            let (key, text) = if problem.incomplete {
+                ("error", &problem.finding)
+            } else {
+                ("warning", &problem.finding)
+            };
+            self.object(message_type, json!({"item": problem.item, key: text}));
+        } else {
+            let text = plain(&format!("warning: {}: {}", problem.item, problem.finding));
+            self.write_stderr(&text);
+        }
+    }
+
+    fn signal(&self) -> Option<i32> {
+        match self.signal.load(Ordering::Relaxed) {
+            0 => None,
+            signal => i32::try_from(signal).ok(),
+        }
+    }
+}
+
+/// How long the command has taken, for its last line.
+impl Output {
+    /// The time since the command began.
+    pub fn elapsed(&self) -> Span {
+        Span(self.begun.elapsed())
+    }
+}

@@ -1,0 +1,110 @@
+//! `restore`: stage, prove, swap in.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::Done;
+use super::args;
+use super::session::{Session, snapshot_and_path};
+use crate::config;
+use crate::error::{ExitCode, Result};
+use crate::restore::{DatabaseProof, Plan, ProofLevel, Target, select};
+use crate::units::{ByteSize, shown};
+
+pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
+    let (request, base) = snapshot_and_path(&args.snapshot, &args.filter)?;
+    let target = config::absolute(&args.target)?;
+    let repository = session.open()?;
+    let _lock = session.lock_if_possible(&repository);
+    let monitor = session.monitor();
+    let snapshot = select(&request, repository.snapshots(monitor.as_ref())?)?;
+    let target = Target::look_at(&target, session.disk.as_ref())?;
+    let index = repository.load_index(monitor.as_ref())?;
+    let plan = Plan::make(&repository, &index, snapshot, &base, monitor.as_ref())?;
+    let (files, bytes) = (plan.files, plan.bytes);
+    session.output.note(&format!(
+        "snapshot {} of {:.0}: {files} files, {}",
+        plan.snapshot.id.short(),
+        plan.snapshot.file.time,
+        ByteSize(bytes)
+    ));
+    let staged = plan.fetch(
+        &repository,
+        &index,
+        target,
+        session.disk.as_ref(),
+        monitor.as_ref(),
+    )?;
+    let verified = staged.verify(&index, &monitor)?;
+    let databases = verified.databases.clone();
+    let restored = verified.swap_in(&monitor)?;
+    session.output.finish();
+    tell_databases(session, &databases);
+    session.output.good_news(format!(
+        "restored snapshot {} from {} to {} in {}: {files} files, {}; proof level: {}",
+        restored.snapshot.id.short(),
+        repository.location(),
+        shown(&restored.path),
+        session.output.elapsed(),
+        ByteSize(bytes),
+        restored.level.name()
+    ));
+    let mut fields = fields(&repository.location(), &databases, restored.level);
+    fields["snapshot_id"] = json!(restored.snapshot.id);
+    fields["target"] = restored.path.to_string_lossy().into();
+    fields["files"] = files.into();
+    fields["total_bytes"] = bytes.into();
+    Ok(Done {
+        code: exit_code(session, restored.level),
+        fields,
+    })
+}
+
+/// What a proof's level means for the exit code.
+pub fn exit_code(session: &Session, level: ProofLevel) -> ExitCode {
+    if level < ProofLevel::Opened {
+        ExitCode::NotProved
+    } else if session.output.is_incomplete() {
+        ExitCode::Incomplete
+    } else {
+        ExitCode::Done
+    }
+}
+
+/// One line a database.
+pub fn tell_databases(session: &Session, databases: &[DatabaseProof]) {
+    for proof in databases {
+        let found = proof.fingerprint.as_ref().map_or_else(
+            || "SQLite could not open it".to_owned(),
+            |fingerprint| {
+                format!(
+                    "{} rows in {} tables",
+                    fingerprint.rows(),
+                    fingerprint.tables.len()
+                )
+            },
+        );
+        let path: &Path = &proof.path;
+        session.output.good_news(format!(
+            "database {}: {} ({found})",
+            shown(path),
+            proof.level.name()
+        ));
+    }
+}
+
+/// Fields of a summary about a proof.
+pub fn fields(location: &str, databases: &[DatabaseProof], level: ProofLevel) -> Value {
+    let databases: Vec<Value> = databases
+        .iter()
+        .map(|proof| {
+            json!({
+                "path": proof.path.to_string_lossy(),
+                "proof_level": proof.level,
+                "rows": proof.fingerprint.as_ref().map(crate::source::sqlite::Fingerprint::rows),
+            })
+        })
+        .collect();
+    json!({"repository": location, "proof_level": level, "databases": databases})
+}

@@ -1,0 +1,135 @@
+//! What the commands share: the chosen repository, its password, the output.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use serde_json::{Value, json};
+
+use super::args::{Filter, Global};
+use super::output::Output;
+use crate::backend::{Backend, LocalBackend};
+use crate::config::{self, Flags, RepositoryChoice};
+use crate::durable::{Disk, OsDisk};
+use crate::error::{Error, Result};
+use crate::monitor::{Monitor, Problem};
+use crate::repository::lock::SharedLock;
+use crate::repository::{Repository, Services};
+use crate::restore::Request;
+
+/// One run of one command.
+pub struct Session {
+    global: Global,
+    pub output: Arc<Output>,
+    pub services: Services,
+    pub disk: Arc<dyn Disk>,
+    location: OnceLock<String>,
+}
+
+impl Session {
+    pub fn new(global: Global, output: Arc<Output>) -> Self {
+        Self {
+            global,
+            output,
+            services: Services::system(),
+            disk: Arc::new(OsDisk),
+            location: OnceLock::new(),
+        }
+    }
+
+    /// The output as what a verb wants to be watched by.
+    pub fn monitor(&self) -> Arc<dyn Monitor> {
+        Arc::clone(&self.output) as Arc<dyn Monitor>
+    }
+
+    pub const fn may_ask(&self) -> bool {
+        !self.global.no_input
+    }
+
+    /// Which repository, and where its password comes from.
+    pub fn choice(&self) -> Result<RepositoryChoice> {
+        let flags = Flags {
+            location: self.global.repo.clone(),
+            password_file: self.global.password_file.clone(),
+            password_command: self.global.password_command.clone(),
+        };
+        let choice = config::choose(&flags, &config::environment)?;
+        self.location
+            .get_or_init(|| crate::units::shown(&choice.path));
+        Ok(choice)
+    }
+
+    pub fn backend(&self, path: &Path) -> Arc<dyn Backend> {
+        Arc::new(LocalBackend::new(
+            path.to_owned(),
+            Arc::clone(&self.disk),
+            Arc::clone(&self.services.rng),
+        ))
+    }
+
+    /// Opens the chosen repository.
+    pub fn open(&self) -> Result<Repository> {
+        let choice = self.choice()?;
+        let password = choice.password.read(self.may_ask(), self.output.as_ref())?;
+        self.output.step(crate::monitor::Step::Opening, None);
+        Repository::open(
+            self.backend(&choice.path),
+            self.services.clone(),
+            &password,
+            self.output.as_ref(),
+        )
+    }
+
+    /// A lock for a command that only reads: taken if it can be, else it is said and we go on. A
+    /// repository on read-only media with a dead host's lock in it must still restore.
+    pub fn lock_if_possible(&self, repository: &Repository) -> Option<SharedLock> {
+        match repository.lock_shared() {
+            Ok(lock) => Some(lock),
+            Err(cause) => {
+                self.output.problem(Problem {
+                    item: "lock".to_owned(),
+                    finding: format!("{cause}; reading goes on without one"),
+                    incomplete: false,
+                });
+                None
+            }
+        }
+    }
+
+    /// Field of every summary that could name a repository.
+    pub fn repository_field(&self) -> Value {
+        self.location
+            .get()
+            .map_or_else(|| json!({}), |location| json!({"repository": location}))
+    }
+
+    /// Where spools and scratch copies go.
+    pub fn scratch_folder(&self) -> PathBuf {
+        config::scratch_folder(&config::environment)
+    }
+}
+
+/// Splits `SNAPSHOT[:PATH]`; the path is absolute in the snapshot.
+pub fn snapshot_and_path(text: &str, filter: &Filter) -> Result<(Request, PathBuf)> {
+    let (snapshot, path) = text.split_once(':').unwrap_or((text, "/"));
+    let clean: PathBuf = Path::new("/").join(path).components().collect();
+    if snapshot.is_empty()
+        || clean
+            .components()
+            .any(|part| part == std::path::Component::ParentDir)
+    {
+        return Err(Error::Usage {
+            finding: format!("{text:?} is no SNAPSHOT[:PATH]"),
+            next: "give the first digits of an id or `latest`, then perhaps a colon and a path: latest:/srv/shop".to_owned(),
+        });
+    }
+    Ok((request(snapshot, filter), clean))
+}
+
+pub fn request(snapshot: &str, filter: &Filter) -> Request {
+    Request {
+        snapshot: snapshot.to_owned(),
+        host: filter.host.clone(),
+        path: filter.path.clone(),
+        tag: filter.tag.clone(),
+    }
+}

@@ -1,0 +1,150 @@
+//! Where a password comes from. It is never a command-line argument.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::durable::{Disk, File};
+use crate::error::{Error, Result};
+use crate::monitor::{Monitor, Problem};
+use crate::rng::{self, Rng};
+use crate::secret::Secret;
+
+/// Where a password comes from.
+#[derive(Debug)]
+pub enum PasswordSource {
+    /// The content of a file.
+    File(PathBuf),
+    /// What a command prints.
+    Command(String),
+    /// A variable of the environment.
+    Value(OsString),
+    /// The person at the terminal, because nothing else was named.
+    Terminal {
+        /// Where the repository came from.
+        level: &'static str,
+        /// What would name a password there.
+        flag: &'static str,
+    },
+}
+
+impl PasswordSource {
+    /// Gets the password. Nobody is asked if `may_ask` is false or there is no terminal.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if there is none to get, or it is empty; [`Error::File`].
+    pub fn read(&self, may_ask: bool, monitor: &dyn Monitor) -> Result<Secret> {
+        let secret = match self {
+            Self::File(path) => read_file(path, monitor)?,
+            Self::Command(command) => run(command)?,
+            // Not trimmed, as in restic: a variable holds no line end by accident.
+            Self::Value(value) => Secret::new(value.clone().into_vec()),
+            Self::Terminal { level, flag } => ask(level, flag, may_ask)?,
+        };
+        if secret.is_empty() {
+            return Err(Error::Usage {
+                finding: "the password is empty".to_owned(),
+                next: "put a password into the file; `tillsafe init` makes a strong one in a file that does not exist yet".to_owned(),
+            });
+        }
+        Ok(secret)
+    }
+}
+
+fn read_file(path: &Path, monitor: &dyn Monitor) -> Result<Secret> {
+    /// Nobody types more.
+    const MAX_BYTES: u64 = 64 * 1024;
+    let unreadable = |cause: std::io::Error| Error::Usage {
+        finding: format!(
+            "the password file {} cannot be read: {cause}",
+            crate::units::shown(path)
+        ),
+        next: "check the path and its rights; only you should be able to read it".to_owned(),
+    };
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    if metadata.len() > MAX_BYTES {
+        return Err(unreadable(std::io::Error::other(
+            "it is too long for a password",
+        )));
+    }
+    if metadata.is_file() && metadata.permissions().mode() & 0o077 != 0 {
+        monitor.problem(Problem {
+            item: crate::units::shown(path),
+            finding: "others on this machine may read the password; `chmod 600` it".to_owned(),
+            incomplete: false,
+        });
+    }
+    std::fs::read(path)
+        .map(Secret::from_text)
+        .map_err(unreadable)
+}
+
+fn run(command: &str) -> Result<Secret> {
+    let failed = |finding: String| Error::Usage {
+        finding: format!("the password command {finding}"),
+        next: "run it by hand: it must print the password and exit 0".to_owned(),
+    };
+    let output = Command::new("/bin/sh")
+        .args(["-c", command])
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|cause| failed(format!("cannot be started: {cause}")))?;
+    if !output.status.success() {
+        return Err(failed(format!("failed ({})", output.status)));
+    }
+    Ok(Secret::from_text(output.stdout))
+}
+
+fn ask(level: &str, flag: &str, may_ask: bool) -> Result<Secret> {
+    if !may_ask || !std::io::stdin().is_terminal() {
+        return Err(Error::Usage {
+            finding: format!("{level} names the repository, but nothing names its password"),
+            next: format!("name it in the same place: {flag}"),
+        });
+    }
+    let typed = rpassword::prompt_password("password of the repository: ").map_err(|cause| {
+        Error::Usage {
+            finding: format!("the password cannot be read from the terminal: {cause}"),
+            next: format!("name a file: {flag}"),
+        }
+    })?;
+    Ok(Secret::new(typed.into_bytes()))
+}
+
+/// Makes a strong password (160 random bits) in a new file that only its owner can read, durably.
+///
+/// # Errors
+/// [`Error::File`]; nothing is overwritten.
+pub fn generate(path: &Path, disk: &dyn Disk, rng: &dyn Rng) -> Result<()> {
+    /// Without letters and digits that look alike: it may be copied by hand one day.
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let random: [u8; 32] = rng::array(rng)?;
+    let mut text = String::new();
+    for (index, byte) in random.iter().enumerate() {
+        if index > 0 && index % 4 == 0 {
+            text.push('-');
+        }
+        text.push(char::from(LETTERS[usize::from(byte % 32)]));
+    }
+    text.push('\n');
+    let (folder, name) = match (path.parent(), path.file_name()) {
+        (Some(folder), Some(name)) => (folder, Path::new(name)),
+        _ => {
+            return Err(Error::file("creating", path)(
+                std::io::ErrorKind::InvalidInput.into(),
+            ));
+        }
+    };
+    let write = || {
+        let root = disk.open(folder)?;
+        let file: Box<dyn File> = root.create_file(name, 0o600)?;
+        file.write_all_at(text.as_bytes(), 0)?;
+        file.sync()?;
+        root.sync_folder(Path::new(""))
+    };
+    write().map_err(Error::file("creating", path))
+}

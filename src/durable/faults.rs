@@ -1,0 +1,217 @@
+//! A disk that fails where it is told to, so that every write path can be swept.
+//!
+//! It is part of the library, not of the tests alone, because a restore drill or a user of the
+//! library may want to see for themselves what an interrupted run leaves.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use jiff::Timestamp;
+
+use super::{Disk, File, Folder, Listed};
+
+/// When mutating operations fail.
+#[derive(Debug)]
+pub struct Fault {
+    at: u64,
+    from_there_on: bool,
+    count: AtomicU64,
+}
+
+impl Fault {
+    /// The `at`-th mutating operation fails (from 1), the others work.
+    #[must_use]
+    pub fn once(at: u64) -> Arc<Self> {
+        Self::new(at, false)
+    }
+
+    /// The `at`-th mutating operation and all later ones fail, as if the disk had gone away.
+    #[must_use]
+    pub fn from_there_on(at: u64) -> Arc<Self> {
+        Self::new(at, true)
+    }
+
+    fn new(at: u64, from_there_on: bool) -> Arc<Self> {
+        Arc::new(Self {
+            at,
+            from_there_on,
+            count: AtomicU64::new(0),
+        })
+    }
+
+    /// Whether the fault has happened.
+    #[must_use]
+    pub fn fired(&self) -> bool {
+        self.count.load(Ordering::SeqCst) >= self.at
+    }
+
+    /// Counts one mutating operation, and fails if its turn has come.
+    ///
+    /// # Errors
+    /// `StorageFull`: the one failure that real disks give at any moment.
+    pub fn strike(&self) -> io::Result<()> {
+        let count = self.count.fetch_add(1, Ordering::SeqCst) + 1;
+        if count == self.at || (self.from_there_on && count > self.at) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+}
+
+/// A disk whose mutating operations fail as a [`Fault`] says.
+#[derive(Debug)]
+pub struct FaultyDisk<D> {
+    disk: D,
+    fault: Arc<Fault>,
+}
+
+impl<D: Disk> FaultyDisk<D> {
+    /// Wraps `disk`.
+    pub const fn new(disk: D, fault: Arc<Fault>) -> Self {
+        Self { disk, fault }
+    }
+}
+
+impl<D: Disk> Disk for FaultyDisk<D> {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Folder>> {
+        Ok(Box::new(FaultyFolder {
+            folder: self.disk.open(path)?,
+            fault: Arc::clone(&self.fault),
+        }))
+    }
+
+    fn create_all(&self, path: &Path, mode: u32) -> io::Result<()> {
+        self.fault.strike()?;
+        self.disk.create_all(path, mode)
+    }
+}
+
+#[derive(Debug)]
+struct FaultyFolder {
+    folder: Box<dyn Folder>,
+    fault: Arc<Fault>,
+}
+
+impl FaultyFolder {
+    fn file(&self, file: Box<dyn File>) -> Box<dyn File> {
+        Box::new(FaultyFile {
+            file,
+            fault: Arc::clone(&self.fault),
+        })
+    }
+}
+
+impl Folder for FaultyFolder {
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn create_folder(&self, path: &Path, mode: u32) -> io::Result<()> {
+        self.fault.strike()?;
+        self.folder.create_folder(path, mode)
+    }
+
+    fn create_file(&self, path: &Path, mode: u32) -> io::Result<Box<dyn File>> {
+        self.fault.strike()?;
+        Ok(self.file(self.folder.create_file(path, mode)?))
+    }
+
+    fn open_file(&self, path: &Path, write: bool) -> io::Result<Box<dyn File>> {
+        Ok(self.file(self.folder.open_file(path, write)?))
+    }
+
+    fn create_symlink(&self, target: &OsStr, path: &Path) -> io::Result<()> {
+        self.fault.strike()?;
+        self.folder.create_symlink(target, path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.fault.strike()?;
+        self.folder.rename(from, to)
+    }
+
+    fn replace_empty_folder(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.fault.strike()?;
+        self.folder.replace_empty_folder(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.fault.strike()?;
+        self.folder.remove_file(path)
+    }
+
+    fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        self.fault.strike()?;
+        self.folder.remove_folder(path)
+    }
+
+    fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
+        self.fault.strike()?;
+        self.folder.set_mode(path, mode)
+    }
+
+    fn set_modified(&self, path: &Path, modified: Timestamp) -> io::Result<()> {
+        self.fault.strike()?;
+        self.folder.set_modified(path, modified)
+    }
+
+    fn set_owner(&self, path: &Path, uid: u32, gid: u32) -> io::Result<()> {
+        self.fault.strike()?;
+        self.folder.set_owner(path, uid, gid)
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        self.folder.try_lock()
+    }
+
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        self.fault.strike()?;
+        self.folder.sync_folder(path)
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.fault.strike()?;
+        self.folder.sync_all()
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<Listed>> {
+        self.folder.list(path)
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.folder.free_bytes()
+    }
+}
+
+#[derive(Debug)]
+struct FaultyFile {
+    file: Box<dyn File>,
+    fault: Arc<Fault>,
+}
+
+impl File for FaultyFile {
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(bytes, offset)
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if let Err(cause) = self.fault.strike() {
+            // A disk that fills up in the middle of a write has written the first part of it.
+            self.file.write_all_at(&bytes[..bytes.len() / 2], offset)?;
+            return Err(cause);
+        }
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        self.file.length()
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.fault.strike()?;
+        self.file.sync()
+    }
+}

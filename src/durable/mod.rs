@@ -1,0 +1,207 @@
+//! The only code that creates, renames or deletes files: the `Disk` seam.
+//!
+//! A [`Folder`] is a root held open; every path given to it is relative, and is resolved beneath the
+//! root without following any symbolic link, so that nothing outside can be reached whatever names
+//! a repository holds. Nothing here replaces an existing file: `create_file` and `rename` refuse.
+//!
+//! Callers write in one order: temporary name, content, sync, final name, sync of the folder.
+//! [`faults::FaultyDisk`] fails any one of these operations, and the sweeps in `tests/` do so in turn.
+
+pub mod faults;
+mod os;
+pub mod scratch;
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::Debug;
+use std::io;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+pub use os::OsDisk;
+
+/// A file system, or something that behaves like one.
+pub trait Disk: Debug + Send + Sync {
+    /// Opens an existing folder as a root. Links in `path` are followed: its owner named it.
+    ///
+    /// # Errors
+    /// As the system reports them; `NotADirectory` if it is something else.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Folder>>;
+
+    /// Creates a folder and all missing parents, and makes their names durable.
+    ///
+    /// # Errors
+    /// As the system reports them. An existing folder is none.
+    fn create_all(&self, path: &Path, mode: u32) -> io::Result<()>;
+}
+
+/// What a name in a folder is, without following it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListedKind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Folder,
+    /// Anything else.
+    Other,
+}
+
+/// A name in a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The name.
+    pub name: OsString,
+    /// What it is.
+    pub kind: ListedKind,
+    /// Size in bytes, for files.
+    pub size_bytes: u64,
+}
+
+/// A root held open. Every path is relative to it and stays beneath it.
+pub trait Folder: Debug + Send + Sync {
+    /// The root's own path, for messages.
+    fn path(&self) -> &Path;
+
+    /// Creates a folder.
+    ///
+    /// # Errors
+    /// As the system reports them; `AlreadyExists` if the name is taken.
+    fn create_folder(&self, path: &Path, mode: u32) -> io::Result<()>;
+
+    /// Creates a file that did not exist, open for reading and writing.
+    ///
+    /// # Errors
+    /// As the system reports them; `AlreadyExists` if the name is taken.
+    fn create_file(&self, path: &Path, mode: u32) -> io::Result<Box<dyn File>>;
+
+    /// Opens a regular file; `write` for reading and writing.
+    ///
+    /// # Errors
+    /// As the system reports them; a symbolic link or a special file is one.
+    fn open_file(&self, path: &Path, write: bool) -> io::Result<Box<dyn File>>;
+
+    /// Creates a symbolic link that holds `target`.
+    ///
+    /// # Errors
+    /// As the system reports them; `AlreadyExists` if the name is taken.
+    fn create_symlink(&self, target: &OsStr, path: &Path) -> io::Result<()>;
+
+    /// Gives `from` the name `to`, which must be free.
+    ///
+    /// # Errors
+    /// As the system reports them; `AlreadyExists` if the name is taken.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Gives the folder `from` the name of the empty folder `to`, at one instant.
+    ///
+    /// # Errors
+    /// As the system reports them; `DirectoryNotEmpty` if `to` holds anything.
+    fn replace_empty_folder(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a name that is no folder.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes an empty folder.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn remove_folder(&self, path: &Path) -> io::Result<()>;
+
+    /// Sets the permission bits of a file or folder.
+    ///
+    /// # Errors
+    /// As the system reports them; a symbolic link is one.
+    fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()>;
+
+    /// Sets the modification time (and the access time to the same), also of a link itself.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn set_modified(&self, path: &Path, modified: Timestamp) -> io::Result<()>;
+
+    /// Sets the owner, also of a link itself.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn set_owner(&self, path: &Path, uid: u32, gid: u32) -> io::Result<()>;
+
+    /// Locks the root itself (flock) until it is dropped; `false` if somebody else holds it.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn try_lock(&self) -> io::Result<bool>;
+
+    /// Makes the names in a folder durable.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn sync_folder(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes everything on the root's file system durable.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn sync_all(&self) -> io::Result<()>;
+
+    /// Lists a folder, in no order.
+    ///
+    /// # Errors
+    /// As the system reports them: a listing is whole or an error.
+    fn list(&self, path: &Path) -> io::Result<Vec<Listed>>;
+
+    /// Bytes that may still be written to the root's file system.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn free_bytes(&self) -> io::Result<u64>;
+}
+
+/// An open regular file.
+pub trait File: Debug + Send + Sync {
+    /// Fills `bytes` from `offset`.
+    ///
+    /// # Errors
+    /// As the system reports them; `UnexpectedEof` if the file ends before.
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Writes all of `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// The file's length in bytes.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn length(&self) -> io::Result<u64>;
+
+    /// Makes content and length durable. A failed sync loses the file: write it again.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// Removes a folder and all that is in it. What is already gone is no error.
+///
+/// # Errors
+/// The first that the system reports; the rest is left as it is.
+pub fn remove_tree(folder: &dyn Folder, path: &Path) -> io::Result<()> {
+    let listed = match folder.list(path) {
+        Ok(listed) => listed,
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(cause) => return Err(cause),
+    };
+    for listed in listed {
+        let inner = path.join(&listed.name);
+        match listed.kind {
+            ListedKind::Folder => remove_tree(folder, &inner)?,
+            ListedKind::File | ListedKind::Other => folder.remove_file(&inner)?,
+        }
+    }
+    folder.remove_folder(path)
+}

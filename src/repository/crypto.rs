@@ -1,0 +1,209 @@
+//! The encryption container of every object and blob: `IV ‖ AES-256-CTR ciphertext ‖ Poly1305-AES tag`.
+//!
+//! The tag covers the ciphertext alone; the initial vector is bound through the one-time key.
+//! It is compared in constant time, before anything is decrypted.
+
+use aes::cipher::{BlockCipherEncrypt, KeyInit, KeyIvInit, StreamCipher};
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use super::format::base64_bytes;
+use crate::error::Result;
+use crate::rng::{self, Rng};
+
+/// Bytes that the container adds.
+pub const OVERHEAD: usize = IV + TAG;
+const IV: usize = 16;
+const TAG: usize = 16;
+
+/// The container does not open: wrong key, or changed bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("its authentication code does not fit (changed bytes, or another key)")]
+pub struct NotAuthentic;
+
+/// The three keys of a container. Kept exactly as found: `mac.r` is clamped only in use.
+#[derive(Zeroize, ZeroizeOnDrop, Serialize, Deserialize)]
+pub struct Key {
+    mac: MacKey,
+    #[serde(with = "base64_bytes")]
+    encrypt: [u8; 32],
+}
+
+#[derive(Zeroize, ZeroizeOnDrop, Serialize, Deserialize)]
+struct MacKey {
+    #[serde(with = "base64_bytes")]
+    k: [u8; 16],
+    #[serde(with = "base64_bytes")]
+    r: [u8; 16],
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key(***)")
+    }
+}
+
+impl Key {
+    /// Takes 64 bytes as scrypt gives them: 32 to encrypt, 16 for `mac.k`, 16 for `mac.r`.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; 64]) -> Self {
+        let part = |from: usize| std::array::from_fn(|index| bytes[from + index]);
+        Self {
+            encrypt: std::array::from_fn(|index| bytes[index]),
+            mac: MacKey {
+                k: part(32),
+                r: part(48),
+            },
+        }
+    }
+
+    /// Makes a new key.
+    ///
+    /// # Errors
+    /// As [`Rng::fill`].
+    pub fn random(rng: &dyn Rng) -> Result<Self> {
+        let mut bytes: [u8; 64] = rng::array(rng)?;
+        let key = Self::from_bytes(&bytes);
+        bytes.zeroize();
+        Ok(key)
+    }
+
+    /// Whether each part holds something: restic refuses a key with a part of zeroes.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.encrypt != [0; 32] && self.mac.k != [0; 16] && self.mac.r != [0; 16]
+    }
+
+    /// Seals `plaintext` under a new initial vector.
+    ///
+    /// # Errors
+    /// As [`Rng::fill`].
+    pub fn seal(&self, plaintext: &[u8], rng: &dyn Rng) -> Result<Vec<u8>> {
+        let mut iv = [0; IV];
+        while iv == [0; IV] {
+            iv = rng::array(rng)?;
+        }
+        Ok(self.seal_with(plaintext, iv))
+    }
+
+    fn seal_with(&self, plaintext: &[u8], iv: [u8; IV]) -> Vec<u8> {
+        let mut sealed = Vec::with_capacity(plaintext.len() + OVERHEAD);
+        sealed.extend_from_slice(&iv);
+        sealed.extend_from_slice(plaintext);
+        self.apply_keystream(iv, &mut sealed[IV..]);
+        let tag = self.tag(iv, &sealed[IV..]);
+        sealed.extend_from_slice(&tag);
+        sealed
+    }
+
+    /// Opens a container.
+    ///
+    /// # Errors
+    /// [`NotAuthentic`], also for one that is too short.
+    pub fn open(&self, sealed: &[u8]) -> std::result::Result<Vec<u8>, NotAuthentic> {
+        let (iv, rest) = sealed.split_first_chunk::<IV>().ok_or(NotAuthentic)?;
+        let (ciphertext, tag) = rest.split_last_chunk::<TAG>().ok_or(NotAuthentic)?;
+        if *iv == [0; IV] || !equal(&self.tag(*iv, ciphertext), tag) {
+            return Err(NotAuthentic);
+        }
+        let mut plaintext = ciphertext.to_vec();
+        self.apply_keystream(*iv, &mut plaintext);
+        Ok(plaintext)
+    }
+
+    /// AES-256 in counter mode; the counter is the whole block, big-endian.
+    fn apply_keystream(&self, iv: [u8; IV], bytes: &mut [u8]) {
+        ctr::Ctr128BE::<aes::Aes256>::new(&self.encrypt.into(), &iv.into()).apply_keystream(bytes);
+    }
+
+    fn tag(&self, iv: [u8; IV], ciphertext: &[u8]) -> [u8; TAG] {
+        let mut nonce = iv.into();
+        aes::Aes128::new(&self.mac.k.into()).encrypt_block(&mut nonce);
+        let mut one_time = [0; 32];
+        one_time[..16].copy_from_slice(&self.mac.r);
+        one_time[16..].copy_from_slice(&nonce);
+        let tag = poly1305::Poly1305::new(&one_time.into()).compute_unpadded(ciphertext);
+        one_time.zeroize();
+        tag.into()
+    }
+}
+
+/// Compares in a time that does not depend on where two tags differ.
+fn equal(a: &[u8; TAG], b: &[u8; TAG]) -> bool {
+    let difference = a.iter().zip(b).fold(0, |all, (a, b)| all | (a ^ b));
+    std::hint::black_box(difference) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(text: &str) -> Vec<u8> {
+        text.as_bytes()
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect()
+    }
+
+    fn key() -> Key {
+        Key::from_bytes(&std::array::from_fn(|index| u8::try_from(index).unwrap()))
+    }
+
+    #[test]
+    fn containers_are_those_of_the_format() {
+        // Vectors made with openssl and an independent Poly1305 for the format's description.
+        let iv: [u8; 16] = std::array::from_fn(|index| 0x40 + u8::try_from(index).unwrap());
+        let mut wrapping = [0xff; 16];
+        wrapping[15] = 0xfe;
+        for (iv, plaintext, ciphertext, tag) in [
+            (
+                iv,
+                b"restic repository format v2".to_vec(),
+                "d11bac4bfe399a9df60b0db4e42fde25c95578fcda830535ab9f8f",
+                "856c7eb20a8d702cb103752c04c8804f",
+            ),
+            (iv, Vec::new(), "", "859469c07743c7e45b318d151d3d87e9"),
+            (
+                iv,
+                vec![0; 64],
+                "a37edf3f975abaef937b62c78d5bb157b0751e93a8ee64418be9bdce50565531e570a3ebade0a704edc9bece44f63d73b2f40102bb10e61d50371061e1008466",
+                "2eb6ffee4fe27d0a096d05418254a537",
+            ),
+            (
+                wrapping,
+                vec![0; 48],
+                "63e5b402b51e48ddfaedf9de99cc2744e999e41d4ca770da5387117b5d8f57eef29000b62a499fd0a9f39a6add2e7780",
+                "849075fde4c3056090eb402b61d67f8e",
+            ),
+        ] {
+            let sealed = key().seal_with(&plaintext, iv);
+            assert_eq!(sealed, [&iv[..], &hex(ciphertext), &hex(tag)].concat());
+            assert_eq!(key().open(&sealed).unwrap(), plaintext);
+        }
+    }
+
+    #[test]
+    fn the_counter_runs_over_all_128_bits() {
+        // A counter of 64 bits would give the same key stream for these two blocks' successors.
+        let mut iv = [0; 16];
+        iv[8..].fill(0xff);
+        let long = key().seal_with(&[0; 32], iv);
+        iv = [0; 16];
+        iv[7] = 1;
+        let next = key().seal_with(&[0; 16], iv);
+        assert_eq!(long[32..48], next[16..32]);
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let sealed = key().seal_with(b"forty cups", [7; 16]);
+        for bit in 0..sealed.len() * 8 {
+            let mut changed = sealed.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(key().open(&changed), Err(NotAuthentic), "bit {bit}");
+        }
+        for length in 0..sealed.len() {
+            assert_eq!(key().open(&sealed[..length]), Err(NotAuthentic));
+        }
+    }
+}

@@ -1,0 +1,533 @@
+//! The restic repository format, version 2: all that reads or writes it.
+//!
+//! Invariants: an object is named by the SHA-256 of its stored bytes and never changed; a blob by
+//! the SHA-256 of its plain bytes, checked on every read. Packs become durable before an index names
+//! them, the index before a snapshot needs it. Called by the verbs (`backup`, `restore`) and `cli`.
+
+pub mod check;
+pub mod compress;
+pub mod crypto;
+pub mod format;
+pub mod index;
+pub mod json;
+pub mod keys;
+pub mod lock;
+pub mod name;
+pub mod pack;
+pub mod snapshot;
+pub mod tree;
+pub mod tree_writer;
+pub mod writer;
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::backend::{self, Backend, Class, Listing, Object};
+use crate::clock::{Clock, SystemClock};
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::monitor::{Monitor, Problem};
+use crate::rng::{Rng, SystemRng};
+use crate::secret::Secret;
+use crypto::Key;
+use format::{Config, MAX_OBJECT};
+use index::{Index, IndexFile, Location};
+use keys::{Cost, KeyFailure, KeyFile};
+use lock::SharedLock;
+use pack::BlobKind;
+use snapshot::{Snapshot, SnapshotFile};
+
+/// Most key files that are tried, as in restic: each costs a derivation.
+const MAX_KEYS: usize = 20;
+/// A key file has about 500 bytes; anything much longer is none.
+const MAX_KEY_FILE: u64 = 64 * 1024;
+
+/// Time and randomness, injected.
+#[derive(Debug, Clone)]
+pub struct Services {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub rng: Arc<dyn Rng>,
+}
+
+impl Services {
+    /// Those of this machine.
+    #[must_use]
+    pub fn system() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            rng: Arc::new(SystemRng),
+        }
+    }
+}
+
+/// An open repository. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    inner: Arc<Inner>,
+}
+
+/// What an open repository knows.
+#[derive(Debug)]
+pub struct Inner {
+    backend: Arc<dyn Backend>,
+    services: Services,
+    key: Key,
+    config: Config,
+}
+
+impl std::ops::Deref for Repository {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+impl Repository {
+    /// Creates a repository. The config comes last: its existence is the repository's.
+    ///
+    /// # Errors
+    /// [`Error::RepositoryExists`] if a config, a key or a snapshot is there; [`Error::Storage`].
+    pub fn create(
+        backend: Arc<dyn Backend>,
+        services: Services,
+        password: &Secret,
+        cost: Cost,
+    ) -> Result<Self> {
+        if exists(backend.as_ref())? {
+            return Err(Error::RepositoryExists {
+                location: backend.location(),
+            });
+        }
+        let location = backend.location();
+        backend
+            .create()
+            .map_err(|cause| cause.on("creating", location))?;
+        let key = Key::random(services.rng.as_ref())?;
+        let config = Config::random(services.rng.as_ref())?;
+        let repository = Self {
+            inner: Arc::new(Inner {
+                backend,
+                services,
+                key,
+                config,
+            }),
+        };
+        repository.add_key(password, cost)?;
+        let sealed = repository.seal(&encode(&repository.config)?)?;
+        repository.put(Object::Config, &sealed)?;
+        Ok(repository)
+    }
+
+    fn add_key(&self, password: &Secret, cost: Cost) -> Result<()> {
+        let created = self.services.clock.now();
+        let file = KeyFile::wrap(
+            &self.key,
+            password,
+            cost,
+            created,
+            self.services.rng.as_ref(),
+        )?;
+        let bytes = encode(&file)?;
+        self.put(Object::Named(Class::Keys, Id::of(&bytes)), &bytes)
+    }
+
+    /// Opens a repository.
+    ///
+    /// # Errors
+    /// [`Error::NoRepository`], [`Error::WrongPassword`], [`Error::Unsupported`],
+    /// [`Error::Damaged`], [`Error::Storage`].
+    pub fn open(
+        backend: Arc<dyn Backend>,
+        services: Services,
+        password: &Secret,
+        monitor: &dyn Monitor,
+    ) -> Result<Self> {
+        let sealed = match backend.get(Object::Config, MAX_OBJECT) {
+            Err(backend::Error::NotFound) => {
+                return Err(Error::NoRepository {
+                    location: backend.location(),
+                });
+            }
+            other => other.map_err(|cause| cause.on("reading", Object::Config))?,
+        };
+        let key = find_key(backend.as_ref(), password, monitor)?;
+        let damaged = |finding: String| Error::Damaged {
+            object: Object::Config.to_string(),
+            finding,
+        };
+        let plain = key
+            .open(&sealed)
+            .map_err(|cause| damaged(cause.to_string()))?;
+        let config: Config =
+            serde_json::from_slice(&plain).map_err(|cause| damaged(cause.to_string()))?;
+        let unsupported = |finding: String| Error::Unsupported {
+            location: backend.location(),
+            finding,
+        };
+        if !matches!(config.version, 1 | 2) {
+            return Err(unsupported(format!(
+                "has format version {}; this program knows 1 and 2",
+                config.version
+            )));
+        }
+        config.polynomial().map_err(unsupported)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                backend,
+                services,
+                key,
+                config,
+            }),
+        })
+    }
+
+    /// Takes a shared lock, held until it is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] if somebody holds an exclusive one; [`Error::Storage`].
+    pub fn lock_shared(&self) -> Result<SharedLock> {
+        SharedLock::take(self)
+    }
+}
+
+impl Inner {
+    /// The repository's config.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Time and randomness.
+    #[must_use]
+    pub const fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn location(&self) -> String {
+        self.backend.location()
+    }
+
+    /// Fails unless the repository is of the version that is written.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`].
+    pub fn require_writable(&self) -> Result<()> {
+        if self.config.version == 2 {
+            return Ok(());
+        }
+        Err(Error::Unsupported {
+            location: self.location(),
+            finding: "has format version 1, which is read but not written; `restic migrate upgrade_repo_v2` brings it up to date".into(),
+        })
+    }
+
+    fn list(&self, class: Class) -> Result<Listing> {
+        self.backend
+            .list(class)
+            .map_err(|cause| cause.on("listing", class.folder()))
+    }
+
+    fn put(&self, object: Object, bytes: &[u8]) -> Result<()> {
+        match self.backend.put_new(object, bytes) {
+            // Named by its own hash: the same bytes are there already.
+            Err(backend::Error::AlreadyExists) if object != Object::Config => Ok(()),
+            other => other.map_err(|cause| cause.on("writing", object)),
+        }
+    }
+
+    fn seal(&self, plain: &[u8]) -> Result<Vec<u8>> {
+        self.key.seal(plain, self.services.rng.as_ref())
+    }
+
+    /// Stores a JSON object, compressed, under the hash of its sealed bytes.
+    fn save_json<T: Serialize>(&self, class: Class, value: &T) -> Result<Id> {
+        let mut plain = vec![2];
+        let compressed = compress::compressor(compress::METADATA_LEVEL)
+            .and_then(|mut compressor| {
+                Ok(compressor.compress(&encode(value).map_err(std::io::Error::other)?)?)
+            })
+            .map_err(|cause| Error::SealFailed {
+                finding: cause.to_string(),
+            })?;
+        plain.extend_from_slice(&compressed);
+        let sealed = self.seal(&plain)?;
+        let id = Id::of(&sealed);
+        self.put(Object::Named(class, id), &sealed)?;
+        Ok(id)
+    }
+
+    /// Reads a JSON object and checks hash, authentication code and form.
+    fn load_json<T: DeserializeOwned>(&self, class: Class, id: Id) -> Result<T> {
+        let object = Object::Named(class, id);
+        let sealed = self
+            .backend
+            .get(object, MAX_OBJECT)
+            .map_err(|cause| cause.on("reading", object))?;
+        let damaged = |finding: String| Error::Damaged {
+            object: object.to_string(),
+            finding,
+        };
+        if Id::of(&sealed) != id {
+            return Err(damaged("its bytes are not those it is named after".into()));
+        }
+        let plain = self
+            .key
+            .open(&sealed)
+            .map_err(|cause| damaged(cause.to_string()))?;
+        let json = match plain.first() {
+            Some(2) => compress::decompress_unsized(&plain[1..], MAX_OBJECT)
+                .map_err(|cause| damaged(cause.to_string()))?,
+            Some(b'{' | b'[') => plain,
+            other => return Err(damaged(format!("it has an unknown encoding ({other:?})"))),
+        };
+        serde_json::from_slice(&json).map_err(|cause| damaged(cause.to_string()))
+    }
+
+    /// Stores a snapshot: what makes everything before it visible.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub fn save_snapshot(&self, file: SnapshotFile) -> Result<Snapshot> {
+        let id = self.save_json(Class::Snapshots, &file)?;
+        Ok(Snapshot { id, file })
+    }
+
+    /// Reads all snapshots, oldest first. Damaged ones are told to `monitor` and left out.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if they cannot be listed.
+    pub fn snapshots(&self, monitor: &dyn Monitor) -> Result<Vec<Snapshot>> {
+        let listing = self.list(Class::Snapshots)?;
+        report_strays(monitor, Class::Snapshots, &listing);
+        let mut snapshots = Vec::with_capacity(listing.objects.len());
+        for (id, _) in listing.objects {
+            match self.load_json(Class::Snapshots, id) {
+                Ok(file) => snapshots.push(Snapshot { id, file }),
+                Err(cause) => {
+                    monitor.problem(left_out(&Object::Named(Class::Snapshots, id), &cause))
+                }
+            }
+        }
+        snapshots.sort_by_key(|snapshot| (snapshot.file.time, snapshot.id));
+        Ok(snapshots)
+    }
+
+    /// Reads the index. Damaged files of it are told to `monitor` and left out.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if they cannot be listed.
+    pub fn load_index(&self, monitor: &dyn Monitor) -> Result<Index> {
+        let listing = self.list(Class::Index)?;
+        report_strays(monitor, Class::Index, &listing);
+        let mut index = Index::default();
+        for (id, _) in listing.objects {
+            match self.load_json::<IndexFile>(Class::Index, id) {
+                Ok(file) => index.add(&file),
+                Err(cause) => monitor.problem(left_out(&Object::Named(Class::Index, id), &cause)),
+            }
+        }
+        Ok(index)
+    }
+
+    /// Reads a blob from whichever copy of it is whole.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if no copy is; it names the pack of the first.
+    pub fn read_blob(&self, index: &Index, kind: BlobKind, id: Id) -> Result<Vec<u8>> {
+        let mut first = None;
+        for location in index.locations(kind, id) {
+            match self.read_blob_at(&location) {
+                Ok(plain) => return Ok(plain),
+                Err(cause) => first = first.or(Some(cause)),
+            }
+        }
+        Err(first.unwrap_or_else(|| Error::Damaged {
+            object: format!("{kind} blob {}", id.short()),
+            finding: "no index names it".into(),
+        }))
+    }
+
+    fn read_blob_at(&self, location: &Location) -> Result<Vec<u8>> {
+        let object = Object::Named(Class::Data, location.pack);
+        let sealed = self
+            .backend
+            .get_range(
+                object,
+                location.blob.offset.into(),
+                location.blob.length as usize,
+            )
+            .map_err(|cause| cause.on("reading", object))?;
+        self.open_blob(location, &sealed)
+    }
+
+    /// Reads `length` bytes of a pack: several blobs at once.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub fn read_pack_range(&self, pack: Id, offset: u64, length: usize) -> Result<Vec<u8>> {
+        let object = Object::Named(Class::Data, pack);
+        self.backend
+            .get_range(object, offset, length)
+            .map_err(|cause| cause.on("reading", object))
+    }
+
+    /// Opens a sealed blob and checks authentication code, length and hash.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn open_blob(&self, location: &Location, sealed: &[u8]) -> Result<Vec<u8>> {
+        let blob = &location.blob;
+        let damaged = |finding: String| Error::Damaged {
+            object: Object::Named(Class::Data, location.pack).to_string(),
+            finding: format!(
+                "{} blob {} at byte {}: {finding}",
+                blob.kind,
+                blob.id.short(),
+                blob.offset
+            ),
+        };
+        if location.plain_length() > MAX_OBJECT {
+            return Err(damaged(format!(
+                "it claims {} bytes",
+                location.plain_length()
+            )));
+        }
+        let opened = self
+            .key
+            .open(sealed)
+            .map_err(|cause| damaged(cause.to_string()))?;
+        let plain = match blob.plain_length {
+            Some(length) => compress::decompress(&opened, length as usize)
+                .map_err(|cause| damaged(cause.to_string()))?,
+            None => opened,
+        };
+        if plain.len() as u64 != location.plain_length() {
+            return Err(damaged(format!(
+                "it has {} bytes, not {}",
+                plain.len(),
+                location.plain_length()
+            )));
+        }
+        if Id::of(&plain) != blob.id {
+            return Err(damaged("its bytes are not those it is named after".into()));
+        }
+        Ok(plain)
+    }
+
+    /// Reads a folder.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn read_tree(&self, index: &Index, id: Id) -> Result<Vec<tree::Node>> {
+        let bytes = self.read_blob(index, BlobKind::Tree, id)?;
+        tree::from_bytes(&bytes).map_err(|finding| Error::Damaged {
+            object: format!("tree {}", id.short()),
+            finding,
+        })
+    }
+}
+
+/// Whether anything of a repository is there.
+///
+/// # Errors
+/// [`Error::Storage`] if that cannot be told.
+pub fn exists(backend: &dyn Backend) -> Result<bool> {
+    match backend.get(Object::Config, MAX_OBJECT) {
+        Err(backend::Error::NotFound) => {}
+        Err(cause) => return Err(cause.on("reading", Object::Config)),
+        Ok(_) => return Ok(true),
+    }
+    for class in [Class::Keys, Class::Snapshots] {
+        match backend.list(class) {
+            Ok(listing) if !listing.objects.is_empty() => return Ok(true),
+            Ok(_) | Err(backend::Error::NotFound) => {}
+            Err(cause) => return Err(cause.on("listing", class.folder())),
+        }
+    }
+    Ok(false)
+}
+
+/// Tries the key files in turn. A file that is none stops nobody: it is told and passed over.
+fn find_key(backend: &dyn Backend, password: &Secret, monitor: &dyn Monitor) -> Result<Key> {
+    let listing = backend
+        .list(Class::Keys)
+        .map_err(|cause| cause.on("listing", Class::Keys.folder()))?;
+    report_strays(monitor, Class::Keys, &listing);
+    let mut tried = 0;
+    for (id, _) in listing.objects {
+        let object = Object::Named(Class::Keys, id);
+        let file = match read_key_file(backend, id) {
+            Ok(file) => file,
+            Err(cause) => {
+                monitor.problem(left_out(&object, &cause));
+                continue;
+            }
+        };
+        tried += 1;
+        match file.unwrap_with(password) {
+            Ok(key) => return Ok(key),
+            Err(KeyFailure::WrongPassword) => {}
+            Err(KeyFailure::Unusable(finding)) => monitor.problem(Problem {
+                item: object.to_string(),
+                finding,
+                incomplete: false,
+            }),
+        }
+        if tried == MAX_KEYS {
+            break;
+        }
+    }
+    Err(Error::WrongPassword {
+        location: backend.location(),
+        tried,
+    })
+}
+
+fn read_key_file(backend: &dyn Backend, id: Id) -> Result<KeyFile> {
+    let object = Object::Named(Class::Keys, id);
+    let damaged = |finding: String| Error::Damaged {
+        object: object.to_string(),
+        finding,
+    };
+    let bytes = backend
+        .get(object, MAX_KEY_FILE)
+        .map_err(|cause| cause.on("reading", object))?;
+    if Id::of(&bytes) != id {
+        return Err(damaged("its bytes are not those it is named after".into()));
+    }
+    serde_json::from_slice(&bytes).map_err(|cause| damaged(cause.to_string()))
+}
+
+fn report_strays(monitor: &dyn Monitor, class: Class, listing: &Listing) {
+    for stray in &listing.strays {
+        // What an interrupted run of any tool leaves; the next owner of the folder may tidy it.
+        if !stray.contains("-tmp-") {
+            monitor.problem(Problem {
+                item: format!("{}/{stray}", class.folder()),
+                finding: "is no object of a repository; it is ignored".into(),
+                incomplete: false,
+            });
+        }
+    }
+}
+
+fn left_out(object: &Object, cause: &Error) -> Problem {
+    Problem {
+        item: object.to_string(),
+        finding: cause.to_string(),
+        incomplete: false,
+    }
+}
+
+fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|cause| Error::SealFailed {
+        finding: cause.to_string(),
+    })
+}

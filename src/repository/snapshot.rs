@@ -1,0 +1,107 @@
+//! Snapshots: what was backed up when, and where its tree is.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::id::Id;
+
+/// A snapshot object. Field order is restic's; no field of our own, for other tools drop those.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotFile {
+    /// When the capture began.
+    pub time: Timestamp,
+    /// The snapshot this one followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Id>,
+    /// The root tree.
+    pub tree: Id,
+    /// What was asked for: absolute paths.
+    #[serde(default)]
+    pub paths: Vec<String>,
+    /// The machine.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hostname: String,
+    /// The user.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub username: String,
+    /// The user's number.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub uid: u32,
+    /// The group's number.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub gid: u32,
+    /// What was left out on request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excludes: Vec<String>,
+    /// Marks, among them `shop=NAME`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// The first id of a snapshot that was written anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<Id>,
+    /// The program that made it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub program_version: String,
+    /// What it cost and holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Summary>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// Counts of a backup run. `restic rewrite` computes the two totals anew and compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// When the run began.
+    pub backup_start: Timestamp,
+    /// When it ended.
+    pub backup_end: Timestamp,
+    /// Files that the parent did not have.
+    #[serde(default)]
+    pub files_new: u64,
+    /// Files that differ from the parent's.
+    #[serde(default)]
+    pub files_changed: u64,
+    /// Files that do not.
+    #[serde(default)]
+    pub files_unmodified: u64,
+    /// As for files.
+    #[serde(default)]
+    pub dirs_new: u64,
+    /// As for files.
+    #[serde(default)]
+    pub dirs_changed: u64,
+    /// As for files.
+    #[serde(default)]
+    pub dirs_unmodified: u64,
+    /// New data blobs.
+    #[serde(default)]
+    pub data_blobs: u64,
+    /// New tree blobs.
+    #[serde(default)]
+    pub tree_blobs: u64,
+    /// Plain bytes of new blobs.
+    #[serde(default)]
+    pub data_added: u64,
+    /// The same, as stored.
+    #[serde(default)]
+    pub data_added_packed: u64,
+    /// Files in the snapshot.
+    #[serde(default)]
+    pub total_files_processed: u64,
+    /// Bytes of all files in the snapshot.
+    #[serde(default)]
+    pub total_bytes_processed: u64,
+}
+
+/// A snapshot with its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its id.
+    pub id: Id,
+    /// What it says.
+    pub file: SnapshotFile,
+}

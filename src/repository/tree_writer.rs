@@ -1,0 +1,162 @@
+//! Builds the trees of a snapshot from entries that come depth first, in order.
+//!
+//! It runs on a thread of its own, so that whoever reads files never waits for their hashes.
+
+use std::ffi::OsString;
+
+use super::pack::BlobKind;
+use super::tree::{self, Content, Node};
+use super::writer::{Pending, Writer};
+use crate::entry::Entry;
+use crate::error::{Error, Result};
+use crate::id::Id;
+
+/// A file's content on its way into the repository.
+#[derive(Debug, Default)]
+pub struct PendingFile {
+    /// Its blobs in order.
+    pub blobs: Vec<Pending>,
+    /// The sum of their lengths in bytes.
+    pub size: u64,
+}
+
+/// A file's content whose ids are known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredFile {
+    /// Its blobs in order.
+    pub blobs: Vec<Id>,
+    /// The sum of their lengths in bytes.
+    pub size: u64,
+}
+
+impl PendingFile {
+    /// Waits for the ids.
+    ///
+    /// # Errors
+    /// The error that stopped the writer.
+    pub fn wait(self, writer: &Writer) -> Result<StoredFile> {
+        let blobs = self
+            .blobs
+            .into_iter()
+            .map(Pending::wait)
+            .collect::<Option<Vec<Id>>>();
+        Ok(StoredFile {
+            blobs: blobs.ok_or_else(|| writer.failure())?,
+            size: self.size,
+        })
+    }
+}
+
+/// One step of the way through the source, depth first, names in ascending order of their bytes.
+#[derive(Debug)]
+pub enum Visit {
+    /// A folder begins; its entries follow.
+    Enter(Entry),
+    /// The folder that was entered last is complete.
+    Leave,
+    /// A file whose blobs are on their way.
+    File(Entry, PendingFile),
+    /// A file that is stored already.
+    Stored(Entry, StoredFile),
+    /// A symbolic link.
+    Link(Entry),
+}
+
+/// The outermost level, which is not stored yet, and what all levels hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trees {
+    /// The nodes of the root.
+    pub root: Vec<Node>,
+    /// Files.
+    pub files: u64,
+    /// Folders.
+    pub folders: u64,
+    /// Bytes of all files.
+    pub bytes: u64,
+}
+
+/// Writes the trees of all folders that `visits` describe, and returns the outermost level, to
+/// which the manifest is still to be added.
+///
+/// # Errors
+/// The error that stopped the writer.
+pub fn write_trees(writer: &Writer, visits: impl IntoIterator<Item = Visit>) -> Result<Trees> {
+    let mut levels = vec![Vec::new()];
+    let mut open: Vec<Entry> = Vec::new();
+    let (mut files, mut folders, mut bytes) = (0, 0, 0);
+    for visit in visits {
+        let node = match visit {
+            Visit::Enter(entry) => {
+                levels.push(Vec::new());
+                open.push(entry);
+                folders += 1;
+                continue;
+            }
+            Visit::Leave => {
+                let (Some(nodes), Some(entry)) = (levels.pop(), open.pop()) else {
+                    unreachable!("each Leave follows its Enter");
+                };
+                let tree = store_tree(writer, &nodes)?;
+                Node {
+                    entry,
+                    content: Content::Folder { tree },
+                }
+            }
+            Visit::File(entry, file) => file_node(entry, file.wait(writer)?),
+            Visit::Stored(entry, file) => file_node(entry, file),
+            Visit::Link(entry) => Node {
+                entry,
+                content: Content::Nothing,
+            },
+        };
+        if let Content::File { size, .. } = &node.content {
+            files += 1;
+            bytes += size;
+        }
+        push(&mut levels, node)?;
+    }
+    Ok(Trees {
+        root: levels.swap_remove(0),
+        files,
+        folders,
+        bytes,
+    })
+}
+
+/// A file's node.
+#[must_use]
+pub fn file_node(entry: Entry, file: StoredFile) -> Node {
+    Node {
+        entry,
+        content: Content::File {
+            blobs: file.blobs,
+            size: file.size,
+        },
+    }
+}
+
+/// Adds a node to the innermost open folder. Order is part of the format, so it is checked.
+fn push(levels: &mut [Vec<Node>], node: Node) -> Result<()> {
+    let Some(level) = levels.last_mut() else {
+        unreachable!("the root level stays open");
+    };
+    let last: Option<&OsString> = level.last().map(|node| &node.entry.name);
+    if last.is_some_and(|last| *last >= node.entry.name) {
+        return Err(Error::SealFailed {
+            finding: format!("the name {:?} comes out of order", node.entry.name),
+        });
+    }
+    level.push(node);
+    Ok(())
+}
+
+/// Stores one tree and waits for its id.
+///
+/// # Errors
+/// The error that stopped the writer.
+pub fn store_tree(writer: &Writer, nodes: &[Node]) -> Result<Id> {
+    writer
+        .store(BlobKind::Tree, tree::to_bytes(nodes))?
+        .wait()
+        .ok_or_else(|| writer.failure())
+}

@@ -1,0 +1,401 @@
+//! The way in: chunks are hashed, deduplicated, compressed, sealed and packed on all cores.
+//!
+//! ```text
+//! store() ─jobs─► workers: hash, look up, compress, seal, open again ─► packer ─packs─► uploaders ─► backend
+//! ```
+//! Both queues are bounded, so memory is: at most [`JOBS_PER_WORKER`] chunks a worker in the queue
+//! and one in its hands, two packs being filled, one waiting and one in each uploader's hands.
+//!
+//! Order is safety: an index file is written only from packs that the backend has confirmed, and
+//! `commit` returns only when all are indexed. The caller writes the snapshot after that.
+
+use std::collections::HashSet;
+use std::mem::take;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use jiff::{SignedDuration, Timestamp};
+use zstd::bulk::Compressor;
+
+use super::Repository;
+use super::compress::{self, DATA_LEVEL, METADATA_LEVEL};
+use super::index::{self, Index, IndexFile, IndexedPack};
+use super::pack::{BlobKind, Packer, SealedPack};
+use crate::backend::{Class, Object};
+use crate::error::{Error, Result};
+use crate::id::Id;
+
+/// Chunks that may wait for each worker.
+const JOBS_PER_WORKER: usize = 2;
+/// Threads that wait for the storage to confirm a pack.
+const UPLOADERS: usize = 2;
+/// Size at which a data pack is closed, in bytes.
+const DATA_PACK: usize = 16 * 1024 * 1024;
+/// Size at which a tree pack is closed, in bytes. Small: restic caches whole tree packs.
+const TREE_PACK: usize = 4 * 1024 * 1024;
+/// Longest time for which confirmed packs stay without an index.
+const INDEX_EVERY: Duration = Duration::from_secs(10 * 60);
+
+/// What a writer has added to the repository.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WriterStats {
+    /// New data blobs.
+    pub data_blobs: u64,
+    /// New tree blobs.
+    pub tree_blobs: u64,
+    /// Plain bytes of new blobs.
+    pub added_bytes: u64,
+    /// The same, as stored.
+    pub stored_bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    data_blobs: AtomicU64,
+    tree_blobs: AtomicU64,
+    added_bytes: AtomicU64,
+    stored_bytes: AtomicU64,
+}
+
+/// A blob that is on its way; its id is known once it was hashed.
+#[derive(Debug)]
+pub struct Pending(Receiver<Id>);
+
+impl Pending {
+    /// Waits for the id. `None` if the writer has failed; `commit` tells why.
+    #[must_use]
+    pub fn wait(self) -> Option<Id> {
+        self.0.recv().ok()
+    }
+}
+
+#[derive(Debug)]
+struct Job {
+    kind: BlobKind,
+    plain: Vec<u8>,
+    reply: Sender<Id>,
+}
+
+/// Confirmed packs that no index file names yet.
+#[derive(Debug)]
+struct Unindexed {
+    packs: Vec<IndexedPack>,
+    blobs: usize,
+    since: Timestamp,
+}
+
+#[derive(Debug)]
+struct Shared {
+    repository: Repository,
+    index: Arc<Index>,
+    /// Blobs of this run, stored or on their way.
+    seen: Mutex<HashSet<(BlobKind, Id)>>,
+    data: Mutex<Packer>,
+    trees: Mutex<Packer>,
+    unindexed: Mutex<Unindexed>,
+    failure: Mutex<Option<Error>>,
+    failed: AtomicBool,
+    counters: Counters,
+}
+
+/// Stores blobs. Drop releases the threads and writes nothing more.
+#[derive(Debug)]
+pub struct Writer {
+    jobs: Option<Sender<Job>>,
+    packs: Option<Sender<SealedPack>>,
+    workers: Vec<JoinHandle<()>>,
+    uploaders: Vec<JoinHandle<()>>,
+    shared: Arc<Shared>,
+}
+
+impl Writer {
+    /// Begins to write. What `index` holds is not stored again.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a repository of an older version.
+    pub fn begin(repository: &Repository, index: Arc<Index>) -> Result<Self> {
+        repository.require_writable()?;
+        let worker_count = std::thread::available_parallelism().map_or(2, usize::from);
+        let (jobs, job_queue) = bounded::<Job>(worker_count * JOBS_PER_WORKER);
+        let (packs, pack_queue) = bounded::<SealedPack>(1);
+        let shared = Arc::new(Shared {
+            repository: repository.clone(),
+            index,
+            seen: Mutex::default(),
+            data: Mutex::default(),
+            trees: Mutex::default(),
+            unindexed: Mutex::new(Unindexed {
+                packs: Vec::new(),
+                blobs: 0,
+                since: repository.services.clock.now(),
+            }),
+            failure: Mutex::default(),
+            failed: AtomicBool::new(false),
+            counters: Counters::default(),
+        });
+        let workers = (0..worker_count)
+            .map(|_| {
+                let (shared, jobs, packs) = (Arc::clone(&shared), job_queue.clone(), packs.clone());
+                std::thread::spawn(move || shared.guarded(|| shared.work(&jobs, &packs)))
+            })
+            .collect();
+        let uploaders = (0..UPLOADERS)
+            .map(|_| {
+                let (shared, packs) = (Arc::clone(&shared), pack_queue.clone());
+                std::thread::spawn(move || shared.guarded(|| shared.upload(&packs)))
+            })
+            .collect();
+        Ok(Self {
+            jobs: Some(jobs),
+            packs: Some(packs),
+            workers,
+            uploaders,
+            shared,
+        })
+    }
+
+    /// Hands in a blob; waits while the queue is full. Its id comes later.
+    ///
+    /// # Errors
+    /// If the writer has stopped; see [`Writer::root_cause`].
+    pub fn store(&self, kind: BlobKind, plain: Vec<u8>) -> Result<Pending> {
+        let (reply, id) = bounded(1);
+        let sent = self.jobs.as_ref().is_some_and(|jobs| {
+            !self.shared.failed.load(Ordering::Acquire)
+                && jobs.send(Job { kind, plain, reply }).is_ok()
+        });
+        if sent {
+            Ok(Pending(id))
+        } else {
+            Err(self.shared.stopped())
+        }
+    }
+
+    /// What a caller whose [`Pending`] came to nothing returns; see [`Writer::root_cause`].
+    #[must_use]
+    pub fn failure(&self) -> Error {
+        self.shared.stopped()
+    }
+
+    /// The error that stopped the writer, if one did, else `cause`: the outermost caller asks once,
+    /// since whoever noticed the stop could only say that it happened.
+    #[must_use]
+    pub fn root_cause(&self, cause: Error) -> Error {
+        lock(&self.shared.failure).take().unwrap_or(cause)
+    }
+
+    /// Seals the last packs, waits for all, and writes the last index.
+    ///
+    /// # Errors
+    /// The first error of any thread. Then at most packs and indexes that no snapshot needs are
+    /// left behind: harmless, and used again by the next run.
+    pub fn commit(mut self) -> Result<WriterStats> {
+        self.jobs = None;
+        join(take(&mut self.workers));
+        if let Some(packs) = self.packs.take() {
+            for packer in [&self.shared.data, &self.shared.trees] {
+                let packer = take(&mut *lock(packer));
+                if !packer.is_empty() && !self.shared.failed.load(Ordering::Acquire) {
+                    let sealed = packer.seal(
+                        &self.shared.repository.key,
+                        self.shared.repository.services.rng.as_ref(),
+                    )?;
+                    // Refused only if all uploaders have failed; their error is returned below.
+                    let _ = packs.send(sealed);
+                }
+            }
+        }
+        join(take(&mut self.uploaders));
+        if self.shared.failed.load(Ordering::Acquire) {
+            let stopped = self.shared.stopped();
+            return Err(self.root_cause(stopped));
+        }
+        self.shared.write_index(&mut lock(&self.shared.unindexed))?;
+        let counters = &self.shared.counters;
+        Ok(WriterStats {
+            data_blobs: counters.data_blobs.load(Ordering::Relaxed),
+            tree_blobs: counters.tree_blobs.load(Ordering::Relaxed),
+            added_bytes: counters.added_bytes.load(Ordering::Relaxed),
+            stored_bytes: counters.stored_bytes.load(Ordering::Relaxed),
+        })
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Whoever drops without `commit` has an error of its own: nothing more is worth writing.
+        self.shared.failed.store(true, Ordering::Release);
+        self.jobs = None;
+        self.packs = None;
+        join(take(&mut self.workers));
+        join(take(&mut self.uploaders));
+    }
+}
+
+impl Shared {
+    /// Runs a thread's work and keeps its error, the first of all.
+    fn guarded(&self, work: impl FnOnce() -> Result<()>) {
+        if let Err(cause) = work() {
+            lock(&self.failure).get_or_insert(cause);
+            self.failed.store(true, Ordering::Release);
+        }
+    }
+
+    fn stopped(&self) -> Error {
+        Error::Storage {
+            doing: "writing to",
+            object: self.repository.location(),
+            cause: "the writer has stopped".to_owned(),
+            full: false,
+        }
+    }
+
+    fn work(&self, jobs: &Receiver<Job>, packs: &Sender<SealedPack>) -> Result<()> {
+        let broken = |cause: std::io::Error| Error::SealFailed {
+            finding: cause.to_string(),
+        };
+        let mut data = compress::compressor(DATA_LEVEL).map_err(broken)?;
+        let mut trees = compress::compressor(METADATA_LEVEL).map_err(broken)?;
+        for job in jobs {
+            if self.failed.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            let id = Id::of(&job.plain);
+            // A caller that has given up does not wait for the answer.
+            let _ = job.reply.send(id);
+            if self.index.contains(job.kind, id) || !lock(&self.seen).insert((job.kind, id)) {
+                continue;
+            }
+            let compressor = match job.kind {
+                BlobKind::Data => &mut data,
+                BlobKind::Tree => &mut trees,
+            };
+            let sealed = self.seal(&job.plain, compressor)?;
+            self.count(job.kind, &job.plain, &sealed);
+            self.pack(job.kind, id, &sealed, job.plain.len(), packs)?;
+        }
+        Ok(())
+    }
+
+    /// Compresses and seals, then opens the result again and compares: what goes out can come back.
+    fn seal(&self, plain: &[u8], compressor: &mut Compressor<'static>) -> Result<Vec<u8>> {
+        let failed = |finding: String| Error::SealFailed { finding };
+        let compressed = compressor
+            .compress(plain)
+            .map_err(|cause| failed(cause.to_string()))?;
+        let sealed = self.repository.seal(&compressed)?;
+        let opened = self
+            .repository
+            .key
+            .open(&sealed)
+            .map_err(|cause| failed(cause.to_string()))?;
+        let again = compress::decompress(&opened, plain.len())
+            .map_err(|cause| failed(cause.to_string()))?;
+        if again != plain {
+            return Err(failed("it opens to other bytes".to_owned()));
+        }
+        Ok(sealed)
+    }
+
+    fn count(&self, kind: BlobKind, plain: &[u8], sealed: &[u8]) {
+        let blobs = match kind {
+            BlobKind::Data => &self.counters.data_blobs,
+            BlobKind::Tree => &self.counters.tree_blobs,
+        };
+        blobs.fetch_add(1, Ordering::Relaxed);
+        self.counters
+            .added_bytes
+            .fetch_add(plain.len() as u64, Ordering::Relaxed);
+        self.counters
+            .stored_bytes
+            .fetch_add(sealed.len() as u64, Ordering::Relaxed);
+    }
+
+    fn pack(
+        &self,
+        kind: BlobKind,
+        id: Id,
+        sealed: &[u8],
+        plain_length: usize,
+        packs: &Sender<SealedPack>,
+    ) -> Result<()> {
+        let (packer, target) = match kind {
+            BlobKind::Data => (&self.data, DATA_PACK),
+            BlobKind::Tree => (&self.trees, TREE_PACK),
+        };
+        let Ok(plain_length) = u32::try_from(plain_length) else {
+            return Err(Error::SealFailed {
+                finding: format!(
+                    "a {kind} blob of {plain_length} bytes is more than the format can hold"
+                ),
+            });
+        };
+        let full = {
+            let mut packer = lock(packer);
+            packer.add(kind, id, sealed, plain_length);
+            packer.is_full(target).then(|| take(&mut *packer))
+        };
+        if let Some(packer) = full {
+            let pack = packer.seal(&self.repository.key, self.repository.services.rng.as_ref())?;
+            // Refused only if all uploaders have failed, and then theirs is the error to tell.
+            let _ = packs.send(pack);
+        }
+        Ok(())
+    }
+
+    fn upload(&self, packs: &Receiver<SealedPack>) -> Result<()> {
+        for pack in packs {
+            if self.failed.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            let id = Id::of(&pack.bytes);
+            self.repository
+                .put(Object::Named(Class::Data, id), &pack.bytes)?;
+            // Only now may an index name it.
+            let mut unindexed = lock(&self.unindexed);
+            unindexed.packs.push(IndexedPack::new(id, &pack.blobs));
+            unindexed.blobs += pack.blobs.len();
+            let age = self
+                .repository
+                .services
+                .clock
+                .now()
+                .duration_since(unindexed.since);
+            if unindexed.blobs >= index::MAX_BLOBS
+                || age > SignedDuration::try_from(INDEX_EVERY).unwrap_or(SignedDuration::ZERO)
+            {
+                self.write_index(&mut unindexed)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_index(&self, unindexed: &mut Unindexed) -> Result<()> {
+        if !unindexed.packs.is_empty() {
+            let file = IndexFile {
+                packs: take(&mut unindexed.packs),
+                packs_to_delete: Vec::new(),
+            };
+            self.repository.save_json(Class::Index, &file)?;
+        }
+        unindexed.blobs = 0;
+        unindexed.since = self.repository.services.clock.now();
+        Ok(())
+    }
+}
+
+fn join(threads: Vec<JoinHandle<()>>) {
+    for thread in threads {
+        // A panic in a worker is a bug; it must not pass for success.
+        if let Err(panic) = thread.join() {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

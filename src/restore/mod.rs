@@ -1,0 +1,18 @@
+//! A snapshot back out: plan, stage beside the target, prove the copy, swap it in.
+//!
+//! ```text
+//! Plan ──fetch──► Staged ──verify──► Verified ──swap_in──► Restored
+//! ```
+//! Each step consumes the one before, so nothing unproved can reach a final name: only a
+//! [`Verified`] can be swapped in. Dropping any of them removes what was staged.
+
+mod fetch;
+mod metadata;
+mod plan;
+mod swap;
+mod verify;
+
+pub use fetch::Staged;
+pub use plan::{Item, Plan, Request, select};
+pub use swap::{Restored, Target};
+pub use verify::{DatabaseProof, ProofLevel, Verified};

@@ -1,0 +1,318 @@
+//! Which snapshot, which of its paths, how many bytes: read from the repository, nothing written.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use crate::capture::manifest::{self, Manifest};
+use crate::entry::Entry;
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::monitor::{Monitor, Problem, go_on};
+use crate::repository::Repository;
+use crate::repository::index::Index;
+use crate::repository::pack::BlobKind;
+use crate::repository::snapshot::Snapshot;
+use crate::repository::tree::{Content, Node};
+
+/// Deepest folder that is followed. The kernel takes no path beyond 4096 bytes anyway.
+const MAX_DEPTH: usize = 2048;
+
+/// Which snapshot is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// `latest`, or the first digits of an id.
+    pub snapshot: String,
+    /// Only of this machine.
+    pub host: Option<String>,
+    /// Only with this path.
+    pub path: Option<PathBuf>,
+    /// Only with this mark.
+    pub tag: Option<String>,
+}
+
+impl Request {
+    fn fits(&self, snapshot: &Snapshot) -> bool {
+        let file = &snapshot.file;
+        self.host.as_ref().is_none_or(|host| *host == file.hostname)
+            && self.tag.as_ref().is_none_or(|tag| file.tags.contains(tag))
+            && self
+                .path
+                .as_ref()
+                .is_none_or(|path| file.paths.iter().any(|other| Path::new(other) == path))
+    }
+
+    /// The snapshots that fit, of those given.
+    #[must_use]
+    pub fn filter(&self, snapshots: Vec<Snapshot>) -> Vec<Snapshot> {
+        snapshots
+            .into_iter()
+            .filter(|snapshot| self.fits(snapshot))
+            .collect()
+    }
+}
+
+/// Chooses one snapshot. `latest` must mean one series: with snapshots of several machines or path
+/// sets it is refused, and they are listed.
+///
+/// # Errors
+/// [`Error::NoSnapshot`]; [`Error::Usage`] if more than one fits.
+pub fn select(request: &Request, snapshots: Vec<Snapshot>) -> Result<Snapshot> {
+    let wanted = request.snapshot.as_str();
+    let mut fitting = request.filter(snapshots);
+    if wanted != "latest" {
+        fitting.retain(|snapshot| wanted.len() >= 4 && snapshot.id.to_string().starts_with(wanted));
+        if fitting.len() > 1 {
+            return Err(Error::Usage {
+                finding: format!("{} snapshots begin with {wanted}", fitting.len()),
+                next: "type more digits of the id".to_owned(),
+            });
+        }
+    }
+    let series: HashSet<(&String, &Vec<String>)> = fitting
+        .iter()
+        .map(|snapshot| (&snapshot.file.hostname, &snapshot.file.paths))
+        .collect();
+    if series.len() > 1 {
+        let mut lines: Vec<String> = series
+            .into_iter()
+            .map(|(host, paths)| format!("--host {host} --path {}", paths.join(" --path ")))
+            .collect();
+        lines.sort();
+        return Err(Error::Usage {
+            finding: format!(
+                "`latest` could mean {} different things: {}",
+                lines.len(),
+                lines.join("; ")
+            ),
+            next: "add one of these, or name a snapshot by its id".to_owned(),
+        });
+    }
+    fitting.pop().ok_or_else(|| Error::NoSnapshot {
+        wanted: describe(request),
+    })
+}
+
+fn describe(request: &Request) -> String {
+    let mut words = format!("{:?}", request.snapshot);
+    for (flag, value) in [
+        ("--host", request.host.clone()),
+        (
+            "--path",
+            request.path.as_ref().map(|path| crate::units::shown(path)),
+        ),
+        ("--tag", request.tag.clone()),
+    ] {
+        if let Some(value) = value {
+            words.push_str(&format!(" {flag} {value}"));
+        }
+    }
+    words
+}
+
+/// One thing to restore.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// Where, relative to the target.
+    pub path: PathBuf,
+    /// Name and metadata.
+    pub entry: Entry,
+    /// Content.
+    pub content: Content,
+}
+
+/// What a restore will do.
+#[derive(Debug)]
+pub struct Plan {
+    /// From which snapshot.
+    pub snapshot: Snapshot,
+    /// Everything to restore; folders before what they hold.
+    pub items: Vec<Item>,
+    /// What the snapshot says about itself; none if another program made it.
+    pub manifest: Option<Manifest>,
+    /// Folder of the snapshot whose content lands directly in the target.
+    pub base: PathBuf,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Number of files.
+    pub files: u64,
+    /// Whether `base` is a single file.
+    is_file: bool,
+}
+
+impl Plan {
+    /// Reads the trees of `snapshot` below `base` (`/` for all).
+    ///
+    /// # Errors
+    /// [`Error::NoSuchPath`], [`Error::Damaged`], [`Error::Storage`].
+    pub fn make(
+        repository: &Repository,
+        index: &Index,
+        snapshot: Snapshot,
+        base: &Path,
+        monitor: &dyn Monitor,
+    ) -> Result<Self> {
+        let mut plan = Self {
+            items: Vec::new(),
+            manifest: None,
+            base: base.to_owned(),
+            bytes: 0,
+            files: 0,
+            is_file: false,
+            snapshot,
+        };
+        let root = repository.read_tree(index, plan.snapshot.file.tree)?;
+        plan.manifest = read_manifest(repository, index, &root, monitor)?;
+        let mut nodes = root;
+        let mut below = PathBuf::from("/");
+        for component in base.components() {
+            let Component::Normal(name) = component else {
+                continue;
+            };
+            below.push(name);
+            nodes = plan.descend(repository, index, &nodes, name, &below)?;
+        }
+        if below == Path::new("/") {
+            // Our own facts are restored only on request.
+            nodes.retain(|node| node.entry.name != manifest::FOLDER);
+        }
+        plan.add(repository, index, nodes, monitor)?;
+        Ok(plan)
+    }
+
+    /// Finds `name` among `nodes`: a folder's content, or a file as the only node.
+    fn descend(
+        &mut self,
+        repository: &Repository,
+        index: &Index,
+        nodes: &[Node],
+        name: &OsStr,
+        path: &Path,
+    ) -> Result<Vec<Node>> {
+        let node = nodes.iter().find(|node| node.entry.name == name);
+        match node.map(|node| (node, &node.content)) {
+            Some((_, Content::Folder { tree })) => repository.read_tree(index, *tree),
+            Some((node, _)) if path == self.base => {
+                self.is_file = true;
+                Ok(vec![node.clone()])
+            }
+            _ => Err(Error::NoSuchPath {
+                snapshot: self.snapshot.id.short(),
+                path: crate::units::shown(&self.base),
+            }),
+        }
+    }
+
+    /// Adds everything below, folders before what they hold.
+    fn add(
+        &mut self,
+        repository: &Repository,
+        index: &Index,
+        nodes: Vec<Node>,
+        monitor: &dyn Monitor,
+    ) -> Result<()> {
+        let mut waiting: Vec<(PathBuf, Vec<Node>)> = vec![(PathBuf::new(), nodes)];
+        while let Some((folder, nodes)) = waiting.pop() {
+            go_on(monitor)?;
+            if folder.components().count() > MAX_DEPTH {
+                return Err(Error::Damaged {
+                    object: format!("snapshot {}", self.snapshot.id.short()),
+                    finding: format!("its folders are more than {MAX_DEPTH} deep"),
+                });
+            }
+            for node in nodes {
+                let path = folder.join(&node.entry.name);
+                match &node.content {
+                    Content::Folder { tree } => {
+                        waiting.push((path.clone(), repository.read_tree(index, *tree)?))
+                    }
+                    Content::File { blobs, size } => {
+                        self.files += 1;
+                        self.bytes = self
+                            .bytes
+                            .saturating_add(require_size(index, blobs, *size, &path)?);
+                    }
+                    Content::Nothing => {}
+                }
+                self.items.push(Item {
+                    path,
+                    entry: node.entry,
+                    content: node.content,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The item's full path in the snapshot.
+    #[must_use]
+    pub fn path_in_snapshot(&self, item: &Item) -> PathBuf {
+        if self.is_file {
+            self.base.clone()
+        } else {
+            self.base.join(&item.path)
+        }
+    }
+}
+
+/// A file's size must be that of its blobs: files are preallocated and offsets computed from it.
+fn require_size(index: &Index, blobs: &[Id], size: u64, path: &Path) -> Result<u64> {
+    let damaged = |finding: String| Error::Damaged {
+        object: format!("file {}", crate::units::shown(path)),
+        finding,
+    };
+    let mut total = 0_u64;
+    for id in blobs {
+        let location = index
+            .find(BlobKind::Data, *id)
+            .ok_or_else(|| damaged(format!("no index names its blob {}", id.short())))?;
+        total = total.saturating_add(location.plain_length());
+    }
+    if total == size {
+        Ok(size)
+    } else {
+        Err(damaged(format!(
+            "its blobs hold {total} bytes, its folder says {size}"
+        )))
+    }
+}
+
+/// The manifest, if the snapshot has one that we understand.
+fn read_manifest(
+    repository: &Repository,
+    index: &Index,
+    root: &[Node],
+    monitor: &dyn Monitor,
+) -> Result<Option<Manifest>> {
+    let find = |nodes: &[Node], name: &str| {
+        nodes
+            .iter()
+            .find(|node| node.entry.name.as_bytes() == name.as_bytes())
+            .cloned()
+    };
+    let Some(Content::Folder { tree }) = find(root, manifest::FOLDER).map(|node| node.content)
+    else {
+        return Ok(None);
+    };
+    let folder = repository.read_tree(index, tree)?;
+    let Some(Content::File { blobs, .. }) = find(&folder, manifest::FILE).map(|node| node.content)
+    else {
+        return Ok(None);
+    };
+    let mut json = Vec::new();
+    for blob in blobs {
+        json.extend(repository.read_blob(index, BlobKind::Data, blob)?);
+    }
+    match serde_json::from_slice(&json) {
+        Ok(manifest) => Ok(Some(manifest)),
+        Err(cause) => {
+            monitor.problem(Problem {
+                item: format!("/{}/{}", manifest::FOLDER, manifest::FILE),
+                finding: format!("cannot be read ({cause}); databases are checked, but not compared with their capture"),
+                incomplete: false,
+            });
+            Ok(None)
+        }
+    }
+}

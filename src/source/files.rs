@@ -1,0 +1,389 @@
+//! Files: the walk through folders, in the order that trees want, and the reading of metadata.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::fs::Metadata;
+use std::io::Read;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Component, Path, PathBuf};
+
+use jiff::Timestamp;
+use walkdir::WalkDir;
+
+use crate::durable::scratch;
+use crate::entry::{Entry, Kind, Owner, Place};
+use crate::error::{Error, Result};
+use crate::monitor::{Monitor, Problem, go_on};
+
+/// What to walk through.
+#[derive(Debug, Clone)]
+pub struct Walk {
+    roots: BTreeSet<PathBuf>,
+    excluded: BTreeSet<PathBuf>,
+}
+
+/// One step of the walk, depth first, names in ascending order of their bytes.
+#[derive(Debug)]
+pub enum Step {
+    /// A folder begins.
+    Enter(Entry),
+    /// The folder that was entered last is complete.
+    Leave,
+    /// A regular file at this path.
+    File(PathBuf, Entry),
+    /// A symbolic link.
+    Link(Entry),
+}
+
+impl Walk {
+    /// Plans a walk over absolute `roots`, leaving out `excluded` and all below.
+    ///
+    /// # Errors
+    /// [`Error::Source`] if a root does not exist or cannot be looked at.
+    pub fn plan(roots: &[PathBuf], excluded: &[PathBuf]) -> Result<Self> {
+        for root in roots {
+            std::fs::symlink_metadata(root).map_err(|cause| Error::Source {
+                name: crate::units::shown(root),
+                finding: cause.to_string(),
+            })?;
+        }
+        // A root inside another is part of it already.
+        let inner = |root: &PathBuf| {
+            roots
+                .iter()
+                .any(|other| other != root && root.starts_with(other))
+        };
+        Ok(Self {
+            roots: roots.iter().filter(|root| !inner(root)).cloned().collect(),
+            excluded: excluded.iter().cloned().collect(),
+        })
+    }
+
+    /// Goes through everything. What cannot be read is told to `monitor`, and the walk goes on.
+    ///
+    /// # Errors
+    /// Those of `visit`, and [`Error::Interrupted`].
+    pub fn run(
+        &self,
+        monitor: &dyn Monitor,
+        visit: &mut dyn FnMut(Step) -> Result<()>,
+    ) -> Result<()> {
+        let mut branch = Branch::default();
+        for root in &self.roots {
+            branch.add(root);
+        }
+        let mut walker = Walker {
+            excluded: &self.excluded,
+            monitor,
+            visit,
+            names: Names::default(),
+            notes: BTreeMap::new(),
+        };
+        walker.branch(Path::new("/"), &branch)?;
+        walker.tell_notes();
+        Ok(())
+    }
+}
+
+/// The folders that lead to the roots.
+#[derive(Debug, Default)]
+struct Branch {
+    inner: BTreeMap<OsString, Branch>,
+    is_root: bool,
+}
+
+impl Branch {
+    fn add(&mut self, path: &Path) {
+        let mut branch = self;
+        for component in path.components() {
+            if let Component::Normal(name) = component {
+                branch = branch.inner.entry(name.to_owned()).or_default();
+            }
+        }
+        branch.is_root = true;
+    }
+}
+
+struct Walker<'a> {
+    excluded: &'a BTreeSet<PathBuf>,
+    monitor: &'a dyn Monitor,
+    visit: &'a mut dyn FnMut(Step) -> Result<()>,
+    names: Names,
+    /// What this version does not keep: the first such item, and how many there are.
+    notes: BTreeMap<&'static str, (PathBuf, u64)>,
+}
+
+impl Walker<'_> {
+    fn branch(&mut self, path: &Path, branch: &Branch) -> Result<()> {
+        if branch.is_root {
+            return self.root(path);
+        }
+        for (name, inner) in &branch.inner {
+            let path = path.join(name);
+            if inner.is_root {
+                self.root(&path)?;
+                continue;
+            }
+            match std::fs::symlink_metadata(&path) {
+                Ok(metadata) => {
+                    // A link on the way is stored as the folder it leads to: the way is the owner's.
+                    let entry = self.entry(name, Kind::Folder, &metadata);
+                    (self.visit)(Step::Enter(entry))?;
+                    self.branch(&path, inner)?;
+                    (self.visit)(Step::Leave)?;
+                }
+                Err(cause) => self.unreadable(&path, &cause),
+            }
+        }
+        Ok(())
+    }
+
+    /// Walks one root and all below it.
+    fn root(&mut self, root: &Path) -> Result<()> {
+        let at_the_top = root == Path::new("/");
+        let excluded = self.excluded;
+        let walk = WalkDir::new(root)
+            .min_depth(usize::from(at_the_top))
+            .sort_by_file_name()
+            .into_iter()
+            .filter_entry(|item| {
+                !excluded.contains(item.path()) && !scratch::is_scratch(item.file_name())
+            });
+        let base = usize::from(at_the_top);
+        let mut entered = base;
+        for item in walk {
+            go_on(self.monitor)?;
+            let item = match item {
+                Ok(item) => item,
+                Err(cause) => {
+                    let path = cause.path().unwrap_or(root).to_owned();
+                    self.unreadable(&path, &cause);
+                    continue;
+                }
+            };
+            while entered > item.depth().max(base) {
+                (self.visit)(Step::Leave)?;
+                entered -= 1;
+            }
+            let metadata = match item.metadata() {
+                Ok(metadata) => metadata,
+                Err(cause) => {
+                    self.unreadable(item.path(), &cause);
+                    continue;
+                }
+            };
+            if self.item(item.path(), &metadata)? {
+                entered = item.depth() + 1;
+            }
+        }
+        for _ in base..entered {
+            (self.visit)(Step::Leave)?;
+        }
+        Ok(())
+    }
+
+    /// Visits one item; returns whether it is a folder that was entered.
+    fn item(&mut self, path: &Path, metadata: &Metadata) -> Result<bool> {
+        let name = path.file_name().unwrap_or(OsStr::new("/"));
+        let file_type = metadata.file_type();
+        self.note_unsupported(path, metadata);
+        if file_type.is_dir() {
+            let entry = self.entry(name, Kind::Folder, metadata);
+            (self.visit)(Step::Enter(entry))?;
+            return Ok(true);
+        }
+        if file_type.is_file() {
+            let entry = self.entry(name, Kind::File, metadata);
+            (self.visit)(Step::File(path.to_owned(), entry))?;
+        } else if file_type.is_symlink() {
+            match std::fs::read_link(path) {
+                Ok(target) => {
+                    let target = target.into_os_string();
+                    let entry = self.entry(name, Kind::Symlink { target }, metadata);
+                    (self.visit)(Step::Link(entry))?;
+                }
+                Err(cause) => self.unreadable(path, &cause),
+            }
+        } else {
+            let socket = file_type.is_socket();
+            self.monitor.problem(Problem {
+                item: crate::units::shown(path),
+                finding: format!("a {} is not stored", special_name(metadata)),
+                // A socket holds nothing that could be restored.
+                incomplete: !socket,
+            });
+        }
+        Ok(false)
+    }
+
+    /// Counts what this version does not keep of an item that it does store.
+    fn note_unsupported(&mut self, path: &Path, metadata: &Metadata) {
+        if metadata.is_file() && metadata.nlink() > 1 {
+            self.note(
+                path,
+                "has several names, and each is restored as a file of its own",
+            );
+        }
+        let mut names = [0_u8; 4096];
+        if let Ok(length) = rustix::fs::llistxattr(path, &mut names[..]) {
+            let kept = |name: &&[u8]| !name.is_empty() && *name != b"security.selinux";
+            if names[..length]
+                .split(|byte| *byte == 0)
+                .any(|name| kept(&name))
+            {
+                self.note(
+                    path,
+                    "has extended attributes or an access list, which are not stored",
+                );
+            }
+        }
+    }
+
+    fn note(&mut self, path: &Path, finding: &'static str) {
+        self.notes
+            .entry(finding)
+            .or_insert_with(|| (path.to_owned(), 0))
+            .1 += 1;
+    }
+
+    /// One line a kind of finding, not one an item: there may be a million.
+    fn tell_notes(&self) {
+        for (finding, (first, count)) in &self.notes {
+            let others = if *count > 1 {
+                format!(" (and so have {} others)", count - 1)
+            } else {
+                String::new()
+            };
+            self.monitor.problem(Problem {
+                item: crate::units::shown(first),
+                finding: format!("{finding}{others}"),
+                incomplete: false,
+            });
+        }
+    }
+
+    fn unreadable(&self, path: &Path, cause: &dyn std::fmt::Display) {
+        self.monitor.problem(Problem {
+            item: crate::units::shown(path),
+            finding: format!("cannot be read: {cause}"),
+            incomplete: true,
+        });
+    }
+
+    fn entry(&mut self, name: &OsStr, kind: Kind, metadata: &Metadata) -> Entry {
+        Entry {
+            name: name.to_owned(),
+            kind,
+            mode: metadata.mode() & 0o7777,
+            modified: time(metadata.mtime(), metadata.mtime_nsec()),
+            changed: time(metadata.ctime(), metadata.ctime_nsec()),
+            owner: self.names.owner(metadata.uid(), metadata.gid()),
+            place: Place {
+                device: metadata.dev(),
+                inode: metadata.ino(),
+                links: metadata.nlink(),
+            },
+        }
+    }
+}
+
+fn special_name(metadata: &Metadata) -> &'static str {
+    let file_type = metadata.file_type();
+    match () {
+        () if file_type.is_socket() => "socket",
+        () if file_type.is_fifo() => "named pipe",
+        () if file_type.is_block_device() => "block device",
+        () => "character device",
+    }
+}
+
+fn time(seconds: i64, nanoseconds: i64) -> Timestamp {
+    let nanoseconds = i32::try_from(nanoseconds).unwrap_or(0);
+    // A file system can hold times beyond the year 9999; nothing else can.
+    Timestamp::new(seconds, nanoseconds).unwrap_or(if seconds < 0 {
+        Timestamp::MIN
+    } else {
+        Timestamp::MAX
+    })
+}
+
+/// Names of users and groups, each looked up once.
+#[derive(Debug, Default)]
+struct Names {
+    users: HashMap<u32, String>,
+    groups: HashMap<u32, String>,
+}
+
+impl Names {
+    fn owner(&mut self, uid: u32, gid: u32) -> Owner {
+        let user = self.users.entry(uid).or_insert_with(|| {
+            uzers::get_user_by_uid(uid).map_or_else(String::new, |user| {
+                user.name().to_string_lossy().into_owned()
+            })
+        });
+        let group = self.groups.entry(gid).or_insert_with(|| {
+            uzers::get_group_by_gid(gid).map_or_else(String::new, |group| {
+                group.name().to_string_lossy().into_owned()
+            })
+        });
+        Owner {
+            uid,
+            gid,
+            user: user.clone(),
+            group: group.clone(),
+        }
+    }
+}
+
+/// A regular file held open for reading.
+#[derive(Debug)]
+pub struct FileReader {
+    file: std::fs::File,
+    before: Metadata,
+}
+
+impl FileReader {
+    /// Opens a regular file, following no link in the last place.
+    ///
+    /// # Errors
+    /// As the system reports them; `InvalidInput` if it is no regular file any more.
+    pub fn open(path: &Path) -> std::io::Result<Self> {
+        use rustix::fs::OFlags;
+        // NONBLOCK: a fifo that took the file's place must not hold us.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = std::fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(flags.bits().cast_signed())
+            .open(path)?;
+        let before = file.metadata()?;
+        if !before.is_file() {
+            return Err(std::io::ErrorKind::InvalidInput.into());
+        }
+        Ok(Self { file, before })
+    }
+
+    /// Its length in bytes when it was opened.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.before.len()
+    }
+
+    /// Whether it was written to since it was opened: then what was read may be of two moments.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        self.file.metadata().is_ok_and(|after| {
+            (after.len(), after.mtime(), after.mtime_nsec())
+                != (
+                    self.before.len(),
+                    self.before.mtime(),
+                    self.before.mtime_nsec(),
+                )
+        })
+    }
+}
+
+impl Read for &FileReader {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        (&self.file).read(buffer)
+    }
+}

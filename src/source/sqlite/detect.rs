@@ -1,0 +1,39 @@
+//! What is a database, and which files belong to one.
+
+use std::io::Read;
+use std::path::Path;
+
+use crate::source::files::FileReader;
+
+/// What `SQLite` appends to a database's name for the files beside it. They are part of the database
+/// and never captured as files.
+pub const SIDE_FILES: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// What the first bytes of a file say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signature {
+    /// A database.
+    Database,
+    /// A write-ahead log: its sibling without `-wal` is a database.
+    Wal,
+    /// A rollback journal: its sibling without `-journal` is a database.
+    Journal,
+    /// Something else.
+    Other,
+}
+
+/// Peeks at the first bytes of a regular file. Only while no connection to it is open.
+///
+/// # Errors
+/// As the system reports them.
+pub fn signature(path: &Path) -> std::io::Result<Signature> {
+    let reader = FileReader::open(path)?;
+    let mut head = Vec::with_capacity(16);
+    (&reader).take(16).read_to_end(&mut head)?;
+    Ok(match head.as_slice() {
+        b"SQLite format 3\0" => Signature::Database,
+        [0x37, 0x7f, 0x06, 0x82 | 0x83, ..] => Signature::Wal,
+        [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7, ..] => Signature::Journal,
+        _ => Signature::Other,
+    })
+}

@@ -1,0 +1,97 @@
+//! The engine proves a copy: it opens it, checks it, and counts it again.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::fingerprint::Fingerprint;
+use crate::error::{Error, Result};
+use crate::monitor::{Monitor, go_on};
+
+/// Steps of `SQLite`'s virtual machine between two looks at whether we are asked to stop.
+const STEPS: i32 = 100_000;
+
+/// What the engine says of a copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// What it holds.
+    pub fingerprint: Fingerprint,
+    /// What its foreign keys show, if anything: the application stored it so, or never enforced them.
+    pub foreign_keys: Option<String>,
+}
+
+/// Opens a copy that nobody else writes, leaving no file beside it.
+pub(super) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
+    let mut uri = String::from("file:");
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                uri.push(char::from(*byte))
+            }
+            _ => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    open(Path::new(&uri))
+}
+
+fn open(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_URI;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.execute_batch("PRAGMA query_only = 1; PRAGMA trusted_schema = 0; PRAGMA mmap_size = 0; PRAGMA cell_size_check = 1;")?;
+    Ok(connection)
+}
+
+/// Has `SQLite` check the copy at `path`, whole and alone, or with its own `-wal` beside it.
+///
+/// # Errors
+/// [`Error::NotVerified`] if the engine finds anything, [`Error::Interrupted`].
+pub fn prove(path: &Path, name: &str, monitor: &Arc<dyn Monitor>) -> Result<Proof> {
+    let failed = |finding: String| Error::NotVerified {
+        name: name.to_owned(),
+        finding,
+    };
+    let engine = |cause: rusqlite::Error| match go_on(monitor.as_ref()) {
+        Err(interrupted) => interrupted,
+        Ok(()) => failed(cause.to_string()),
+    };
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    let mut connection = if Path::new(&wal).exists() {
+        open(path)
+    } else {
+        open_immutable(path)
+    }
+    .map_err(engine)?;
+    let watching = Arc::clone(monitor);
+    connection
+        .progress_handler(STEPS, Some(move || watching.signal().is_some()))
+        .map_err(engine)?;
+    let findings: Vec<String> = connection
+        .prepare("PRAGMA integrity_check(10)")
+        .and_then(|mut statement| statement.query_map([], |row| row.get(0))?.collect())
+        .map_err(engine)?;
+    // The only good answer is exactly one row "ok".
+    if findings != ["ok"] {
+        return Err(failed(findings.join("; ")));
+    }
+    Ok(Proof {
+        foreign_keys: check_foreign_keys(&connection),
+        fingerprint: Fingerprint::take(&connection).map_err(engine)?,
+    })
+}
+
+fn check_foreign_keys(connection: &Connection) -> Option<String> {
+    let dangling = connection
+        .prepare("SELECT count(*) FROM pragma_foreign_key_check")
+        .and_then(|mut statement| statement.query_row([], |row| row.get::<_, i64>(0)));
+    match dangling {
+        Ok(0) => None,
+        Ok(rows) => Some(format!("{rows} row(s) refer to rows that do not exist")),
+        Err(cause) => Some(format!("its foreign keys cannot be checked: {cause}")),
+    }
+}

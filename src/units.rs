@@ -1,0 +1,132 @@
+//! Sizes, durations and names as people read them.
+
+use std::fmt;
+use std::time::Duration;
+
+/// A number of bytes, printed with a binary unit: `1.04 GiB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteSize(pub u64);
+
+impl fmt::Display for ByteSize {
+    #[allow(clippy::cast_precision_loss, reason = "three digits are printed")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+        if self.0 < 1024 {
+            return f.pad(&format!("{} B", self.0));
+        }
+        let mut value = self.0 as f64 / 1024.0;
+        let mut unit = 0;
+        while value >= 1024.0 && unit + 1 < UNITS.len() {
+            value /= 1024.0;
+            unit += 1;
+        }
+        let digits = if value < 10.0 {
+            2
+        } else {
+            usize::from(value < 100.0)
+        };
+        f.pad(&format!("{value:.digits$} {}", UNITS[unit]))
+    }
+}
+
+/// A duration, printed with at most two units: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`.
+#[derive(Debug, Clone, Copy)]
+pub struct Span(pub Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let text = match seconds {
+            0..=9 => format!("{:.1} s", self.0.as_secs_f64()),
+            10..=59 => format!("{seconds} s"),
+            60..=3599 => format!("{} min {} s", seconds / 60, seconds % 60),
+            _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+        };
+        f.pad(&text)
+    }
+}
+
+/// A name from somebody's disk, made safe to print: control characters, quotes and bytes that are
+/// not UTF-8 come out escaped, so that a terminal shows the name and obeys nothing in it.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a>(pub &'a [u8]);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::with_capacity(self.0.len());
+        for part in self.0.utf8_chunks() {
+            for character in part.valid().chars() {
+                if is_plain(character) {
+                    text.push(character);
+                } else {
+                    text.extend(character.escape_default());
+                }
+            }
+            for byte in part.invalid() {
+                text.push_str(&format!("\\x{byte:02x}"));
+            }
+        }
+        f.pad(&text)
+    }
+}
+
+/// Whether a terminal shows `character` as itself: no control, no direction override.
+fn is_plain(character: char) -> bool {
+    !character.is_control()
+        && character != '\\'
+        && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// Shows a path; see [`Shown`].
+#[must_use]
+pub fn shown(path: &std::path::Path) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    Shown(path.as_os_str().as_bytes()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_three_digits() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.00 KiB"),
+            (15 * 1024 * 1024, "15.0 MiB"),
+            (1_117_000_000, "1.04 GiB"),
+            (u64::MAX, "16.0 EiB"),
+        ] {
+            assert_eq!(ByteSize(bytes).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn durations_have_two_units() {
+        for (seconds, text) in [
+            (0.44, "0.4 s"),
+            (12.3, "12 s"),
+            (200.0, "3 min 20 s"),
+            (7500.0, "2 h 5 min"),
+        ] {
+            assert_eq!(Span(Duration::from_secs_f64(seconds)).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_hostile_name_cannot_speak_to_the_terminal() {
+        assert_eq!(
+            Shown(b"a\x1b[2Jb\xffc\n\\").to_string(),
+            "a\\u{1b}[2Jb\\xffc\\n\\\\"
+        );
+        assert_eq!(
+            Shown("\u{202e}gnp.exe".as_bytes()).to_string(),
+            "\\u{202e}gnp.exe"
+        );
+        assert_eq!(
+            Shown("Töpferei Mara".as_bytes()).to_string(),
+            "Töpferei Mara"
+        );
+    }
+}
