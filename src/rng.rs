@@ -18,6 +18,7 @@ pub trait Rng: Debug + Send + Sync {
 pub struct SystemRng;
 
 impl Rng for SystemRng {
+    #[allow(clippy::disallowed_methods, reason = "this room is the one that asks")]
     fn fill(&self, bytes: &mut [u8]) -> Result<()> {
         getrandom::fill(bytes).map_err(|cause| Error::NoRandomness {
             cause: cause.to_string(),

@@ -1,6 +1,6 @@
 //! Sizes, durations and names as people read them.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::time::Duration;
 
 /// A number of bytes, printed with a binary unit: `1.04 GiB`.
@@ -63,7 +63,8 @@ impl fmt::Display for Shown<'_> {
                 }
             }
             for byte in part.invalid() {
-                text.push_str(&format!("\\x{byte:02x}"));
+                // Writing to a String cannot fail.
+                let _ = write!(text, "\\x{byte:02x}");
             }
         }
         f.pad(&text)

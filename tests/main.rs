@@ -1,1 +1,15 @@
+//! All integration tests: one module a capability, so that a name tells what broke.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests make and break files as they like"
+)]
 
+mod common;
+
+mod backends;
+mod cli;
+mod consistency;
+mod crash;
+mod interop;
+mod shops;
+mod tidy;

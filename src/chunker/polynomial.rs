@@ -41,7 +41,7 @@ impl Polynomial {
     /// The degree; 0 for the zero polynomial too.
     #[must_use]
     pub const fn degree(self) -> u32 {
-        63 - (self.0 | 1).leading_zeros()
+        (self.0 | 1).ilog2()
     }
 
     /// Whether the repository format can use it: irreducible and of degree 53.

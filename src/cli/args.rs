@@ -71,7 +71,7 @@ pub enum Command {
     /// Restore a snapshot into a new or empty folder: staged, proved, and only then named
     ///
     /// Files keep their full path below the target; with SNAPSHOT:PATH the content of that folder
-    /// lands directly in it. Example: tillsafe -r … -p … restore latest:/srv/shop --target /srv/shop
+    /// lands directly in it. Example: tillsafe -r … -p … restore <latest:/srv/shop> --target /srv/shop
     #[command(display_order = 6)]
     Restore(Restore),
     /// Check the repository: its structure, and with --read-data every byte

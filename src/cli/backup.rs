@@ -41,7 +41,7 @@ pub fn run(session: &Session, args: args::Backup) -> Result<Done> {
         host: args.host.unwrap_or_else(host_name),
         sqlite: sqlite::Options {
             chunk_bytes: PAGES_SIZE,
-            scratch: session.scratch_folder(),
+            scratch: Session::scratch_folder(),
             page_table: true,
             disk: Arc::clone(&session.disk),
             rng: Arc::clone(&session.services.rng),
@@ -72,7 +72,8 @@ fn source_path(path: &Path) -> Result<PathBuf> {
     if !is_path {
         return Err(Error::Usage {
             finding: format!(
-                "{path:?} is the name of a shop, and shops are not part of this version"
+                "`{}` is the name of a shop, and shops are not part of this version",
+                crate::units::shown(path)
             ),
             next: format!(
                 "for the file or folder of that name type ./{}",

@@ -6,9 +6,9 @@ use serde_json::json;
 use super::Done;
 use super::args::{Cli, Completions};
 use super::session::Session;
-use crate::error::{ExitCode, Result};
+use crate::error::ExitCode;
 
-pub fn run(session: &Session, args: &Completions) -> Result<Done> {
+pub fn run(session: &Session, args: &Completions) -> Done {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "tillsafe", &mut script);
     let script = String::from_utf8_lossy(&script);
@@ -17,8 +17,8 @@ pub fn run(session: &Session, args: &Completions) -> Result<Done> {
         "completions",
         json!({"shell": args.shell.to_string(), "script": script}),
     );
-    Ok(Done {
+    Done {
         code: ExitCode::Done,
         fields: json!({}),
-    })
+    }
 }

@@ -15,6 +15,7 @@ mod verify;
 mod version;
 
 use std::ffi::OsString;
+use std::fmt::Write;
 use std::process::ExitCode as ProcessExit;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -46,14 +47,14 @@ pub(crate) struct Done {
 /// Runs the program; returns what the process returns.
 #[must_use]
 pub fn main() -> ProcessExit {
-    ProcessExit::from(run(std::env::args_os().collect()))
+    ProcessExit::from(run(&std::env::args_os().collect::<Vec<_>>()))
 }
 
-fn run(words: Vec<OsString>) -> u8 {
+fn run(words: &[OsString]) -> u8 {
     let signal = Arc::new(AtomicUsize::new(0));
-    let cli = match Cli::try_parse_from(&words) {
+    let cli = match Cli::try_parse_from(words) {
         Ok(cli) => cli,
-        Err(refusal) => return refused(&words, &refusal, signal),
+        Err(refusal) => return refused(words, &refusal, signal),
     };
     if let Err(cause) = listen(&signal) {
         // Without handlers a signal just kills: safe, only less polite.
@@ -87,13 +88,13 @@ fn execute(session: &Session, command: Command) -> Result<Done> {
         Command::Demo => demo::run(session),
         Command::Init => init::run(session),
         Command::Backup(args) => backup::run(session, args),
-        Command::Snapshots(args) => snapshots::run(session, args),
+        Command::Snapshots(args) => snapshots::run(session, &args),
         Command::Ls(args) => ls::run(session, &args),
         Command::Restore(args) => restore::run(session, &args),
         Command::Check(args) => check::run(session, &args),
         Command::Verify(args) => verify::run(session, &args),
-        Command::Completions(args) => completions::run(session, &args),
-        Command::Version => version::run(session),
+        Command::Completions(args) => Ok(completions::run(session, &args)),
+        Command::Version => Ok(version::run(session)),
     }
 }
 
@@ -186,7 +187,8 @@ fn not_yet(refusal: &clap::Error) -> Option<&'static str> {
 fn exit_codes_help() -> String {
     let mut text = String::from("Exit codes:\n");
     for (code, meaning) in ExitCode::TABLE {
-        text.push_str(&format!("  {:>3}  {meaning}\n", code.number()));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {:>3}  {meaning}", code.number());
     }
     text.push_str("\nA first backup and a first restore: docs/start.md, or `tillsafe demo`.");
     text

@@ -68,11 +68,6 @@ impl Output {
         }
     }
 
-    /// Whether objects are wanted.
-    pub const fn is_json(&self) -> bool {
-        self.json
-    }
-
     /// Whether something was told that makes the result incomplete.
     pub fn is_incomplete(&self) -> bool {
         self.incomplete.load(Ordering::Relaxed) > 0
@@ -236,17 +231,12 @@ impl Monitor for Output {
             self.incomplete.fetch_add(1, Ordering::Relaxed);
         }
         if self.json {
-            let message_type = if problem.incomplete {
+            let kind = if problem.incomplete {
                 "error"
             } else {
                 "warning"
             };
-            let (key, text) = if problem.incomplete {
-                ("error", &problem.finding)
-            } else {
-                ("warning", &problem.finding)
-            };
-            self.object(message_type, json!({"item": problem.item, key: text}));
+            self.object(kind, json!({"item": problem.item, kind: problem.finding}));
         } else {
             let text = plain(&format!("warning: {}: {}", problem.item, problem.finding));
             self.write_stderr(&text);

@@ -103,7 +103,7 @@ impl Session {
     }
 
     /// Where spools and scratch copies go.
-    pub fn scratch_folder(&self) -> PathBuf {
+    pub fn scratch_folder() -> PathBuf {
         config::scratch_folder(&config::environment)
     }
 }

@@ -9,9 +9,9 @@ use crate::error::{ExitCode, Result};
 use crate::repository::snapshot::Snapshot;
 use crate::units::{ByteSize, Shown};
 
-pub fn run(session: &Session, filter: Filter) -> Result<Done> {
+pub fn run(session: &Session, filter: &Filter) -> Result<Done> {
     let repository = session.open()?;
-    let snapshots = request("", &filter).filter(repository.snapshots(session.output.as_ref())?);
+    let snapshots = request("", filter).filter(repository.snapshots(session.output.as_ref())?);
     session.output.finish();
     for snapshot in &snapshots {
         session.output.object("snapshot", object(snapshot));

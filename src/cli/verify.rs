@@ -15,7 +15,7 @@ pub fn run(session: &Session, args: &args::Verify) -> Result<Done> {
     let (request, base) = snapshot_and_path(&args.snapshot, &args.filter)?;
     let scratch = match &args.scratch {
         Some(scratch) => config::absolute(scratch)?,
-        None => session.scratch_folder(),
+        None => Session::scratch_folder(),
     };
     let repository = session.open()?;
     let _lock = session.lock_if_possible(&repository);

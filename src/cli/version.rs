@@ -4,10 +4,10 @@ use serde_json::json;
 
 use super::Done;
 use super::session::Session;
-use crate::error::{ExitCode, Result};
+use crate::error::ExitCode;
 use crate::source::sqlite;
 
-pub fn run(session: &Session) -> Result<Done> {
+pub fn run(session: &Session) -> Done {
     let version = env!("CARGO_PKG_VERSION");
     let page_table = sqlite::has_page_table();
     session.output.line(format!("tillsafe {version}"));
@@ -21,8 +21,8 @@ pub fn run(session: &Session) -> Result<Done> {
             "without page table: each capture needs room for a second copy"
         }
     ));
-    Ok(Done {
+    Done {
         code: ExitCode::Done,
         fields: json!({"version": version, "repository_format": 2, "sqlite": sqlite::engine_version(), "page_table": page_table}),
-    })
+    }
 }

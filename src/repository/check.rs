@@ -3,6 +3,7 @@
 //! It goes on after damage: the list of what is damaged is the result.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -96,7 +97,7 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn damaged(&mut self, object: impl ToString, finding: impl ToString) {
+    fn damaged(&mut self, object: Object, finding: &dyn Display) {
         self.report.damage.push(Damage {
             object: object.to_string(),
             finding: finding.to_string(),
@@ -107,7 +108,7 @@ impl Check<'_> {
         let listing = self.repository.list(Class::Keys)?;
         for (id, _) in listing.objects {
             if let Err(cause) = read_key_file(self.repository.backend.as_ref(), id) {
-                self.damaged(Object::Named(Class::Keys, id), cause);
+                self.damaged(Object::Named(Class::Keys, id), &cause);
             }
         }
         Ok(())
@@ -120,7 +121,7 @@ impl Check<'_> {
         for (id, _) in listing.objects {
             match self.repository.load_json::<IndexFile>(Class::Index, id) {
                 Ok(file) => index.add(&file),
-                Err(cause) => self.damaged(Object::Named(Class::Index, id), cause),
+                Err(cause) => self.damaged(Object::Named(Class::Index, id), &cause),
             }
         }
         self.report.blobs = index.blob_count() as u64;
@@ -135,14 +136,14 @@ impl Check<'_> {
             let object = Object::Named(Class::Data, *id);
             match sizes.get(id) {
                 None => {
-                    self.damaged(object, "it is not there, but an index names it");
+                    self.damaged(object, &"it is not there, but an index names it");
                     missing.insert(*id);
                 }
                 Some(size) if *size != pack::size_of(blobs) => {
                     let expected = pack::size_of(blobs);
                     self.damaged(
                         object,
-                        format!("it has {size} bytes, its index says {expected}"),
+                        &format!("it has {size} bytes, its index says {expected}"),
                     );
                 }
                 Some(_) => {}
@@ -169,7 +170,7 @@ impl Check<'_> {
                 .load_json::<SnapshotFile>(Class::Snapshots, id)
             {
                 Ok(file) => self.trees(index, missing, id, file.tree, &mut seen)?,
-                Err(cause) => self.damaged(Object::Named(Class::Snapshots, id), cause),
+                Err(cause) => self.damaged(Object::Named(Class::Snapshots, id), &cause),
             }
         }
         self.report.trees = seen.len() as u64;
@@ -195,8 +196,8 @@ impl Check<'_> {
                 Ok(nodes) => nodes,
                 Err(cause) => {
                     self.damaged(
-                        format!("snapshots/{snapshot}"),
-                        format!("a folder is lost: {cause}"),
+                        Object::Named(Class::Snapshots, snapshot),
+                        &format!("a folder is lost: {cause}"),
                     );
                     continue;
                 }
@@ -212,8 +213,8 @@ impl Check<'_> {
                         if let Err(finding) = file_is_there(index, missing, &blobs, size) {
                             let name = node.entry.name.to_string_lossy().into_owned();
                             self.damaged(
-                                format!("snapshots/{snapshot}"),
-                                format!("file {name:?}: {finding}"),
+                                Object::Named(Class::Snapshots, snapshot),
+                                &format!("file {name:?}: {finding}"),
                             );
                         }
                     }
@@ -263,7 +264,7 @@ impl Check<'_> {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         found.sort();
         for (id, finding) in found {
-            self.damaged(Object::Named(Class::Data, id), finding);
+            self.damaged(Object::Named(Class::Data, id), &finding);
         }
         Ok(())
     }

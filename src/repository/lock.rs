@@ -17,9 +17,9 @@ use crate::id::Id;
 /// How long both sides wait before they look again.
 const SETTLE: Duration = Duration::from_millis(200);
 /// How often a lock is written anew.
-const REFRESH: Duration = Duration::from_secs(5 * 60);
+const REFRESH: Duration = Duration::from_mins(5);
 /// A lock not refreshed for so long is nobody's.
-const STALE: Duration = Duration::from_secs(30 * 60);
+const STALE: Duration = Duration::from_mins(30);
 
 /// A lock object.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -251,7 +251,7 @@ impl Inner {
         let mut plain = vec![2];
         let compressed = compress::compressor(compress::METADATA_LEVEL)
             .and_then(|mut compressor| {
-                Ok(compressor.compress(&encode(value).map_err(std::io::Error::other)?)?)
+                compressor.compress(&encode(value).map_err(std::io::Error::other)?)
             })
             .map_err(|cause| Error::SealFailed {
                 finding: cause.to_string(),
@@ -311,7 +311,7 @@ impl Inner {
             match self.load_json(Class::Snapshots, id) {
                 Ok(file) => snapshots.push(Snapshot { id, file }),
                 Err(cause) => {
-                    monitor.problem(left_out(&Object::Named(Class::Snapshots, id), &cause))
+                    monitor.problem(left_out(&Object::Named(Class::Snapshots, id), &cause));
                 }
             }
         }

@@ -77,7 +77,7 @@ pub fn unquote(text: &str) -> Option<Vec<u8>> {
             'u' => push_code(&mut name, digits(&mut rest, 4, 16, 0)?)?,
             'U' => push_code(&mut name, digits(&mut rest, 8, 16, 0)?)?,
             first @ '0'..='7' => {
-                name.push(u8::try_from(digits(&mut rest, 2, 8, first.to_digit(8)?)?).ok()?)
+                name.push(u8::try_from(digits(&mut rest, 2, 8, first.to_digit(8)?)?).ok()?);
             }
             _ => return None,
         }

@@ -233,7 +233,10 @@ pub fn from_bytes(bytes: &[u8]) -> Result<Vec<Node>, String> {
     nodes.sort_by(|a, b| a.entry.name.cmp(&b.entry.name));
     for pair in nodes.windows(2) {
         if pair[0].entry.name == pair[1].entry.name {
-            return Err(format!("it holds the name {:?} twice", pair[0].entry.name));
+            return Err(format!(
+                "it holds the name {} twice",
+                pair[0].entry.name.display()
+            ));
         }
     }
     Ok(nodes)

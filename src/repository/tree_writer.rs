@@ -143,7 +143,7 @@ fn push(levels: &mut [Vec<Node>], node: Node) -> Result<()> {
     let last: Option<&OsString> = level.last().map(|node| &node.entry.name);
     if last.is_some_and(|last| *last >= node.entry.name) {
         return Err(Error::SealFailed {
-            finding: format!("the name {:?} comes out of order", node.entry.name),
+            finding: format!("the name {} comes out of order", node.entry.name.display()),
         });
     }
     level.push(node);

@@ -37,7 +37,7 @@ const DATA_PACK: usize = 16 * 1024 * 1024;
 /// Size at which a tree pack is closed, in bytes. Small: restic caches whole tree packs.
 const TREE_PACK: usize = 4 * 1024 * 1024;
 /// Longest time for which confirmed packs stay without an index.
-const INDEX_EVERY: Duration = Duration::from_secs(10 * 60);
+const INDEX_EVERY: Duration = Duration::from_mins(10);
 
 /// What a writer has added to the repository.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
+use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -105,7 +106,8 @@ fn describe(request: &Request) -> String {
         ("--tag", request.tag.clone()),
     ] {
         if let Some(value) = value {
-            words.push_str(&format!(" {flag} {value}"));
+            // Writing to a String cannot fail.
+            let _ = write!(words, " {flag} {value}");
         }
     }
     words
@@ -225,7 +227,7 @@ impl Plan {
                 let path = folder.join(&node.entry.name);
                 match &node.content {
                     Content::Folder { tree } => {
-                        waiting.push((path.clone(), repository.read_tree(index, *tree)?))
+                        waiting.push((path.clone(), repository.read_tree(index, *tree)?));
                     }
                     Content::File { blobs, size } => {
                         self.files += 1;

@@ -1,5 +1,6 @@
 //! The engine proves a copy: it opens it, checks it, and counts it again.
 
+use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,9 +29,9 @@ pub(super) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
     for byte in path.as_os_str().as_bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
-                uri.push(char::from(*byte))
+                uri.push(char::from(*byte));
             }
-            _ => uri.push_str(&format!("%{byte:02X}")),
+            _ => drop(write!(uri, "%{byte:02X}")),
         }
     }
     uri.push_str("?immutable=1");

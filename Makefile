@@ -1,0 +1,26 @@
+# What people and CI type. `make demo` and `make test` do all their own set-up.
+.PHONY: demo test check bench tools fmt
+
+export CARGO_TERM_COLOR ?= auto
+
+# A small shop is made, backed up, checked, destroyed, restored and proved.
+demo:
+	cargo build --release --locked
+	./target/release/tillsafe demo
+
+# Installs what the tests need and is missing, then format, lints, docs and all tests: what CI runs.
+test: tools check
+
+# The same without installing anything.
+check:
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+	cargo test --locked -- --test-threads=2
+
+tools:
+	sh .ci/tools.sh
+
+# Sizes and times of the ways to store increments (docs/design/increments.md).
+bench:
+	cargo bench --locked --bench increments

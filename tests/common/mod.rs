@@ -1,0 +1,29 @@
+//! What the tests share: a shop, a repository, the program, the tools.
+
+pub mod program;
+pub mod shop;
+pub mod tools;
+
+use std::path::{Path, PathBuf};
+
+/// A folder of its own for one test, removed at its end.
+pub struct Place(tempfile::TempDir);
+
+impl Place {
+    pub fn new() -> Self {
+        Self(
+            tempfile::Builder::new()
+                .prefix("tillsafe-test-")
+                .tempdir()
+                .expect("a temporary folder"),
+        )
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+}

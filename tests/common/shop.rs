@@ -1,0 +1,96 @@
+//! A small shop: a SQLite database, pictures, a link, an empty file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+/// A shop in a folder.
+pub struct Shop {
+    pub folder: PathBuf,
+    pub database: PathBuf,
+}
+
+impl Shop {
+    /// Makes a shop with `orders` orders in `journal_mode` (`wal`, `delete` …).
+    pub fn open(folder: &Path, orders: u32, journal_mode: &str) -> Self {
+        fs::create_dir_all(folder.join("pictures/old")).unwrap();
+        fs::write(folder.join("pictures/teapot.jpg"), noise(1, 700_000)).unwrap();
+        fs::write(folder.join("pictures/old/cup.jpg"), noise(2, 40_000)).unwrap();
+        fs::write(folder.join("empty.txt"), "").unwrap();
+        fs::write(folder.join("notes.txt"), "glaze: celadon\n".repeat(2000)).unwrap();
+        std::os::unix::fs::symlink("pictures/teapot.jpg", folder.join("main.jpg")).unwrap();
+        let shop = Self {
+            folder: folder.to_owned(),
+            database: folder.join("shop.db"),
+        };
+        let connection = shop.connect();
+        connection
+            .query_row(&format!("PRAGMA journal_mode = {journal_mode}"), [], |_| {
+                Ok(())
+            })
+            .unwrap();
+        connection
+            .execute_batch(
+                "CREATE TABLE customers(id INTEGER PRIMARY KEY, name TEXT NOT NULL);
+                 CREATE TABLE orders(id INTEGER PRIMARY KEY AUTOINCREMENT, customer INTEGER NOT NULL REFERENCES customers(id), item TEXT);
+                 CREATE INDEX orders_by_customer ON orders(customer);
+                 INSERT INTO customers VALUES (1, 'Mara'), (2, 'Ilse');",
+            )
+            .unwrap();
+        drop(connection);
+        shop.sell(orders);
+        shop
+    }
+
+    pub fn connect(&self) -> Connection {
+        let connection = Connection::open(&self.database).unwrap();
+        connection
+            .busy_timeout(std::time::Duration::from_secs(10))
+            .unwrap();
+        connection
+    }
+
+    /// Sells `count` items.
+    pub fn sell(&self, count: u32) {
+        let mut connection = self.connect();
+        let transaction = connection.transaction().unwrap();
+        for number in 0..count {
+            transaction
+                .execute(
+                    "INSERT INTO orders(customer, item) VALUES (?1, ?2)",
+                    (
+                        1 + number % 2,
+                        format!("cup no. {number}, {}", "glazed ".repeat(8)),
+                    ),
+                )
+                .unwrap();
+        }
+        transaction.commit().unwrap();
+    }
+
+    pub fn orders(&self) -> u32 {
+        count_orders(&self.database)
+    }
+}
+
+/// Orders in a database, as the test's own SQLite counts them.
+pub fn count_orders(database: &Path) -> u32 {
+    Connection::open(database)
+        .unwrap()
+        .query_row("SELECT count(*) FROM orders", [], |row| row.get(0))
+        .unwrap()
+}
+
+/// Seeded bytes that do not compress (SplitMix64).
+pub fn noise(mut seed: u64, length: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = (seed ^ (seed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        bytes.extend((mixed ^ (mixed >> 31)).to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
