@@ -36,11 +36,10 @@ pub fn array<const N: usize>(rng: &dyn Rng) -> Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// Returns a name of `bytes` random bytes in hexadecimal, for temporary files.
+/// Returns eight random hexadecimal digits, for temporary names.
 ///
 /// # Errors
 /// As [`Rng::fill`].
 pub fn name(rng: &dyn Rng) -> Result<String> {
-    let bytes: [u8; 8] = array(rng)?;
-    Ok(format!("{:016x}", u64::from_be_bytes(bytes)))
+    Ok(format!("{:08x}", u32::from_be_bytes(array(rng)?)))
 }

@@ -1,1 +1,215 @@
-//! x
+//! Whole shops, through the built program: a real sample database, and a generated one of 1 GiB.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rusqlite::Connection;
+use tillsafe::id::{Hasher, Id};
+
+use crate::common::Place;
+use crate::common::program::{Program, Run};
+use crate::common::shop::noise;
+use crate::common::tools::{find, skipped};
+
+/// The most memory that any process of ours may take for any shop.
+const MEMORY_LIMIT: u64 = 200 << 20;
+
+fn hash(path: &Path) -> Id {
+    use std::io::Read;
+    let mut file = fs::File::open(path).unwrap();
+    let mut hasher = Hasher::default();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let length = file.read(&mut buffer).unwrap();
+        if length == 0 {
+            return hasher.finish();
+        }
+        hasher.update(&buffer[..length]);
+    }
+}
+
+#[test]
+fn the_chinook_shop_comes_back() {
+    let source =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/chinook/Chinook_Sqlite.sqlite");
+    if !source.is_file() {
+        return skipped(
+            "the Chinook shop",
+            "its sample data does not lie beside the checkout",
+        );
+    }
+    let place = Place::new();
+    let shop = place.join("chinook");
+    fs::create_dir(&shop).unwrap();
+    fs::copy(&source, shop.join("Chinook.sqlite")).unwrap();
+    let before = hash(&source);
+    let program = Program::with_repository(place.path());
+    program.ok(&["backup", shop.to_str().unwrap()]);
+    fs::remove_dir_all(&shop).unwrap();
+    let from = format!("latest:{}", shop.display());
+    program.ok(&["restore", &from, "--target", shop.to_str().unwrap()]);
+    assert_eq!(hash(&shop.join("Chinook.sqlite")), before);
+    let (code, objects) = program.json(&["verify"]);
+    let summary = objects.last().unwrap();
+    assert_eq!(
+        (code, summary["proof_level"].as_str()),
+        (0, Some("matched"))
+    );
+    assert_eq!(summary["databases"][0]["rows"], 15_607);
+    let tracks: i64 = Connection::open(shop.join("Chinook.sqlite"))
+        .unwrap()
+        .query_row("SELECT count(*) FROM Track", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(tracks, 3503);
+}
+
+/// A shop in WAL mode, a little over 1 GiB: so that the page that SQLite keeps for its locks, at
+/// exactly 1 GiB, is in it. Returns its number of orders.
+fn make_large_shop(database: &Path) -> i64 {
+    const BYTES: i64 = (1 << 30) + (40 << 20);
+    let words = String::from_utf8_lossy(&noise(3, 40_000))
+        .replace(|letter: char| !letter.is_ascii_alphabetic(), " ");
+    let mut connection = Connection::open(database).unwrap();
+    connection.execute_batch("PRAGMA journal_mode = off; PRAGMA synchronous = off; CREATE TABLE orders(id INTEGER PRIMARY KEY, customer INTEGER, note TEXT, slip BLOB); CREATE TABLE notes(text TEXT)").unwrap();
+    let transaction = connection.transaction().unwrap();
+    let mut orders = 0;
+    {
+        let mut insert = transaction
+            .prepare("INSERT INTO orders(customer, note, slip) VALUES (?1, ?2, ?3)")
+            .unwrap();
+        let mut bytes = 0;
+        while bytes < BYTES {
+            let number = usize::try_from(orders).unwrap();
+            let note = &words[number * 7 % 30_000..][..600 + number % 400];
+            insert
+                .execute((orders % 5000, note, noise(number as u64, 120)))
+                .unwrap();
+            bytes += i64::try_from(note.len()).unwrap() + 135;
+            orders += 1;
+        }
+    }
+    transaction.commit().unwrap();
+    connection
+        .execute_batch("CREATE INDEX orders_by_customer ON orders(customer)")
+        .unwrap();
+    connection
+        .query_row("PRAGMA journal_mode = wal", [], |_| Ok(()))
+        .unwrap();
+    orders
+}
+
+/// Runs a command and returns what it left with its peak of resident memory in bytes (VmHWM).
+fn run_measured(mut command: Command) -> (Run, u64) {
+    const MEASURE: &str = "import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:]).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+sys.exit(code)";
+    let mut measured =
+        Command::new(find("python3").expect("python3 is on every machine that runs these tests"));
+    measured
+        .env_clear()
+        .args(["-c", MEASURE])
+        .arg(command.get_program())
+        .args(command.get_args());
+    std::mem::swap(&mut command, &mut measured);
+    let run = Run::of(&mut command);
+    let peak: u64 = run.stderr.lines().last().unwrap().parse().unwrap();
+    (run, peak << 10)
+}
+
+/// A memory cgroup of the limit, removed at the end; `None` where none can be made.
+struct Cage(PathBuf);
+
+impl Cage {
+    fn make() -> Option<Self> {
+        let name = format!("tillsafe-test-{}", std::process::id());
+        for (root, limit) in [
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            ("/sys/fs/cgroup", "memory.max"),
+        ] {
+            let folder = Path::new(root).join(&name);
+            if fs::create_dir(&folder).is_ok() {
+                let cage = Self(folder);
+                if fs::write(cage.0.join(limit), MEMORY_LIMIT.to_string()).is_ok() {
+                    return Some(cage);
+                }
+            }
+        }
+        None
+    }
+
+    /// The command, started inside.
+    fn command(&self, inner: &Command) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command
+            .env_clear()
+            .args(["-c", "echo $$ > \"$0/cgroup.procs\" && exec \"$@\""])
+            .arg(&self.0);
+        command.arg(inner.get_program()).args(inner.get_args());
+        command
+    }
+}
+
+impl Drop for Cage {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn a_shop_of_one_gibibyte_comes_back_in_bounded_memory() {
+    let place = Place::new();
+    let shop = place.join("shop");
+    fs::create_dir(&shop).unwrap();
+    let database = shop.join("shop.db");
+    let orders = make_large_shop(&database);
+    let size = fs::metadata(&database).unwrap().len();
+    assert!(size > (1 << 30) + 4096, "the lock page is in it");
+    let before = hash(&database);
+    let program = Program::with_repository(place.path());
+    let measured = |words: &[&str]| {
+        let (run, peak) = run_measured(program.command(words));
+        assert_eq!(run.code, 0, "{words:?}: {}{}", run.stdout, run.stderr);
+        println!("{}: peak {} MiB", words[0], peak >> 20);
+        assert!(peak < MEMORY_LIMIT, "{words:?} took {peak} bytes");
+    };
+    measured(&["backup", shop.to_str().unwrap()]);
+    fs::remove_dir_all(&shop).unwrap();
+    let from = format!("latest:{}", shop.display());
+    measured(&["restore", &from, "--target", shop.to_str().unwrap()]);
+    assert_eq!(fs::metadata(&database).unwrap().len(), size);
+    assert_eq!(hash(&database), before);
+    let connection = Connection::open(&database).unwrap();
+    let found: i64 = connection
+        .query_row("SELECT count(*) FROM orders", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(found, orders);
+    drop(connection);
+    measured(&["check", "--read-data"]);
+    in_a_cage(&program, &shop, &place);
+}
+
+/// The same work again in a cgroup that counts page cache too.
+fn in_a_cage(program: &Program, shop: &Path, place: &Place) {
+    let Some(cage) = Cage::make() else {
+        return skipped("the memory cgroup", "none can be made here (not root?)");
+    };
+    let second = Program {
+        repository: place.join("second"),
+        password_file: program.password_file.clone(),
+    };
+    second.ok(&["init"]);
+    for words in [
+        &["backup", shop.to_str().unwrap()][..],
+        &["verify", "--scratch", place.path().to_str().unwrap()],
+    ] {
+        let run = Run::of(&mut cage.command(&second.command(words)));
+        assert_eq!(run.code, 0, "{words:?}: {}{}", run.stdout, run.stderr);
+        assert!(
+            words[0] != "verify" || run.stdout.contains("proof level: matched"),
+            "{}",
+            run.stdout
+        );
+    }
+}

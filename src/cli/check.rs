@@ -66,7 +66,7 @@ fn tell(session: &Session, location: &str, report: &CheckReport) {
         session.output.good_news("no damage found");
     } else {
         session.output.line(format!(
-            "{} findings\n  safe: nothing was changed; what does not depend on the damaged objects can still be restored\n  next: `tillsafe verify` each snapshot you rely on, and make a new backup: it stores again what is missing",
+            "{} finding(s)\n  safe: nothing was changed; what does not depend on the damaged objects can still be restored\n  next: run `tillsafe verify SNAPSHOT` on those you rely on; `restic repair packs` (0.17 and later) salvages a damaged pack, and the next backup stores again what is then missing",
             report.damage.len()
         ));
     }

@@ -15,7 +15,7 @@ use super::snapshot::SnapshotFile;
 use super::tree::Content;
 use super::{Repository, read_key_file, report_strays};
 use crate::backend::{Class, Object};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::{Hasher, Id};
 use crate::monitor::{Monitor, Progress, Step, go_on};
 
@@ -108,7 +108,7 @@ impl Check<'_> {
         let listing = self.repository.list(Class::Keys)?;
         for (id, _) in listing.objects {
             if let Err(cause) = read_key_file(self.repository.backend.as_ref(), id) {
-                self.damaged(Object::Named(Class::Keys, id), &cause);
+                self.damaged(Object::Named(Class::Keys, id), &finding(&cause));
             }
         }
         Ok(())
@@ -121,7 +121,7 @@ impl Check<'_> {
         for (id, _) in listing.objects {
             match self.repository.load_json::<IndexFile>(Class::Index, id) {
                 Ok(file) => index.add(&file),
-                Err(cause) => self.damaged(Object::Named(Class::Index, id), &cause),
+                Err(cause) => self.damaged(Object::Named(Class::Index, id), &finding(&cause)),
             }
         }
         self.report.blobs = index.blob_count() as u64;
@@ -170,7 +170,7 @@ impl Check<'_> {
                 .load_json::<SnapshotFile>(Class::Snapshots, id)
             {
                 Ok(file) => self.trees(index, missing, id, file.tree, &mut seen)?,
-                Err(cause) => self.damaged(Object::Named(Class::Snapshots, id), &cause),
+                Err(cause) => self.damaged(Object::Named(Class::Snapshots, id), &finding(&cause)),
             }
         }
         self.report.trees = seen.len() as u64;
@@ -334,7 +334,7 @@ fn check_pack(
                 blob: *blob,
             };
             if let Err(cause) = repository.open_blob(&location, sealed) {
-                findings.push(cause.to_string());
+                findings.push(finding(&cause));
             }
         }
     }
@@ -369,6 +369,14 @@ fn read_pack_header(
     let (header, _) = tail.split_at(tail.len() - 4);
     let blobs = pack::read_header(&repository.key, header, header_at)?;
     Ok((blobs, tail))
+}
+
+/// What is wrong, without the name of the object, which stands before it already.
+fn finding(cause: &Error) -> String {
+    match cause {
+        Error::Damaged { finding, .. } => finding.clone(),
+        other => other.to_string(),
+    }
 }
 
 /// Splits a pack's blobs into runs that are read in one piece.

@@ -307,6 +307,7 @@ mod tests {
     use super::*;
 
     fn entry(name: &str, kind: Kind, mode: u32) -> Entry {
+        let is_folder = kind == Kind::Folder;
         Entry {
             name: name.into(),
             kind,
@@ -322,7 +323,8 @@ mod tests {
             place: Place {
                 device: 7,
                 inode: 9,
-                links: 1,
+                // Folders' links are not stored.
+                links: u64::from(!is_folder),
             },
         }
     }

@@ -1,5 +1,7 @@
 //! What the tests share: a shop, a repository, the program, the tools.
 
+pub mod compare;
+pub mod library;
 pub mod program;
 pub mod shop;
 pub mod tools;

@@ -8,6 +8,7 @@ mod capture;
 mod detect;
 mod fingerprint;
 mod prove;
+pub mod sample;
 
 pub use capture::{Captured, Method, Options, capture, engine_version, has_page_table};
 pub use detect::{SIDE_FILES, Signature, signature};

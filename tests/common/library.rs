@@ -1,0 +1,140 @@
+//! The library in process: backends that fail, clocks that do not wait, cheap keys.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tillsafe::backend::Backend;
+use tillsafe::backup::{self, Options, Outcome};
+use tillsafe::chunker::PAGES_SIZE;
+use tillsafe::clock::Clock;
+use tillsafe::durable::{Disk, OsDisk};
+use tillsafe::error::Result;
+use tillsafe::monitor::{Monitor, Quiet};
+use tillsafe::repository::check::{CheckReport, check};
+use tillsafe::repository::keys::Cost;
+use tillsafe::repository::snapshot::Snapshot;
+use tillsafe::repository::{Repository, Services};
+use tillsafe::restore::{Plan, ProofLevel, Restored, Target};
+use tillsafe::rng::SystemRng;
+use tillsafe::secret::Secret;
+use tillsafe::source::sqlite;
+
+/// The true time, but nobody waits.
+#[derive(Debug)]
+struct Hurried;
+
+impl Clock for Hurried {
+    fn now(&self) -> jiff::Timestamp {
+        jiff::Timestamp::now()
+    }
+
+    fn sleep(&self, _duration: Duration) {}
+}
+
+pub fn services() -> Services {
+    Services {
+        clock: Arc::new(Hurried),
+        rng: Arc::new(SystemRng),
+    }
+}
+
+fn password() -> Secret {
+    Secret::new(b"celadon".to_vec())
+}
+
+/// Makes a repository whose key costs next to nothing.
+pub fn create(backend: &Arc<dyn Backend>) -> Repository {
+    Repository::create(Arc::clone(backend), services(), &password(), Cost::CHEAP).unwrap()
+}
+
+pub fn open(backend: &Arc<dyn Backend>) -> Result<Repository> {
+    Repository::open(
+        Arc::clone(backend),
+        services(),
+        &password(),
+        &Quiet::default(),
+    )
+}
+
+/// How the tests back up.
+pub fn options(paths: &[&Path], scratch: &Path, disk: &Arc<dyn Disk>) -> Options {
+    Options {
+        paths: paths.iter().map(|path| path.to_path_buf()).collect(),
+        excluded: Vec::new(),
+        tags: Vec::new(),
+        host: "test".to_owned(),
+        sqlite: sqlite::Options {
+            chunk_bytes: PAGES_SIZE,
+            scratch: scratch.to_owned(),
+            page_table: true,
+            disk: Arc::clone(disk),
+            rng: Arc::new(SystemRng),
+            clock: Arc::new(Hurried),
+        },
+    }
+}
+
+/// Backs one path up.
+pub fn back_up(backend: &Arc<dyn Backend>, path: &Path) -> Result<Outcome> {
+    back_up_through(backend, path, &(Arc::new(OsDisk) as Arc<dyn Disk>))
+}
+
+/// The same, with spools on `disk`.
+pub fn back_up_through(
+    backend: &Arc<dyn Backend>,
+    path: &Path,
+    disk: &Arc<dyn Disk>,
+) -> Result<Outcome> {
+    let scratch = path.parent().unwrap();
+    backup::backup(
+        &open(backend)?,
+        &options(&[path], scratch, disk),
+        &Quiet::default(),
+    )
+}
+
+/// Restores one snapshot's `base` folder to `target`.
+pub fn restore(
+    backend: &Arc<dyn Backend>,
+    snapshot: Snapshot,
+    base: &Path,
+    target: &Path,
+    disk: &dyn Disk,
+) -> Result<Restored> {
+    let monitor: Arc<dyn Monitor> = Arc::new(Quiet::default());
+    let repository = open(backend)?;
+    let index = repository.load_index(monitor.as_ref())?;
+    let plan = Plan::make(&repository, &index, snapshot, base, monitor.as_ref())?;
+    let target = Target::look_at(target, disk)?;
+    let staged = plan.fetch(&repository, &index, target, disk, monitor.as_ref())?;
+    staged.verify(&index, &monitor)?.swap_in(&monitor)
+}
+
+pub fn snapshots(backend: &Arc<dyn Backend>) -> Vec<Snapshot> {
+    open(backend).unwrap().snapshots(&Quiet::default()).unwrap()
+}
+
+/// Checks every byte.
+pub fn full_check(backend: &Arc<dyn Backend>) -> CheckReport {
+    check(&open(backend).unwrap(), true, &Quiet::default()).unwrap()
+}
+
+/// Everything that is stored is whole: each snapshot restores and proves itself.
+pub fn assert_every_snapshot_restores(
+    backend: &Arc<dyn Backend>,
+    base: &Path,
+    scratch: &Path,
+) -> usize {
+    let report = full_check(backend);
+    assert!(report.damage.is_empty(), "{:?}", report.damage);
+    let snapshots = snapshots(backend);
+    let count = snapshots.len();
+    for snapshot in snapshots {
+        let target: PathBuf = scratch.join(snapshot.id.short());
+        let restored = restore(backend, snapshot, base, &target, &OsDisk).unwrap();
+        assert_eq!(restored.level, ProofLevel::Matched);
+        std::fs::remove_dir_all(target).unwrap();
+    }
+    count
+}
