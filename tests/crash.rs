@@ -117,7 +117,8 @@ fn stored_shop(place: &Place) -> (Shop, Arc<dyn Backend>) {
 }
 
 fn assert_is_the_shop(target: &Path, shop: &Shop, what: &str) {
-    let leave_out = |path: &Path| is_database(path) || path.to_string_lossy().starts_with(".tillsafe-");
+    let leave_out =
+        |path: &Path| is_database(path) || path.to_string_lossy().starts_with(".tillsafe-");
     assert_eq!(difference(&shop.folder, target, &leave_out), None, "{what}");
     assert_eq!(count_orders(&target.join("shop.db")), 200, "{what}");
 }

@@ -1,7 +1,8 @@
 """A shop's application: moves money between accounts with the system's own SQLite, and keeps a record
 of each transfer: number, moment before BEGIN, moment after COMMIT (nanoseconds since 1970).
 
-Usage: writer.py DATABASE LOG TURN WRITER MODE   (stops when LOG.stop exists; the last line is "busy N")
+Usage: writer.py DATABASE LOG TURN WRITER MODE   (LOG.begun appears after ten transfers; it stops when
+LOG.stop exists; the last line of LOG is "busy N")
 
 Writers take turns through a lock of their own, so in WAL mode, with a timeout of zero, whoever gets
 "database is locked" got it from somebody else than the other writer.
@@ -32,6 +33,8 @@ while not os.path.exists(log + ".stop"):
         connection.execute("COMMIT")
         number += 1
         lines.append(f"{number} {before} {time.time_ns()}\n")
+        if number == 10:
+            open(log + ".begun", "w").close()
         if mode == "wal" and number % 40 == 0:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     except sqlite3.OperationalError:
