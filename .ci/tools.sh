@@ -1,2 +1,57 @@
 #!/bin/sh
-exit 0
+# Installs what the tests need and what is missing; says what it does, and starts no service.
+#   restic, sqlite3   the distribution's own, as system packages
+#   a current restic  from Debian's newer suites, unpacked below target/tools: the system's stays
+# Without root it prints the line to type and goes on; the tests then skip loudly. In CI it fails.
+set -eu
+cd "$(dirname "$0")/.."
+tools=$PWD/target/tools
+
+missing() {
+    echo "tools: $1" >&2
+    [ -z "${CI:-}" ] || exit 1
+}
+
+wanted=
+for tool in restic sqlite3; do
+    command -v "$tool" >/dev/null || wanted="$wanted $tool"
+done
+if [ -n "$wanted" ]; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "tools: installing$wanted (system packages)"
+        apt-get update -qq
+        # shellcheck disable=SC2086 # one word a package
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $wanted
+    else
+        missing "missing, and only root can install them: apt-get install -y --no-install-recommends$wanted"
+    fi
+fi
+
+[ ! -x "$tools/restic/usr/bin/restic" ] || exit 0
+if ! command -v apt-get >/dev/null; then
+    missing "no apt-get here: the tests go without a current restic"
+    exit 0
+fi
+echo "tools: unpacking a current restic below target/tools"
+apt=$tools/apt
+mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
+# The mirror that this machine uses already, with the newer suites.
+mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m 1 '/debian/*$' || true)
+if [ -z "$mirror" ]; then
+    missing "apt names no Debian mirror: the tests go without a current restic"
+    exit 0
+fi
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+for suite in trixie sid; do
+    echo "deb [signed-by=$keyring] $mirror $suite main"
+done >"$apt/sources.list"
+newer() {
+    apt-get -q -o Dir::Etc::SourceList="$apt/sources.list" -o Dir::Etc::SourceParts=/nonexistent \
+        -o Dir::State::Lists="$apt/lists" -o Dir::Cache="$apt/cache" -o APT::Sandbox::User=root "$@"
+}
+if newer update && (cd "$apt" && newer download restic) && dpkg -x "$apt"/restic_*.deb "$tools/restic"; then
+    "$tools/restic/usr/bin/restic" version
+    rm -r "$apt"
+else
+    missing "a current restic could not be had: the tests go without it"
+fi
