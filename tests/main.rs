@@ -7,6 +7,7 @@
 mod common;
 
 mod backends;
+mod backup;
 mod cli;
 mod consistency;
 mod crash;

@@ -8,7 +8,6 @@ use crate::capture::Survey;
 use crate::capture::manifest::{self, Database};
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Problem, Progress, go_on};
-use crate::repository::pack::BlobKind;
 use crate::repository::tree_writer::{PendingFile, StoredFile};
 use crate::repository::writer::Writer;
 use crate::source::sqlite;
@@ -35,7 +34,7 @@ pub fn capture_all(
 ) -> Result<BTreeMap<PathBuf, Option<StoredDatabase>>> {
     let mut stored = BTreeMap::new();
     for (path, named) in &survey.databases {
-        let captured = match capture(path, options, writer, monitor) {
+        let captured = match capture(path, &survey.walk.real(path), options, writer, monitor) {
             Ok(captured) => Some(captured),
             Err(Error::Source { name, finding }) if !named => {
                 monitor.problem(Problem {
@@ -52,24 +51,24 @@ pub fn capture_all(
     Ok(stored)
 }
 
-/// Captures one database.
+/// Captures the database that is stored as `path` and really lies at `real`.
 ///
 /// # Errors
 /// As [`sqlite::capture`], and those of the writer.
-pub fn capture(
+fn capture(
     path: &Path,
+    real: &Path,
     options: &Options,
     writer: &Writer,
     monitor: &dyn Monitor,
 ) -> Result<StoredDatabase> {
     let mut pending = PendingFile::default();
     let mut lengths = Vec::new();
-    let captured = sqlite::capture(path, &options.sqlite, &mut |chunk| {
+    let captured = sqlite::capture(real, &options.sqlite, &mut |chunk| {
         go_on(monitor)?;
         let length = chunk.len() as u64;
         lengths.push(length);
-        pending.size += length;
-        pending.blobs.push(writer.store(BlobKind::Data, chunk)?);
+        pending.store(writer, chunk)?;
         monitor.progress(Progress {
             bytes: length,
             files: 0,

@@ -13,7 +13,6 @@ use crate::entry::{Entry, Place};
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Problem, Progress, go_on};
 use crate::repository::Repository;
-use crate::repository::pack::BlobKind;
 use crate::repository::tree_writer::{PendingFile, Visit};
 use crate::repository::writer::Writer;
 use crate::source::files::{FileReader, Step};
@@ -53,10 +52,11 @@ pub fn read_all(
                 };
                 return send(Visit::Stored(image_entry(entry), database.file.clone()));
             }
-            if side_files.contains(&path) || is_new_database(&path, monitor) {
+            let real = survey.walk.real(&path);
+            if side_files.contains(&path) || is_new_database(&real, monitor) {
                 return Ok(());
             }
-            match read(&path, &rabin, writer, monitor)? {
+            match read(&real, &rabin, writer, monitor)? {
                 Some(file) => send(Visit::File(entry, file)),
                 None => Ok(()),
             }
@@ -121,8 +121,7 @@ fn read(
             }
         };
         let bytes = chunk.len() as u64;
-        file.size += bytes;
-        file.blobs.push(writer.store(BlobKind::Data, chunk)?);
+        file.store(writer, chunk)?;
         monitor.progress(Progress { bytes, files: 0 });
     }
     monitor.progress(Progress { bytes: 0, files: 1 });

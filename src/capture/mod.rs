@@ -39,12 +39,24 @@ impl Survey {
         // What this walk finds wrong is said by the second one, which reads.
         walk.run(&Unheard(monitor), &mut |step| {
             if let Step::File(path, _) = step {
-                bytes += std::fs::symlink_metadata(&path).map_or(0, |metadata| metadata.len());
+                let real = walk.real(&path);
+                bytes += std::fs::symlink_metadata(&real).map_or(0, |metadata| metadata.len());
                 // Unreadable: the second walk will say so.
-                match sqlite::signature(&path).unwrap_or(Signature::Other) {
+                let is = |path: &Path, kind: Signature| {
+                    sqlite::signature(path).is_ok_and(|signature| signature == kind)
+                };
+                match sqlite::signature(&real).unwrap_or(Signature::Other) {
                     Signature::Database => drop(databases.insert(path.clone())),
                     Signature::Wal => databases.extend(owner(&path, "-wal")),
                     Signature::Journal => databases.extend(owner(&path, "-journal")),
+                    // The walk does not come past the files beside one that was named alone.
+                    Signature::Other
+                        if roots.contains(&path)
+                            && (is(&with_suffix(&real, "-wal"), Signature::Wal)
+                                || is(&with_suffix(&real, "-journal"), Signature::Journal)) =>
+                    {
+                        databases.insert(path.clone());
+                    }
                     Signature::Other => {}
                 }
                 files.insert(path);

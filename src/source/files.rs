@@ -18,7 +18,8 @@ use crate::monitor::{Monitor, Problem, go_on};
 /// What to walk through.
 #[derive(Debug, Clone)]
 pub struct Walk {
-    roots: BTreeSet<PathBuf>,
+    /// The roots as their owner wrote them, which is how they are stored, and where they really are.
+    roots: BTreeMap<PathBuf, PathBuf>,
     excluded: BTreeSet<PathBuf>,
 }
 
@@ -36,27 +37,50 @@ pub enum Step {
 }
 
 impl Walk {
-    /// Plans a walk over absolute `roots`, leaving out `excluded` and all below.
+    /// Plans a walk over absolute `roots`, leaving out `excluded` and all below. A root that is a
+    /// link stands for what it leads to; links below a root are stored as links.
     ///
     /// # Errors
     /// [`Error::Source`] if a root does not exist or cannot be looked at.
     pub fn plan(roots: &[PathBuf], excluded: &[PathBuf]) -> Result<Self> {
-        for root in roots {
-            std::fs::symlink_metadata(root).map_err(|cause| Error::Source {
-                name: crate::units::shown(root),
-                finding: cause.to_string(),
-            })?;
-        }
         // A root inside another is part of it already.
-        let inner = |root: &PathBuf| {
+        let is_inner = |root: &PathBuf| {
             roots
                 .iter()
                 .any(|other| other != root && root.starts_with(other))
         };
+        let mut real = BTreeMap::new();
+        for root in roots {
+            let path = std::fs::canonicalize(root).map_err(|cause| Error::Source {
+                name: crate::units::shown(root),
+                finding: cause.to_string(),
+            })?;
+            if !is_inner(root) {
+                real.insert(root.clone(), path);
+            }
+        }
         Ok(Self {
-            roots: roots.iter().filter(|root| !inner(root)).cloned().collect(),
+            roots: real,
             excluded: excluded.iter().cloned().collect(),
         })
+    }
+
+    /// Where a path of the walk really is: no link leads to it.
+    #[must_use]
+    pub fn real(&self, path: &Path) -> PathBuf {
+        let inside = |(root, real): (&PathBuf, &PathBuf)| {
+            let inner = path.strip_prefix(root).ok()?;
+            // Joining an empty path would add a slash.
+            Some(if inner.as_os_str().is_empty() {
+                real.clone()
+            } else {
+                real.join(inner)
+            })
+        };
+        self.roots
+            .iter()
+            .find_map(inside)
+            .unwrap_or_else(|| path.to_owned())
     }
 
     /// Goes through everything. What cannot be read is told to `monitor`, and the walk goes on.
@@ -69,11 +93,11 @@ impl Walk {
         visit: &mut dyn FnMut(Step) -> Result<()>,
     ) -> Result<()> {
         let mut branch = Branch::default();
-        for root in &self.roots {
+        for root in self.roots.keys() {
             branch.add(root);
         }
         let mut walker = Walker {
-            excluded: &self.excluded,
+            walk: self,
             monitor,
             visit,
             names: Names::default(),
@@ -105,7 +129,7 @@ impl Branch {
 }
 
 struct Walker<'a> {
-    excluded: &'a BTreeSet<PathBuf>,
+    walk: &'a Walk,
     monitor: &'a dyn Monitor,
     visit: &'a mut dyn FnMut(Step) -> Result<()>,
     names: Names,
@@ -124,9 +148,9 @@ impl Walker<'_> {
                 self.root(&path)?;
                 continue;
             }
-            match std::fs::symlink_metadata(&path) {
+            // A link on the way is stored as the folder it leads to: the way is the owner's.
+            match std::fs::metadata(&path) {
                 Ok(metadata) => {
-                    // A link on the way is stored as the folder it leads to: the way is the owner's.
                     let entry = self.entry(name, Kind::Folder, &metadata);
                     (self.visit)(Step::Enter(entry))?;
                     self.branch(&path, inner)?;
@@ -141,8 +165,9 @@ impl Walker<'_> {
     /// Walks one root and all below it.
     fn root(&mut self, root: &Path) -> Result<()> {
         let at_the_top = root == Path::new("/");
-        let excluded = self.excluded;
-        let walk = WalkDir::new(root)
+        let real = self.walk.real(root);
+        let excluded = &self.walk.excluded;
+        let walk = WalkDir::new(&real)
             .min_depth(usize::from(at_the_top))
             .sort_by_file_name()
             .into_iter()
@@ -156,7 +181,7 @@ impl Walker<'_> {
             let item = match item {
                 Ok(item) => item,
                 Err(cause) => {
-                    let path = cause.path().unwrap_or(root).to_owned();
+                    let path = cause.path().unwrap_or(&real).to_owned();
                     self.unreadable(&path, &cause);
                     continue;
                 }
@@ -172,7 +197,13 @@ impl Walker<'_> {
                     continue;
                 }
             };
-            if self.item(item.path(), &metadata)? {
+            let inner = item.path().strip_prefix(&real).unwrap_or(item.path());
+            let path = if item.depth() == 0 {
+                root.to_owned()
+            } else {
+                root.join(inner)
+            };
+            if self.item(&path, &metadata)? {
                 entered = item.depth() + 1;
             }
         }

@@ -43,10 +43,14 @@ impl Shop {
         shop
     }
 
+    /// A connection that has read, so that in WAL mode it keeps the log alive.
     pub fn connect(&self) -> Connection {
         let connection = Connection::open(&self.database).unwrap();
         connection
             .busy_timeout(std::time::Duration::from_secs(10))
+            .unwrap();
+        connection
+            .query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
             .unwrap();
         connection
     }

@@ -126,15 +126,26 @@ pub fn capture(
     Ok(captured)
 }
 
-/// Refuses what would leave files that the application cannot write: a WAL database without `-shm`,
-/// opened by somebody who is neither its owner nor root, gets a `-shm` of that somebody.
+/// Refuses what would do harm to a database that is not ours.
 fn refuse_harm(path: &Path) -> Result<()> {
     use std::os::unix::fs::MetadataExt;
     let metadata = std::fs::metadata(path).map_err(|cause| unreachable_source(path, &cause))?;
+    let beside = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        std::fs::metadata(name).ok()
+    };
+    // SQLite takes the log of an empty file for a leftover and deletes it, even when it only reads.
+    if metadata.len() == 0 && beside("-wal").is_some_and(|log| log.len() > 0) {
+        return Err(unreachable_source(
+            path,
+            &"it is empty, but its -wal is not: SQLite would delete that log on opening; copy both away, then see what the log holds",
+        ));
+    }
+    // A WAL database without -shm, opened by somebody who is neither its owner nor root, gets a -shm
+    // of that somebody.
     let user = rustix::process::geteuid();
-    let mut shm = path.as_os_str().to_owned();
-    shm.push("-shm");
-    if user.is_root() || user.as_raw() == metadata.uid() || Path::new(&shm).exists() {
+    if user.is_root() || user.as_raw() == metadata.uid() || beside("-shm").is_some() {
         return Ok(());
     }
     Err(unreachable_source(
