@@ -4,6 +4,7 @@
 //! the SHA-256 of its plain bytes, checked on every read. Packs become durable before an index names
 //! them, the index before a snapshot needs it. Called by the verbs (`backup`, `restore`) and `cli`.
 
+mod budget;
 pub mod check;
 pub mod compress;
 pub mod crypto;

@@ -60,8 +60,9 @@ pub fn size_of(blobs: &[PackedBlob]) -> u64 {
 }
 
 /// A pack in the making. One kind of blob each; no blob twice.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Packer {
+    target_bytes: usize,
     bytes: Vec<u8>,
     blobs: Vec<PackedBlob>,
 }
@@ -78,6 +79,25 @@ pub struct SealedPack {
 impl Packer {
     /// Most blobs of a pack: restic reads at most 16 MiB of header.
     const MAX_BLOBS: usize = 400_000;
+
+    /// An empty pack that is full at `target_bytes`.
+    #[must_use]
+    pub fn new(target_bytes: usize) -> Self {
+        /// Room for the last blob and the header of a usual pack, so that nothing moves.
+        const REST: usize = 256 * 1024;
+        Self {
+            target_bytes,
+            bytes: Vec::with_capacity(target_bytes + REST),
+            blobs: Vec::new(),
+        }
+    }
+
+    /// Takes what was packed so far, and leaves an empty pack.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        let empty = Self::new(self.target_bytes);
+        std::mem::replace(self, empty)
+    }
 
     /// Adds a sealed, compressed blob.
     pub fn add(&mut self, kind: BlobKind, id: Id, sealed: &[u8], plain_length: u32) {
@@ -104,10 +124,10 @@ impl Packer {
         self.blobs.is_empty()
     }
 
-    /// Whether it has reached `target_bytes` and should be sealed.
+    /// Whether it has reached its target and should be sealed.
     #[must_use]
-    pub const fn is_full(&self, target_bytes: usize) -> bool {
-        self.bytes.len() >= target_bytes || self.blobs.len() >= Self::MAX_BLOBS
+    pub const fn is_full(&self) -> bool {
+        self.bytes.len() >= self.target_bytes || self.blobs.len() >= Self::MAX_BLOBS
     }
 
     /// Writes the header and seals the pack.
@@ -204,7 +224,7 @@ mod tests {
     #[test]
     fn a_pack_is_read_back_and_has_the_computed_size() {
         let key = Key::random(&SystemRng).unwrap();
-        let mut packer = Packer::default();
+        let mut packer = Packer::new(1000);
         for text in ["tea", "cups", "pots"] {
             let sealed = key.seal(text.as_bytes(), &SystemRng).unwrap();
             packer.add(BlobKind::Data, Id::of(text.as_bytes()), &sealed, 9);

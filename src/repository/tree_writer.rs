@@ -2,6 +2,7 @@
 //!
 //! It runs on a thread of its own, so that whoever reads files never waits for their hashes.
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
 
 use super::pack::BlobKind;
@@ -14,14 +15,12 @@ use crate::id::Id;
 /// A file's content on its way into the repository.
 #[derive(Debug, Default)]
 pub struct PendingFile {
-    /// Its blobs in order.
-    pub blobs: Vec<Pending>,
-    /// The sum of their lengths in bytes.
-    pub size: u64,
+    stored: StoredFile,
+    waiting: VecDeque<Pending>,
 }
 
 /// A file's content whose ids are known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct StoredFile {
     /// Its blobs in order.
     pub blobs: Vec<Id>,
@@ -30,20 +29,40 @@ pub struct StoredFile {
 }
 
 impl PendingFile {
-    /// Waits for the ids.
+    /// Blobs whose ids are not waited for yet. Older ones are known by then, so nobody really waits;
+    /// and a database of a billion pages needs no channel for each chunk of it.
+    const MAX_WAITING: usize = 16;
+
+    /// Hands in the next chunk.
     ///
     /// # Errors
     /// The error that stopped the writer.
-    pub fn wait(self, writer: &Writer) -> Result<StoredFile> {
-        let blobs = self
-            .blobs
-            .into_iter()
-            .map(Pending::wait)
-            .collect::<Option<Vec<Id>>>();
-        Ok(StoredFile {
-            blobs: blobs.ok_or_else(|| writer.failure())?,
-            size: self.size,
-        })
+    pub fn store(&mut self, writer: &Writer, chunk: Vec<u8>) -> Result<()> {
+        self.stored.size += chunk.len() as u64;
+        self.waiting.push_back(writer.store(BlobKind::Data, chunk)?);
+        if self.waiting.len() > Self::MAX_WAITING {
+            self.wait_for_oldest(writer)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the ids that are not known yet.
+    ///
+    /// # Errors
+    /// The error that stopped the writer.
+    pub fn wait(mut self, writer: &Writer) -> Result<StoredFile> {
+        while !self.waiting.is_empty() {
+            self.wait_for_oldest(writer)?;
+        }
+        Ok(self.stored)
+    }
+
+    fn wait_for_oldest(&mut self, writer: &Writer) -> Result<()> {
+        if let Some(oldest) = self.waiting.pop_front() {
+            let id = oldest.wait().ok_or_else(|| writer.failure())?;
+            self.stored.blobs.push(id);
+        }
+        Ok(())
     }
 }
 

@@ -3,8 +3,9 @@
 //! ```text
 //! store() ─jobs─► workers: hash, look up, compress, seal, open again ─► packer ─packs─► uploaders ─► backend
 //! ```
-//! Both queues are bounded, so memory is: at most [`JOBS_PER_WORKER`] chunks a worker in the queue
-//! and one in its hands, two packs being filled, one waiting and one in each uploader's hands.
+//! Both queues are bounded, so memory is: at most [`BYTES_IN_FLIGHT`] of plain chunks in the queue and
+//! in the workers' hands (each about four times: plain, sealed, and opened again), two packs being
+//! filled, one waiting and one in each uploader's hands.
 //!
 //! Order is safety: an index file is written only from packs that the backend has confirmed, and
 //! `commit` returns only when all are indexed. The caller writes the snapshot after that.
@@ -21,6 +22,7 @@ use jiff::{SignedDuration, Timestamp};
 use zstd::bulk::Compressor;
 
 use super::Repository;
+use super::budget::{Budget, Held};
 use super::compress::{self, DATA_LEVEL, METADATA_LEVEL};
 use super::index::{self, Index, IndexFile, IndexedPack};
 use super::pack::{BlobKind, Packer, SealedPack};
@@ -30,6 +32,8 @@ use crate::id::Id;
 
 /// Chunks that may wait for each worker.
 const JOBS_PER_WORKER: usize = 2;
+/// Plain bytes in the queue and in the workers' hands: four of the largest chunks.
+const BYTES_IN_FLIGHT: usize = 32 * 1024 * 1024;
 /// Threads that wait for the storage to confirm a pack.
 const UPLOADERS: usize = 2;
 /// Size at which a data pack is closed, in bytes.
@@ -77,6 +81,8 @@ struct Job {
     kind: BlobKind,
     plain: Vec<u8>,
     reply: Sender<Id>,
+    /// Gives its bytes back when the job is done or dropped.
+    _held: Held,
 }
 
 /// Confirmed packs that no index file names yet.
@@ -98,6 +104,7 @@ struct Shared {
     unindexed: Mutex<Unindexed>,
     failure: Mutex<Option<Error>>,
     failed: AtomicBool,
+    in_flight: Arc<Budget>,
     counters: Counters,
 }
 
@@ -125,8 +132,8 @@ impl Writer {
             repository: repository.clone(),
             index,
             seen: Mutex::default(),
-            data: Mutex::default(),
-            trees: Mutex::default(),
+            data: Mutex::new(Packer::new(DATA_PACK)),
+            trees: Mutex::new(Packer::new(TREE_PACK)),
             unindexed: Mutex::new(Unindexed {
                 packs: Vec::new(),
                 blobs: 0,
@@ -134,12 +141,17 @@ impl Writer {
             }),
             failure: Mutex::default(),
             failed: AtomicBool::new(false),
+            in_flight: Arc::new(Budget::new(BYTES_IN_FLIGHT)),
             counters: Counters::default(),
         });
         let workers = (0..worker_count)
             .map(|_| {
                 let (shared, jobs, packs) = (Arc::clone(&shared), job_queue.clone(), packs.clone());
-                std::thread::spawn(move || shared.guarded(|| shared.work(&jobs, &packs)))
+                std::thread::spawn(move || {
+                    shared.guarded(|| shared.work(&jobs, &packs));
+                    // After a failure the queue must go on moving, or whoever fills it would wait.
+                    jobs.iter().for_each(drop);
+                })
             })
             .collect();
         let uploaders = (0..UPLOADERS)
@@ -163,9 +175,14 @@ impl Writer {
     /// If the writer has stopped; see [`Writer::root_cause`].
     pub fn store(&self, kind: BlobKind, plain: Vec<u8>) -> Result<Pending> {
         let (reply, id) = bounded(1);
+        let job = Job {
+            _held: Budget::take(&self.shared.in_flight, plain.len()),
+            kind,
+            plain,
+            reply,
+        };
         let sent = self.jobs.as_ref().is_some_and(|jobs| {
-            !self.shared.failed.load(Ordering::Acquire)
-                && jobs.send(Job { kind, plain, reply }).is_ok()
+            !self.shared.failed.load(Ordering::Acquire) && jobs.send(job).is_ok()
         });
         if sent {
             Ok(Pending(id))
@@ -197,7 +214,7 @@ impl Writer {
         join(take(&mut self.workers));
         if let Some(packs) = self.packs.take() {
             for packer in [&self.shared.data, &self.shared.trees] {
-                let packer = take(&mut *lock(packer));
+                let packer = lock(packer).take();
                 if !packer.is_empty() && !self.shared.failed.load(Ordering::Acquire) {
                     let sealed = packer.seal(
                         &self.shared.repository.key,
@@ -287,6 +304,7 @@ impl Shared {
             .compress(plain)
             .map_err(|cause| failed(cause.to_string()))?;
         let sealed = self.repository.seal(&compressed)?;
+        drop(compressed);
         let opened = self
             .repository
             .key
@@ -322,9 +340,9 @@ impl Shared {
         plain_length: usize,
         packs: &Sender<SealedPack>,
     ) -> Result<()> {
-        let (packer, target) = match kind {
-            BlobKind::Data => (&self.data, DATA_PACK),
-            BlobKind::Tree => (&self.trees, TREE_PACK),
+        let packer = match kind {
+            BlobKind::Data => &self.data,
+            BlobKind::Tree => &self.trees,
         };
         let Ok(plain_length) = u32::try_from(plain_length) else {
             return Err(Error::SealFailed {
@@ -336,7 +354,7 @@ impl Shared {
         let full = {
             let mut packer = lock(packer);
             packer.add(kind, id, sealed, plain_length);
-            packer.is_full(target).then(|| take(&mut *packer))
+            packer.is_full().then(|| packer.take())
         };
         if let Some(packer) = full {
             let pack = packer.seal(&self.repository.key, self.repository.services.rng.as_ref())?;
