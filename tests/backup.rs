@@ -3,18 +3,23 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
+use rusqlite::Connection;
 use tillsafe::backend::{Backend, MemBackend};
-use tillsafe::backup::Outcome;
-use tillsafe::durable::OsDisk;
+use tillsafe::backup::{self, Outcome};
+use tillsafe::durable::{Disk, OsDisk};
+use tillsafe::monitor::Quiet;
 use tillsafe::restore::ProofLevel;
 use tillsafe::source::sqlite::Method;
 
 use crate::common::Place;
 use crate::common::compare::{difference, is_database};
-use crate::common::library::{back_up, create, restore, snapshots};
+use crate::common::library::{back_up, create, open, options, restore, snapshots};
+use crate::common::program::Run;
 use crate::common::shop::{Shop, count_orders};
+use crate::common::tools::find;
 
 fn repository() -> Arc<dyn Backend> {
     let backend: Arc<dyn Backend> = Arc::new(MemBackend::default());
@@ -166,5 +171,124 @@ fn roots_may_lie_inside_each_other_and_be_single_files() {
     assert_eq!(
         fs::read(place.join("two/notes.txt")).unwrap(),
         fs::read(shop.folder.join("notes.txt")).unwrap()
+    );
+}
+
+/// Without the page table (a build without `.cargo/config.toml`) SQLite's backup call does the work.
+#[test]
+fn a_build_without_the_page_table_captures_the_same_image_and_says_how() {
+    let place = Place::new();
+    for mode in ["wal", "delete"] {
+        let shop = Shop::open(&place.join(mode), 200, mode);
+        let connection = shop.connect();
+        shop.sell(20);
+        let backend = repository();
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+        let mut options = options(&[&shop.folder], place.path(), &disk);
+        let by_pages =
+            backup::backup(&open(&backend).unwrap(), &options, &Quiet::default()).unwrap();
+        options.sqlite.page_table = false;
+        let by_call =
+            backup::backup(&open(&backend).unwrap(), &options, &Quiet::default()).unwrap();
+        let database = |outcome: &Outcome| outcome.manifest.databases[0].clone();
+        assert_eq!(database(&by_call).method, Method::OnlineBackup);
+        assert_eq!(
+            database(&by_call).fingerprint,
+            database(&by_pages).fingerprint,
+            "{mode}"
+        );
+        assert_eq!(
+            by_call.added.data_blobs, 2,
+            "{mode}: the page with the header, and the manifest"
+        );
+        assert!(
+            by_call
+                .manifest
+                .warnings
+                .iter()
+                .any(|note| note.finding.contains("page table"))
+        );
+        drop(connection);
+    }
+}
+
+/// What applications do with SQLite beyond plain tables.
+#[test]
+fn unusual_schemas_are_captured_and_proved() {
+    const SCHEMAS: [(&str, &str); 8] = [
+        ("nothing", "PRAGMA user_version = 3"),
+        (
+            "full text",
+            "CREATE VIRTUAL TABLE f USING fts5(body); INSERT INTO f VALUES ('raku tea bowl')",
+        ),
+        (
+            "r-tree",
+            "CREATE VIRTUAL TABLE r USING rtree(id, a, b); INSERT INTO r VALUES (1, 2, 3)",
+        ),
+        (
+            "strict, without rowid",
+            "CREATE TABLE s(a TEXT PRIMARY KEY, b INT) STRICT, WITHOUT ROWID; INSERT INTO s VALUES ('x', 1)",
+        ),
+        (
+            "generated",
+            "CREATE TABLE g(a INT, b INT AS (a * 2) STORED, c AS (a || '!')); CREATE INDEX gi ON g(c, a) WHERE a > 0; INSERT INTO g(a) VALUES (1), (2)",
+        ),
+        (
+            "hostile names",
+            "CREATE TABLE \"a'; DROP TABLE x; --\"(\"\"\"q\"); CREATE VIEW \"v\n\" AS SELECT nonsense(1) AS n",
+        ),
+        (
+            "utf-16",
+            "PRAGMA encoding = 'UTF-16le'; CREATE TABLE u(t); INSERT INTO u VALUES ('Töpferei')",
+        ),
+        (
+            "large pages, trigger",
+            "PRAGMA page_size = 65536; CREATE TABLE p(a); CREATE TRIGGER t AFTER INSERT ON p BEGIN DELETE FROM p; END; INSERT INTO p VALUES (1)",
+        ),
+    ];
+    let place = Place::new();
+    for (number, (name, sql)) in SCHEMAS.into_iter().enumerate() {
+        let folder = place.join(&format!("shop-{number}"));
+        fs::create_dir(&folder).unwrap();
+        let connection = Connection::open(folder.join("shop.db")).unwrap();
+        connection.execute_batch(sql).unwrap();
+        drop(connection);
+        let (outcome, level) = round_trip(&folder, &place.join(&format!("target-{number}")));
+        assert_eq!(
+            outcome.manifest.databases.len(),
+            1,
+            "{name}: {:?}",
+            outcome.manifest.incomplete
+        );
+        assert_eq!(level, ProofLevel::Matched, "{name}");
+    }
+}
+
+/// Order, functions and modules that only the application brings: the image is whole, its own engine
+/// alone can say that its indexes are.
+#[test]
+fn what_needs_the_applications_own_order_is_restored_and_said_to_be_unproved() {
+    let place = Place::new();
+    let folder = place.join("shop");
+    fs::create_dir(&folder).unwrap();
+    const APPLICATION: &str = "import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+db.create_collation('pinyin', lambda a, b: (a < b) - (a > b))
+db.execute('CREATE TABLE goods(name TEXT COLLATE pinyin UNIQUE, price INT)')
+db.execute('INSERT INTO goods VALUES (?, 1), (?, 2)', ('cha', 'wan'))
+db.commit()";
+    let application = Run::of(
+        Command::new(find("python3").expect("python3 is on every machine that runs these tests"))
+            .args(["-c", APPLICATION])
+            .arg(folder.join("shop.db")),
+    );
+    assert_eq!(application.code, 0, "{}", application.stderr);
+    let target = place.join("target");
+    let (outcome, level) = round_trip(&folder, &target);
+    assert_eq!(outcome.manifest.databases[0].fingerprint.tables["goods"], 2);
+    assert_eq!(level, ProofLevel::Restored);
+    assert_eq!(
+        fs::read(target.join("shop.db")).unwrap(),
+        fs::read(folder.join("shop.db")).unwrap()
     );
 }

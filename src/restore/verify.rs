@@ -152,7 +152,13 @@ impl Staged {
         if let Some(finding) = proof.foreign_keys {
             tell(format!("{finding}; it was so when it was captured"));
         }
+        if let Some(finding) = &proof.unchecked {
+            tell(format!(
+                "SQLite alone cannot check it ({finding}); have its own application open the copy"
+            ));
+        }
         let level = match described {
+            _ if proof.unchecked.is_some() => ProofLevel::Restored,
             None => ProofLevel::Opened,
             Some(described) => {
                 let difference = described.fingerprint.difference(&proof.fingerprint);

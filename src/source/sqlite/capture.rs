@@ -56,6 +56,9 @@ pub enum Method {
     SpooledPages,
     /// `SQLite`'s online backup call into a spool.
     OnlineBackup,
+    /// One that a later version wrote into a manifest.
+    #[serde(other)]
+    Unknown,
 }
 
 /// What a capture has read.

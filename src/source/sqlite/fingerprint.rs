@@ -37,6 +37,9 @@ impl Fingerprint {
     /// # Errors
     /// As `SQLite` reports them.
     pub(super) fn take(connection: &Connection) -> rusqlite::Result<Self> {
+        // An order of text that only the application has: nothing is compared here, so any will do.
+        connection
+            .collation_needed(|connection, name| connection.create_collation(name, str::cmp))?;
         let number = |pragma: &str| {
             connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0))
         };

@@ -21,6 +21,8 @@ pub struct Proof {
     pub fingerprint: Fingerprint,
     /// What its foreign keys show, if anything: the application stored it so, or never enforced them.
     pub foreign_keys: Option<String>,
+    /// Why the engine's own check could not run, if it could not: what only the application has.
+    pub unchecked: Option<String>,
 }
 
 /// Opens a copy that nobody else writes, leaving no file beside it.
@@ -72,18 +74,35 @@ pub fn prove(path: &Path, name: &str, monitor: &Arc<dyn Monitor>) -> Result<Proo
     connection
         .progress_handler(STEPS, Some(move || watching.signal().is_some()))
         .map_err(engine)?;
-    let findings: Vec<String> = connection
+    let findings: rusqlite::Result<Vec<String>> = connection
         .prepare("PRAGMA integrity_check(10)")
-        .and_then(|mut statement| statement.query_map([], |row| row.get(0))?.collect())
-        .map_err(engine)?;
-    // The only good answer is exactly one row "ok".
-    if findings != ["ok"] {
-        return Err(failed(findings.join("; ")));
-    }
+        .and_then(|mut statement| statement.query_map([], |row| row.get(0))?.collect());
+    let unchecked = match findings {
+        // The only good answer is exactly one row "ok".
+        Ok(findings) if findings == ["ok"] => None,
+        Ok(findings) => return Err(failed(findings.join("; "))),
+        Err(cause) if needs_the_application(&cause) => Some(cause.to_string()),
+        Err(cause) => return Err(engine(cause)),
+    };
     Ok(Proof {
         foreign_keys: check_foreign_keys(&connection),
         fingerprint: Fingerprint::take(&connection).map_err(engine)?,
+        unchecked,
     })
+}
+
+/// Whether `SQLite` lacks something that an application brings along: an order of text (collation), a
+/// function in an index or a constraint.
+fn needs_the_application(cause: &rusqlite::Error) -> bool {
+    let text = cause.to_string();
+    [
+        "no such collation sequence",
+        "no such function",
+        "unknown function",
+        "no such tokenizer",
+    ]
+    .iter()
+    .any(|lack| text.contains(lack))
 }
 
 fn check_foreign_keys(connection: &Connection) -> Option<String> {
