@@ -198,6 +198,18 @@ pub enum Error {
         /// What differs.
         finding: String,
     },
+    /// Something that cannot happen, or only on a machine without memory.
+    #[error("this should not happen: {finding}")]
+    Internal {
+        /// What happened.
+        finding: String,
+    },
+    /// Our lock is no longer there: somebody may have taken us for dead, and removed what we wrote.
+    #[error("the lock of this backup is lost: {finding}")]
+    LockLost {
+        /// What is wrong with it.
+        finding: String,
+    },
     /// The target of a restore already holds something.
     #[error("{} is not empty", shown(.path))]
     TargetNotEmpty {
@@ -317,6 +329,14 @@ impl Error {
                 "the damaged blob was not stored; every earlier snapshot is untouched",
                 "test this machine's memory before you trust anything that it writes",
             ),
+            Self::Internal { .. } => (
+                "every earlier snapshot is untouched, and nothing half-done stands under a final name",
+                "run the same command again; if it fails again, please report it with these lines",
+            ),
+            Self::LockLost { .. } => (
+                "every earlier snapshot is untouched; no new one was made",
+                "run the same backup again; what was stored already is not stored twice",
+            ),
             Self::TargetNotEmpty { .. } => (
                 "nothing was touched",
                 "name a folder that does not exist yet, or an empty one, with --target",
@@ -356,6 +376,7 @@ impl Error {
             Self::File { .. }
             | Self::Unsupported { .. }
             | Self::SealFailed { .. }
+            | Self::Internal { .. }
             | Self::NoRandomness { .. } => ExitCode::Failed,
             Self::Storage { .. } => ExitCode::Storage,
             Self::NoRepository { .. } => ExitCode::NoRepository,
@@ -363,7 +384,7 @@ impl Error {
             | Self::TargetNotEmpty { .. }
             | Self::TargetUnfit { .. }
             | Self::NoRoom { .. } => ExitCode::Refused,
-            Self::Locked { .. } => ExitCode::Locked,
+            Self::Locked { .. } | Self::LockLost { .. } => ExitCode::Locked,
             Self::WrongPassword { .. } => ExitCode::WrongPassword,
             Self::NoSnapshot { .. } | Self::NoSuchPath { .. } => ExitCode::NoSnapshot,
             Self::Source { .. } => ExitCode::Source,
@@ -371,6 +392,13 @@ impl Error {
             Self::NotVerified { .. } => ExitCode::NotVerified,
             Self::Interrupted { signal: 2 } => ExitCode::Interrupted,
             Self::Interrupted { .. } => ExitCode::Terminated,
+        }
+    }
+
+    /// An [`Error::Internal`] with its cause.
+    pub fn internal(cause: &dyn std::fmt::Display) -> Self {
+        Self::Internal {
+            finding: cause.to_string(),
         }
     }
 

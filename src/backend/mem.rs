@@ -57,7 +57,7 @@ impl Backend for MemBackend {
         range
             .and_then(|range| bytes.get(range))
             .map(<[u8]>::to_vec)
-            .ok_or_else(|| Error::Transient("the object ends before".to_owned()))
+            .ok_or(Error::NotFound)
     }
 
     fn list(&self, class: Class) -> Result<Listing> {

@@ -85,7 +85,7 @@ pub struct Listing {
 /// Why a storage refused. Narrow, because retrying must decide on it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no such object.
+    /// There is no such object, or it ends before the bytes that were asked for.
     #[error("not found")]
     NotFound,
     /// The name is taken.
@@ -158,7 +158,7 @@ pub trait Backend: Debug + Send + Sync {
     /// Reads `length` bytes from `offset`.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Transient`] if the object ends before.
+    /// [`Error::NotFound`], also if the object ends before; no memory is taken then.
     fn get_range(&self, object: Object, offset: u64, length: usize) -> Result<Vec<u8>>;
 
     /// Lists a class. A listing is whole or an error; a missing folder is an empty listing.

@@ -7,13 +7,13 @@ use super::session::Session;
 use crate::config::password::{self, PasswordSource};
 use crate::error::{Error, ExitCode, Result};
 use crate::repository::keys::Cost;
-use crate::repository::{self, Repository};
+use crate::repository::{self, Found, Repository};
 use crate::units::shown;
 
 pub fn run(session: &Session) -> Result<Done> {
     let choice = session.choice()?;
     let backend = session.backend(&choice.path);
-    if repository::exists(backend.as_ref())? {
+    if repository::what_is_there(backend.as_ref())? == Found::Repository {
         return Err(Error::RepositoryExists {
             location: backend.location(),
         });
@@ -22,8 +22,13 @@ pub fn run(session: &Session) -> Result<Done> {
     let password = choice
         .password
         .read(session.may_ask(), session.output.as_ref())?;
-    let repository =
-        Repository::create(backend, session.services.clone(), &password, Cost::DEFAULT)?;
+    let repository = Repository::create(
+        backend,
+        session.services.clone(),
+        &password,
+        Cost::DEFAULT,
+        session.output.as_ref(),
+    )?;
     let location = repository.location();
     session.output.good_news(format!(
         "created repository {} at {location}",

@@ -11,7 +11,9 @@ use crate::units::{ByteSize, Shown};
 
 pub fn run(session: &Session, filter: &Filter) -> Result<Done> {
     let repository = session.open()?;
-    let snapshots = request("", filter).filter(repository.snapshots(session.output.as_ref())?);
+    let found = repository.snapshots(session.output.as_ref())?;
+    let damaged = found.damaged.len();
+    let snapshots = request("", filter).filter(found.readable);
     session.output.finish();
     for snapshot in &snapshots {
         session.output.object("snapshot", object(snapshot));
@@ -23,8 +25,12 @@ pub fn run(session: &Session, filter: &Filter) -> Result<Done> {
         repository.location()
     ));
     Ok(Done {
-        code: ExitCode::Done,
-        fields: json!({"repository": repository.location(), "snapshots": snapshots.len()}),
+        code: if damaged == 0 {
+            ExitCode::Done
+        } else {
+            ExitCode::Damage
+        },
+        fields: json!({"repository": repository.location(), "snapshots": snapshots.len(), "damaged": damaged}),
     })
 }
 

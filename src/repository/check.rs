@@ -77,13 +77,9 @@ pub fn check(
     let packs = repository.list(Class::Data)?;
     report_strays(monitor, Class::Data, &packs);
     let sizes: HashMap<Id, u64> = packs.objects.into_iter().collect();
-    let missing = check.packs(&index, &sizes);
+    check.packs(&index, &sizes);
     report_strays(monitor, Class::Snapshots, &snapshots);
-    check.snapshots(
-        &index,
-        &missing,
-        snapshots.objects.iter().map(|(id, _)| *id),
-    )?;
+    check.snapshots(&index, &sizes, snapshots.objects.iter().map(|(id, _)| *id))?;
     if read_data {
         check.data(&index, &sizes)?;
     }
@@ -128,16 +124,20 @@ impl Check<'_> {
         Ok(index)
     }
 
-    /// Compares the packs that are indexed with those that are there; returns the unusable ones.
-    fn packs(&mut self, index: &Index, sizes: &HashMap<Id, u64>) -> HashSet<Id> {
+    /// Compares the packs that are indexed with those that are there.
+    fn packs(&mut self, index: &Index, sizes: &HashMap<Id, u64>) {
         let indexed = index.packs();
-        let mut missing = HashSet::new();
+        for id in index.conflicts() {
+            self.damaged(
+                Object::Named(Class::Data, *id),
+                &"two index files describe it differently",
+            );
+        }
         for (id, blobs) in &indexed {
             let object = Object::Named(Class::Data, *id);
             match sizes.get(id) {
                 None => {
                     self.damaged(object, &"it is not there, but an index names it");
-                    missing.insert(*id);
                 }
                 Some(size) if *size != pack::size_of(blobs) => {
                     let expected = pack::size_of(blobs);
@@ -149,17 +149,16 @@ impl Check<'_> {
                 Some(_) => {}
             }
         }
-        self.report.unreferenced_packs =
-            sizes.keys().filter(|id| !indexed.contains_key(*id)).count() as u64;
+        let unreferenced = |id: &&Id| !indexed.contains_key(*id) && !index.is_retired(**id);
+        self.report.unreferenced_packs = sizes.keys().filter(unreferenced).count() as u64;
         self.report.packs = sizes.len() as u64;
         self.report.pack_bytes = sizes.values().sum();
-        missing
     }
 
     fn snapshots(
         &mut self,
         index: &Index,
-        missing: &HashSet<Id>,
+        sizes: &HashMap<Id, u64>,
         ids: impl Iterator<Item = Id>,
     ) -> Result<()> {
         let mut seen = HashSet::new();
@@ -169,7 +168,7 @@ impl Check<'_> {
                 .repository
                 .load_json::<SnapshotFile>(Class::Snapshots, id)
             {
-                Ok(file) => self.trees(index, missing, id, file.tree, &mut seen)?,
+                Ok(file) => self.trees(index, sizes, id, file.tree, &mut seen)?,
                 Err(cause) => self.damaged(Object::Named(Class::Snapshots, id), &finding(&cause)),
             }
         }
@@ -181,7 +180,7 @@ impl Check<'_> {
     fn trees(
         &mut self,
         index: &Index,
-        missing: &HashSet<Id>,
+        sizes: &HashMap<Id, u64>,
         snapshot: Id,
         root: Id,
         seen: &mut HashSet<Id>,
@@ -210,7 +209,7 @@ impl Check<'_> {
                 match node.content {
                     Content::Folder { tree } => waiting.push(tree),
                     Content::File { blobs, size } => {
-                        if let Err(finding) = file_is_there(index, missing, &blobs, size) {
+                        if let Err(finding) = file_is_there(index, sizes, &blobs, size) {
                             let name = node.entry.name.to_string_lossy().into_owned();
                             self.damaged(
                                 Object::Named(Class::Snapshots, snapshot),
@@ -272,7 +271,7 @@ impl Check<'_> {
 
 fn file_is_there(
     index: &Index,
-    missing: &HashSet<Id>,
+    sizes: &HashMap<Id, u64>,
     blobs: &[Id],
     size: u64,
 ) -> std::result::Result<(), String> {
@@ -284,7 +283,7 @@ fn file_is_there(
         };
         if locations
             .iter()
-            .all(|location| missing.contains(&location.pack))
+            .all(|location| !sizes.contains_key(&location.pack))
         {
             return Err(format!("its blob {} lies in a missing pack", id.short()));
         }

@@ -11,6 +11,10 @@ use crate::rng::{self, Rng};
 /// index files stay below 10 MiB; the limit keeps a hostile repository from taking our memory.
 pub const MAX_OBJECT: u64 = 256 * 1024 * 1024;
 
+/// Largest blob, in plain bytes, that is written or read. Chunks have at most 8 MiB; a tree reaches it
+/// with about 600,000 files in one folder.
+pub const MAX_BLOB: u64 = 256 * 1024 * 1024;
+
 /// The `config` object: encrypted, never compressed, written last at init.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {

@@ -1,10 +1,10 @@
 //! The index: in which pack each blob lies.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::pack::{BlobKind, PackedBlob};
+use super::pack::{self, BlobKind, PackedBlob};
 use crate::id::Id;
 
 /// Most blobs of one index file, as restic cuts them.
@@ -95,7 +95,7 @@ impl Location {
 }
 
 /// A blob's place, with its pack as a number: 40 bytes fewer for each of millions.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Compact {
     pack: u32,
     offset: u32,
@@ -103,28 +103,53 @@ struct Compact {
     plain_length: u32,
 }
 
+/// One pack that an index file names.
+#[derive(Debug)]
+struct Pack {
+    id: Id,
+    /// Marked for deletion by rustic: readable while it is there.
+    retired: bool,
+    /// Seen to be gone or too short.
+    lost: bool,
+}
+
 /// All index files together.
 #[derive(Debug, Default)]
 pub struct Index {
-    packs: Vec<Id>,
+    packs: Vec<Pack>,
     pack_numbers: HashMap<Id, u32>,
     blobs: HashMap<(BlobKind, Id), Compact>,
     /// Further copies of a blob, for when the first is damaged.
     copies: HashMap<(BlobKind, Id), Vec<Compact>>,
+    /// Packs that two index files describe differently.
+    conflicts: BTreeSet<Id>,
 }
 
 impl Index {
     /// Takes an index file in.
     pub fn add(&mut self, file: &IndexFile) {
-        for pack in file.packs.iter().chain(&file.packs_to_delete) {
-            let number = *self.pack_numbers.entry(pack.id).or_insert_with(|| {
-                self.packs.push(pack.id);
-                u32::try_from(self.packs.len() - 1).unwrap_or(u32::MAX)
-            });
-            for blob in &pack.blobs {
-                self.add_blob(number, &blob.packed());
+        for (packs, retired) in [(&file.packs, false), (&file.packs_to_delete, true)] {
+            for pack in packs {
+                let number = self.pack_number(pack.id, retired);
+                for blob in &pack.blobs {
+                    self.add_blob(number, &blob.packed());
+                }
             }
         }
+    }
+
+    fn pack_number(&mut self, id: Id, retired: bool) -> u32 {
+        let number = *self.pack_numbers.entry(id).or_insert_with(|| {
+            self.packs.push(Pack {
+                id,
+                retired: true,
+                lost: false,
+            });
+            u32::try_from(self.packs.len() - 1).unwrap_or(u32::MAX)
+        });
+        // Listed as in use anywhere, it is in use.
+        self.packs[number as usize].retired &= retired;
+        number
     }
 
     fn add_blob(&mut self, pack: u32, blob: &PackedBlob) {
@@ -134,51 +159,86 @@ impl Index {
             length: blob.length,
             plain_length: blob.plain_length.unwrap_or(0),
         };
-        match self.blobs.entry((blob.kind, blob.id)) {
-            std::collections::hash_map::Entry::Vacant(vacant) => {
-                vacant.insert(compact);
-            }
-            std::collections::hash_map::Entry::Occupied(first) => {
-                let first = first.get();
-                if (first.pack, first.offset) != (pack, blob.offset) {
-                    self.copies
-                        .entry((blob.kind, blob.id))
-                        .or_default()
-                        .push(compact);
-                }
+        let key = (blob.kind, blob.id);
+        if !self.blobs.contains_key(&key) {
+            self.blobs.insert(key, compact);
+            return;
+        }
+        let same_place = self
+            .compacts(blob.kind, blob.id)
+            .find(|known| (known.pack, known.offset) == (pack, blob.offset));
+        match same_place.copied() {
+            None => self.copies.entry(key).or_default().push(compact),
+            Some(same) if same == compact => {}
+            Some(_) => {
+                self.conflicts.insert(self.packs[pack as usize].id);
             }
         }
     }
 
-    /// Whether the blob is in the repository.
-    #[must_use]
-    pub fn contains(&self, kind: BlobKind, id: Id) -> bool {
-        self.blobs.contains_key(&(kind, id))
+    /// Compares with the packs that are there (name and size). Blobs of one that is gone or too short
+    /// are no longer built upon; returns the names of such packs.
+    pub fn note_lost(&mut self, there: &HashMap<Id, u64>) -> Vec<Id> {
+        let mut lost = Vec::new();
+        for (id, blobs) in self.packs() {
+            if there
+                .get(&id)
+                .is_none_or(|size| *size < pack::size_of(&blobs))
+            {
+                lost.push(id);
+            }
+        }
+        lost.sort_unstable();
+        for id in &lost {
+            if let Some(number) = self.pack_numbers.get(id) {
+                self.packs[*number as usize].lost = true;
+            }
+        }
+        lost
     }
 
-    /// Where the blob lies, first copy first.
+    /// Whether the blob is in the repository, in a pack that will stay.
     #[must_use]
-    pub fn locations(&self, kind: BlobKind, id: Id) -> Vec<Location> {
+    pub fn contains(&self, kind: BlobKind, id: Id) -> bool {
+        self.compacts(kind, id)
+            .any(|compact| self.is_sound(compact))
+    }
+
+    fn compacts(&self, kind: BlobKind, id: Id) -> impl Iterator<Item = &Compact> {
         let key = (kind, id);
         let copies = self.copies.get(&key).into_iter().flatten();
-        self.blobs
-            .get(&key)
+        self.blobs.get(&key).into_iter().chain(copies)
+    }
+
+    fn is_sound(&self, compact: &Compact) -> bool {
+        let pack = &self.packs[compact.pack as usize];
+        !pack.retired && !pack.lost
+    }
+
+    /// Where the blob lies: in packs that will stay first.
+    #[must_use]
+    pub fn locations(&self, kind: BlobKind, id: Id) -> Vec<Location> {
+        let mut compacts: Vec<&Compact> = self.compacts(kind, id).collect();
+        compacts.sort_by_key(|compact| !self.is_sound(compact));
+        compacts
             .into_iter()
-            .chain(copies)
             .map(|compact| self.location(kind, id, *compact))
             .collect()
     }
 
-    /// Where the first copy of the blob lies.
+    /// Where the best copy of the blob lies.
     #[must_use]
     pub fn find(&self, kind: BlobKind, id: Id) -> Option<Location> {
-        let compact = self.blobs.get(&(kind, id))?;
+        let sound = self
+            .compacts(kind, id)
+            .find(|compact| self.is_sound(compact));
+        let compact = sound.or_else(|| self.compacts(kind, id).next())?;
         Some(self.location(kind, id, *compact))
     }
 
     fn location(&self, kind: BlobKind, id: Id, compact: Compact) -> Location {
         Location {
-            pack: self.packs[compact.pack as usize],
+            pack: self.packs[compact.pack as usize].id,
             blob: PackedBlob {
                 kind,
                 id,
@@ -189,18 +249,21 @@ impl Index {
         }
     }
 
-    /// Every pack with its blobs in order of their offsets, as far as this index knows them.
+    /// Every pack in use with its blobs in order of their offsets, as far as this index knows them.
     #[must_use]
     pub fn packs(&self) -> HashMap<Id, Vec<PackedBlob>> {
+        let in_use = self.packs.iter().filter(|pack| !pack.retired);
         let mut packs: HashMap<Id, Vec<PackedBlob>> =
-            self.packs.iter().map(|id| (*id, Vec::new())).collect();
+            in_use.map(|pack| (pack.id, Vec::new())).collect();
         let copies = self
             .copies
             .iter()
             .flat_map(|(key, list)| list.iter().map(move |copy| (key, copy)));
         for ((kind, id), compact) in self.blobs.iter().chain(copies) {
             let location = self.location(*kind, *id, *compact);
-            packs.entry(location.pack).or_default().push(location.blob);
+            if let Some(blobs) = packs.get_mut(&location.pack) {
+                blobs.push(location.blob);
+            }
         }
         for blobs in packs.values_mut() {
             blobs.sort_unstable_by_key(|blob| blob.offset);
@@ -208,9 +271,109 @@ impl Index {
         packs
     }
 
+    /// Whether `pack` is one that rustic has marked for deletion.
+    #[must_use]
+    pub fn is_retired(&self, pack: Id) -> bool {
+        let number = self.pack_numbers.get(&pack);
+        number.is_some_and(|number| self.packs[*number as usize].retired)
+    }
+
+    /// Packs that two index files describe differently.
+    #[must_use]
+    pub const fn conflicts(&self) -> &BTreeSet<Id> {
+        &self.conflicts
+    }
+
     /// Number of different blobs.
     #[must_use]
     pub fn blob_count(&self) -> usize {
         self.blobs.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packed(text: &str, length: u32) -> PackedBlob {
+        PackedBlob {
+            kind: BlobKind::Data,
+            id: Id::of(text.as_bytes()),
+            offset: 0,
+            length,
+            plain_length: Some(9),
+        }
+    }
+
+    fn file(packs: &[(&str, PackedBlob)], to_delete: &[(&str, PackedBlob)]) -> IndexFile {
+        let list = |packs: &[(&str, PackedBlob)]| {
+            packs
+                .iter()
+                .map(|(name, blob)| IndexedPack::new(Id::of(name.as_bytes()), &[*blob]))
+                .collect()
+        };
+        IndexFile {
+            packs: list(packs),
+            packs_to_delete: list(to_delete),
+        }
+    }
+
+    fn id(text: &str) -> Id {
+        Id::of(text.as_bytes())
+    }
+
+    #[test]
+    fn what_is_marked_for_deletion_is_read_but_not_built_upon() {
+        let mut index = Index::default();
+        index.add(&file(&[], &[("old", packed("tea", 50))]));
+        assert!(!index.contains(BlobKind::Data, id("tea")));
+        assert_eq!(
+            index.find(BlobKind::Data, id("tea")).unwrap().pack,
+            id("old")
+        );
+        assert!(index.is_retired(id("old")) && index.packs().is_empty());
+        // Another copy in a pack that stays comes first; and a pack in use anywhere is in use.
+        index.add(&file(&[("new", packed("tea", 60))], &[]));
+        assert!(index.contains(BlobKind::Data, id("tea")));
+        assert_eq!(
+            index.locations(BlobKind::Data, id("tea"))[0].pack,
+            id("new")
+        );
+        index.add(&file(&[("old", packed("tea", 50))], &[]));
+        assert!(!index.is_retired(id("old")));
+    }
+
+    #[test]
+    fn what_lies_in_a_lost_pack_is_not_built_upon() {
+        let mut index = Index::default();
+        let blobs = [
+            ("a", packed("tea", 50)),
+            ("b", packed("cup", 50)),
+            ("c", packed("pot", 50)),
+        ];
+        index.add(&file(&blobs, &[]));
+        let whole = pack::size_of(&[packed("tea", 50)]);
+        let there = HashMap::from([(id("a"), whole), (id("b"), whole - 1)]);
+        let mut lost = vec![id("b"), id("c")];
+        lost.sort_unstable();
+        assert_eq!(index.note_lost(&there), lost);
+        let contained = ["tea", "cup", "pot"].map(|text| index.contains(BlobKind::Data, id(text)));
+        assert_eq!(contained, [true, false, false]);
+    }
+
+    #[test]
+    fn a_pack_listed_twice_counts_once_and_a_contradiction_is_seen() {
+        let mut index = Index::default();
+        for _ in 0..2 {
+            index.add(&file(
+                &[("a", packed("tea", 50)), ("b", packed("tea", 50))],
+                &[],
+            ));
+        }
+        assert_eq!(index.packs()[&id("a")].len(), 1);
+        assert_eq!(index.packs()[&id("b")].len(), 1);
+        assert!(index.conflicts().is_empty());
+        index.add(&file(&[("b", packed("tea", 51))], &[]));
+        assert_eq!(index.conflicts().iter().collect::<Vec<_>>(), [&id("b")]);
     }
 }

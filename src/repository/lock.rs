@@ -3,10 +3,11 @@
 //! The order is restic's: look, write, wait, look again. Whoever wrote second sees the first.
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Repository;
@@ -19,7 +20,9 @@ const SETTLE: Duration = Duration::from_millis(200);
 /// How often a lock is written anew.
 const REFRESH: Duration = Duration::from_mins(5);
 /// A lock not refreshed for so long is nobody's.
-const STALE: Duration = Duration::from_mins(30);
+const STALE: SignedDuration = SignedDuration::from_mins(30);
+/// A holder that could not refresh for so long gives up: others may soon take its lock for stale.
+const LOST: SignedDuration = SignedDuration::from_mins(22);
 
 /// A lock object.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -52,18 +55,25 @@ impl LockFile {
         }
     }
 
-    /// Whether it was left by a process of this machine that is gone.
-    fn is_left_over(&self) -> bool {
-        self.hostname == host_name()
-            && rustix::process::Pid::from_raw(self.pid).is_some_and(|pid| {
-                rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH)
-            })
+    /// Whether it was left by a process of this machine that is gone. The holder of an exclusive lock
+    /// may live in a container that shares the machine's name but not its process numbers, so such a
+    /// lock must be stale as well.
+    fn is_left_over(&self, now: Timestamp) -> bool {
+        let is_gone = || {
+            self.pid > 0
+                && rustix::process::Pid::from_raw(self.pid).is_some_and(|pid| {
+                    rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH)
+                })
+        };
+        self.hostname == host_name() && is_gone() && (!self.exclusive || self.is_stale(now))
+    }
+
+    fn is_stale(&self, now: Timestamp) -> bool {
+        now.duration_since(self.time) > STALE
     }
 
     fn holder(&self, now: Timestamp) -> String {
-        let stale = if now.duration_since(self.time)
-            > jiff::SignedDuration::try_from(STALE).unwrap_or_default()
-        {
+        let stale = if self.is_stale(now) {
             ", long not refreshed: probably left by a crash"
         } else {
             ""
@@ -97,8 +107,17 @@ pub fn user_name() -> String {
 /// A shared lock, held until it is dropped. It is refreshed behind our back.
 #[derive(Debug)]
 pub struct SharedLock {
+    repository: Repository,
+    current: Arc<Mutex<Current>>,
     stop: Option<Sender<()>>,
     refresher: Option<JoinHandle<()>>,
+}
+
+/// The object that stands for us now.
+#[derive(Debug, Clone, Copy)]
+struct Current {
+    id: Id,
+    written: Timestamp,
 }
 
 impl SharedLock {
@@ -108,29 +127,61 @@ impl SharedLock {
     /// [`Error::Locked`] if somebody holds an exclusive one; [`Error::Storage`].
     pub(super) fn take(repository: &Repository) -> Result<Self> {
         look(repository, None)?;
-        let id = write(repository)?;
+        let lock = write(repository)?;
         repository.services.clock.sleep(SETTLE);
-        if let Err(cause) = look(repository, Some(id)) {
-            remove(repository, id);
+        if let Err(cause) = look(repository, Some(lock.id)) {
+            remove(repository, lock.id);
             return Err(cause);
         }
+        let current = Arc::new(Mutex::new(lock));
         let (stop, stopped) = channel();
-        let repository = repository.clone();
+        let (held, refreshed) = (repository.clone(), Arc::clone(&current));
         let refresher = std::thread::spawn(move || {
-            let mut id = id;
             while stopped.recv_timeout(REFRESH) == Err(RecvTimeoutError::Timeout) {
+                let mut current = refreshed.lock().unwrap_or_else(PoisonError::into_inner);
                 // A refresh that fails leaves the older lock, which still holds; try again later.
-                if let Ok(newer) = write(&repository) {
-                    remove(&repository, id);
-                    id = newer;
+                if let Ok(newer) = write(&held) {
+                    remove(&held, current.id);
+                    *current = newer;
                 }
             }
-            remove(&repository, id);
+            let current = refreshed.lock().unwrap_or_else(PoisonError::into_inner);
+            remove(&held, current.id);
         });
         Ok(Self {
+            repository: repository.clone(),
+            current,
             stop: Some(stop),
             refresher: Some(refresher),
         })
+    }
+
+    /// Fails unless the lock has kept others from pruning all the time: a machine that slept, or a
+    /// storage that was away, may have let it go stale.
+    ///
+    /// # Errors
+    /// [`Error::LockLost`]; [`Error::Storage`].
+    pub fn require_held(&self) -> Result<()> {
+        let lost = |finding: &str| {
+            Err(Error::LockLost {
+                finding: finding.to_owned(),
+            })
+        };
+        // Held while we look, or the refresher could exchange the object in between.
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let age = self
+            .repository
+            .services
+            .clock
+            .now()
+            .duration_since(current.written);
+        if age > LOST {
+            return lost("it could not be refreshed for more than 22 minutes");
+        }
+        if !is_there(&self.repository, current.id)? {
+            return lost("somebody has removed it");
+        }
+        Ok(())
     }
 }
 
@@ -144,9 +195,10 @@ impl Drop for SharedLock {
     }
 }
 
-fn write(repository: &Repository) -> Result<Id> {
-    let lock = LockFile::ours(repository.services.clock.now());
-    repository.save_json(Class::Locks, &lock)
+fn write(repository: &Repository) -> Result<Current> {
+    let written = repository.services.clock.now();
+    let id = repository.save_json(Class::Locks, &LockFile::ours(written))?;
+    Ok(Current { id, written })
 }
 
 /// Best effort: what cannot be removed goes stale, and names this process.
@@ -173,11 +225,12 @@ fn look(repository: &Repository, ours: Option<Id>) -> Result<()> {
                 });
             }
         };
-        if lock.is_left_over() {
+        let now = repository.services.clock.now();
+        if lock.is_left_over(now) {
             remove(repository, id);
         } else if lock.exclusive {
             return Err(Error::Locked {
-                holder: lock.holder(repository.services.clock.now()),
+                holder: lock.holder(now),
             });
         }
     }

@@ -20,6 +20,7 @@ pub mod tree;
 pub mod tree_writer;
 pub mod writer;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -33,12 +34,12 @@ use crate::monitor::{Monitor, Problem};
 use crate::rng::{Rng, SystemRng};
 use crate::secret::Secret;
 use crypto::Key;
-use format::{Config, MAX_OBJECT};
+use format::{Config, MAX_BLOB, MAX_OBJECT};
 use index::{Index, IndexFile, Location};
 use keys::{Cost, KeyFailure, KeyFile};
 use lock::SharedLock;
 use pack::BlobKind;
-use snapshot::{Snapshot, SnapshotFile};
+use snapshot::{Snapshot, SnapshotFile, Snapshots};
 
 /// Most key files that are tried, as in restic: each costs a derivation.
 const MAX_KEYS: usize = 20;
@@ -89,26 +90,33 @@ impl std::ops::Deref for Repository {
 }
 
 impl Repository {
-    /// Creates a repository. The config comes last: its existence is the repository's.
+    /// Creates a repository. The config comes last: its existence is the repository's. A key that an
+    /// interrupted creation left is used, if the password opens it.
     ///
     /// # Errors
-    /// [`Error::RepositoryExists`] if a config, a key or a snapshot is there; [`Error::Storage`].
+    /// [`Error::RepositoryExists`] if a config, a snapshot, or somebody else's key is there;
+    /// [`Error::Storage`].
     pub fn create(
         backend: Arc<dyn Backend>,
         services: Services,
         password: &Secret,
         cost: Cost,
+        monitor: &dyn Monitor,
     ) -> Result<Self> {
-        if exists(backend.as_ref())? {
-            return Err(Error::RepositoryExists {
-                location: backend.location(),
-            });
-        }
         let location = backend.location();
+        let left = match what_is_there(backend.as_ref())? {
+            Found::Nothing => None,
+            Found::KeysAlone => Some(find_key(backend.as_ref(), password, monitor).ok()),
+            Found::Repository => Some(None),
+        };
+        let (key, is_new) = match left {
+            None => (Key::random(services.rng.as_ref())?, true),
+            Some(Some(key)) => (key, false),
+            Some(None) => return Err(Error::RepositoryExists { location }),
+        };
         backend
             .create()
             .map_err(|cause| cause.on("creating", location))?;
-        let key = Key::random(services.rng.as_ref())?;
         let config = Config::random(services.rng.as_ref())?;
         let repository = Self {
             inner: Arc::new(Inner {
@@ -118,7 +126,9 @@ impl Repository {
                 config,
             }),
         };
-        repository.add_key(password, cost)?;
+        if is_new {
+            repository.add_key(password, cost)?;
+        }
         let sealed = repository.seal(&encode(&repository.config)?)?;
         repository.put(Object::Config, &sealed)?;
         Ok(repository)
@@ -247,17 +257,18 @@ impl Inner {
         self.key.seal(plain, self.services.rng.as_ref())
     }
 
-    /// Stores a JSON object, compressed, under the hash of its sealed bytes.
+    /// Stores a JSON object under the hash of its sealed bytes: compressed, but for the locks that we
+    /// take in repositories of version 1, which knows no compression.
     fn save_json<T: Serialize>(&self, class: Class, value: &T) -> Result<Id> {
-        let mut plain = vec![2];
-        let compressed = compress::compressor(compress::METADATA_LEVEL)
-            .and_then(|mut compressor| {
-                compressor.compress(&encode(value).map_err(std::io::Error::other)?)
-            })
-            .map_err(|cause| Error::SealFailed {
-                finding: cause.to_string(),
-            })?;
-        plain.extend_from_slice(&compressed);
+        let json = encode(value)?;
+        let plain = if self.config.version == 1 {
+            json
+        } else {
+            let compressed = compress::compressor(compress::METADATA_LEVEL)
+                .and_then(|mut compressor| compressor.compress(&json))
+                .map_err(|cause| Error::internal(&cause))?;
+            [&[2], compressed.as_slice()].concat()
+        };
         let sealed = self.seal(&plain)?;
         let id = Id::of(&sealed);
         self.put(Object::Named(class, id), &sealed)?;
@@ -300,23 +311,26 @@ impl Inner {
         Ok(Snapshot { id, file })
     }
 
-    /// Reads all snapshots, oldest first. Damaged ones are told to `monitor` and left out.
+    /// Reads all snapshots, oldest first. Damaged ones are told to `monitor`, and named in the result.
     ///
     /// # Errors
     /// [`Error::Storage`] if they cannot be listed.
-    pub fn snapshots(&self, monitor: &dyn Monitor) -> Result<Vec<Snapshot>> {
+    pub fn snapshots(&self, monitor: &dyn Monitor) -> Result<Snapshots> {
         let listing = self.list(Class::Snapshots)?;
         report_strays(monitor, Class::Snapshots, &listing);
-        let mut snapshots = Vec::with_capacity(listing.objects.len());
+        let mut snapshots = Snapshots::default();
         for (id, _) in listing.objects {
             match self.load_json(Class::Snapshots, id) {
-                Ok(file) => snapshots.push(Snapshot { id, file }),
+                Ok(file) => snapshots.readable.push(Snapshot { id, file }),
                 Err(cause) => {
                     monitor.problem(left_out(&Object::Named(Class::Snapshots, id), &cause));
+                    snapshots.damaged.push(id);
                 }
             }
         }
-        snapshots.sort_by_key(|snapshot| (snapshot.file.time, snapshot.id));
+        snapshots
+            .readable
+            .sort_by_key(|snapshot| (snapshot.file.time, snapshot.id));
         Ok(snapshots)
     }
 
@@ -335,6 +349,16 @@ impl Inner {
             }
         }
         Ok(index)
+    }
+
+    /// The packs that are there, with their sizes in bytes.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if they cannot be listed.
+    pub fn packs(&self, monitor: &dyn Monitor) -> Result<HashMap<Id, u64>> {
+        let listing = self.list(Class::Data)?;
+        report_strays(monitor, Class::Data, &listing);
+        Ok(listing.objects.into_iter().collect())
     }
 
     /// Reads a blob from whichever copy of it is whole.
@@ -356,27 +380,24 @@ impl Inner {
     }
 
     fn read_blob_at(&self, location: &Location) -> Result<Vec<u8>> {
-        let object = Object::Named(Class::Data, location.pack);
-        let sealed = self
-            .backend
-            .get_range(
-                object,
-                location.blob.offset.into(),
-                location.blob.length as usize,
-            )
-            .map_err(|cause| cause.on("reading", object))?;
+        let (offset, length) = (location.blob.offset, location.blob.length);
+        let sealed = self.read_pack_range(location.pack, offset.into(), length as usize)?;
         self.open_blob(location, &sealed)
     }
 
     /// Reads `length` bytes of a pack: several blobs at once.
     ///
     /// # Errors
-    /// [`Error::Storage`].
+    /// [`Error::Damaged`] if the pack is not there or ends before; [`Error::Storage`].
     pub fn read_pack_range(&self, pack: Id, offset: u64, length: usize) -> Result<Vec<u8>> {
         let object = Object::Named(Class::Data, pack);
-        self.backend
-            .get_range(object, offset, length)
-            .map_err(|cause| cause.on("reading", object))
+        match self.backend.get_range(object, offset, length) {
+            Err(backend::Error::NotFound) => Err(Error::Damaged {
+                object: object.to_string(),
+                finding: "it is not there, or ends too early".into(),
+            }),
+            other => other.map_err(|cause| cause.on("reading", object)),
+        }
     }
 
     /// Opens a sealed blob and checks authentication code, length and hash.
@@ -394,7 +415,7 @@ impl Inner {
                 blob.offset
             ),
         };
-        if location.plain_length() > MAX_OBJECT {
+        if location.plain_length() > MAX_BLOB {
             return Err(damaged(format!(
                 "it claims {} bytes",
                 location.plain_length()
@@ -435,24 +456,41 @@ impl Inner {
     }
 }
 
-/// Whether anything of a repository is there.
+/// What stands where a repository is to be created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing of a repository.
+    Nothing,
+    /// Keys, and nothing that they could open: left by a creation that was interrupted.
+    KeysAlone,
+    /// A repository, or what is left of one.
+    Repository,
+}
+
+/// Looks whether anything of a repository is there.
 ///
 /// # Errors
 /// [`Error::Storage`] if that cannot be told.
-pub fn exists(backend: &dyn Backend) -> Result<bool> {
+pub fn what_is_there(backend: &dyn Backend) -> Result<Found> {
     match backend.get(Object::Config, MAX_OBJECT) {
         Err(backend::Error::NotFound) => {}
         Err(cause) => return Err(cause.on("reading", Object::Config)),
-        Ok(_) => return Ok(true),
+        Ok(_) => return Ok(Found::Repository),
     }
-    for class in [Class::Keys, Class::Snapshots] {
+    let mut found = Found::Nothing;
+    for (class, meaning) in [
+        (Class::Keys, Found::KeysAlone),
+        (Class::Index, Found::Repository),
+        (Class::Data, Found::Repository),
+        (Class::Snapshots, Found::Repository),
+    ] {
         match backend.list(class) {
-            Ok(listing) if !listing.objects.is_empty() => return Ok(true),
+            Ok(listing) if !listing.objects.is_empty() => found = meaning,
             Ok(_) | Err(backend::Error::NotFound) => {}
             Err(cause) => return Err(cause.on("listing", class.folder())),
         }
     }
-    Ok(false)
+    Ok(found)
 }
 
 /// Tries the key files in turn. A file that is none stops nobody: it is told and passed over.
@@ -484,6 +522,12 @@ fn find_key(backend: &dyn Backend, password: &Secret, monitor: &dyn Monitor) -> 
         if tried == MAX_KEYS {
             break;
         }
+    }
+    if tried == 0 {
+        return Err(Error::Damaged {
+            object: Class::Keys.folder().to_owned(),
+            finding: "no key can be read, and without a key nothing can".into(),
+        });
     }
     Err(Error::WrongPassword {
         location: backend.location(),
@@ -528,7 +572,5 @@ fn left_out(object: &Object, cause: &Error) -> Problem {
 }
 
 fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
-    serde_json::to_vec(value).map_err(|cause| Error::SealFailed {
-        finding: cause.to_string(),
-    })
+    serde_json::to_vec(value).map_err(|cause| Error::internal(&cause))
 }

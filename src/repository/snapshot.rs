@@ -16,7 +16,7 @@ pub struct SnapshotFile {
     /// The root tree.
     pub tree: Id,
     /// What was asked for: absolute paths.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub paths: Vec<String>,
     /// The machine.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -31,10 +31,18 @@ pub struct SnapshotFile {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub gid: u32,
     /// What was left out on request.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_is_empty"
+    )]
     pub excludes: Vec<String>,
     /// Marks, among them `shop=NAME`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_is_empty"
+    )]
     pub tags: Vec<String>,
     /// The first id of a snapshot that was written anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,6 +55,13 @@ pub struct SnapshotFile {
     pub summary: Option<Summary>,
 }
 
+/// Some writers say `null` for an empty list.
+fn null_is_empty<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<String>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 const fn is_zero(number: &u32) -> bool {
     *number == 0
@@ -56,8 +71,10 @@ const fn is_zero(number: &u32) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// When the run began.
+    #[serde(default)]
     pub backup_start: Timestamp,
     /// When it ended.
+    #[serde(default)]
     pub backup_end: Timestamp,
     /// Files that the parent did not have.
     #[serde(default)]
@@ -104,4 +121,29 @@ pub struct Snapshot {
     pub id: Id,
     /// What it says.
     pub file: SnapshotFile,
+}
+
+/// The snapshots of a repository.
+#[derive(Debug, Default)]
+pub struct Snapshots {
+    /// Oldest first.
+    pub readable: Vec<Snapshot>,
+    /// Those that cannot be read: any of them might be the newest.
+    pub damaged: Vec<Id>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_other_writers_leave_out_is_no_damage() {
+        let tree = Id::of(b"tree");
+        let text = format!(
+            r#"{{"time":"2020-01-01T01:00:00+01:00","tree":"{tree}","paths":null,"tags":null,"summary":{{"files_new":1}},"label":"x"}}"#
+        );
+        let file: SnapshotFile = serde_json::from_str(&text).unwrap();
+        assert_eq!((file.tree, file.paths.len(), file.tags.len()), (tree, 0, 0));
+        assert_eq!(file.summary.unwrap().files_new, 1);
+    }
 }

@@ -3,14 +3,16 @@
 //! It runs on a thread of its own, so that whoever reads files never waits for their hashes.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
+use super::format::MAX_BLOB;
 use super::pack::BlobKind;
 use super::tree::{self, Content, Node};
 use super::writer::{Pending, Writer};
 use crate::entry::Entry;
 use crate::error::{Error, Result};
 use crate::id::Id;
+use crate::units::ByteSize;
 
 /// A file's content on its way into the repository.
 #[derive(Debug, Default)]
@@ -115,7 +117,7 @@ pub fn write_trees(writer: &Writer, visits: impl IntoIterator<Item = Visit>) -> 
                 let (Some(nodes), Some(entry)) = (levels.pop(), open.pop()) else {
                     unreachable!("each Leave follows its Enter");
                 };
-                let tree = store_tree(writer, &nodes)?;
+                let tree = store_tree(writer, &entry.name, &nodes)?;
                 Node {
                     entry,
                     content: Content::Folder { tree },
@@ -161,7 +163,7 @@ fn push(levels: &mut [Vec<Node>], node: Node) -> Result<()> {
     };
     let last: Option<&OsString> = level.last().map(|node| &node.entry.name);
     if last.is_some_and(|last| *last >= node.entry.name) {
-        return Err(Error::SealFailed {
+        return Err(Error::Internal {
             finding: format!("the name {} comes out of order", node.entry.name.display()),
         });
     }
@@ -169,13 +171,25 @@ fn push(levels: &mut [Vec<Node>], node: Node) -> Result<()> {
     Ok(())
 }
 
-/// Stores one tree and waits for its id.
+/// Stores the tree of the folder `name` and waits for its id.
 ///
 /// # Errors
-/// The error that stopped the writer.
-pub fn store_tree(writer: &Writer, nodes: &[Node]) -> Result<Id> {
+/// [`Error::Source`] for a folder that holds too much for one tree; the error that stopped the writer.
+pub fn store_tree(writer: &Writer, name: &OsStr, nodes: &[Node]) -> Result<Id> {
+    let bytes = tree::to_bytes(nodes);
+    if bytes.len() as u64 > MAX_BLOB {
+        return Err(Error::Source {
+            name: format!("folder {}", crate::units::shown(name.as_ref())),
+            finding: format!(
+                "its {} entries need a tree of {}, and no tool reads more than {}",
+                nodes.len(),
+                ByteSize(bytes.len() as u64),
+                ByteSize(MAX_BLOB)
+            ),
+        });
+    }
     writer
-        .store(BlobKind::Tree, tree::to_bytes(nodes))?
+        .store(BlobKind::Tree, bytes)?
         .wait()
         .ok_or_else(|| writer.failure())
 }

@@ -12,6 +12,7 @@
 
 use std::collections::HashSet;
 use std::mem::take;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -24,6 +25,7 @@ use zstd::bulk::Compressor;
 use super::Repository;
 use super::budget::{Budget, Held};
 use super::compress::{self, DATA_LEVEL, METADATA_LEVEL};
+use super::format::MAX_BLOB;
 use super::index::{self, Index, IndexFile, IndexedPack};
 use super::pack::{BlobKind, Packer, SealedPack};
 use crate::backend::{Class, Object};
@@ -148,16 +150,14 @@ impl Writer {
             .map(|_| {
                 let (shared, jobs, packs) = (Arc::clone(&shared), job_queue.clone(), packs.clone());
                 std::thread::spawn(move || {
-                    shared.guarded(|| shared.work(&jobs, &packs));
-                    // After a failure the queue must go on moving, or whoever fills it would wait.
-                    jobs.iter().for_each(drop);
+                    shared.guarded(|| shared.work(&jobs, &packs), || jobs.iter().for_each(drop));
                 })
             })
             .collect();
         let uploaders = (0..UPLOADERS)
             .map(|_| {
                 let (shared, packs) = (Arc::clone(&shared), pack_queue.clone());
-                std::thread::spawn(move || shared.guarded(|| shared.upload(&packs)))
+                std::thread::spawn(move || shared.guarded(|| shared.upload(&packs), || {}))
             })
             .collect();
         Ok(Self {
@@ -172,8 +172,13 @@ impl Writer {
     /// Hands in a blob; waits while the queue is full. Its id comes later.
     ///
     /// # Errors
-    /// If the writer has stopped; see [`Writer::root_cause`].
+    /// [`Error::Internal`] for a blob beyond [`MAX_BLOB`]. If the writer has stopped; see
+    /// [`Writer::root_cause`].
     pub fn store(&self, kind: BlobKind, plain: Vec<u8>) -> Result<Pending> {
+        if plain.len() as u64 > MAX_BLOB {
+            let length = plain.len();
+            return Err(Error::internal(&format!("a {kind} blob of {length} bytes")));
+        }
         let (reply, id) = bounded(1);
         let job = Job {
             _held: Budget::take(&self.shared.in_flight, plain.len()),
@@ -253,12 +258,19 @@ impl Drop for Writer {
 }
 
 impl Shared {
-    /// Runs a thread's work and keeps its error, the first of all.
-    fn guarded(&self, work: impl FnOnce() -> Result<()>) {
-        if let Err(cause) = work() {
+    /// Runs a thread's work and keeps its error, the first of all. Then `drain` keeps its queue moving
+    /// until the end, or whoever fills the queue would wait for ever; also after a panic.
+    fn guarded(&self, work: impl FnOnce() -> Result<()>, drain: impl FnOnce()) {
+        let result = catch_unwind(AssertUnwindSafe(work));
+        if let Ok(Err(cause)) = result {
             lock(&self.failure).get_or_insert(cause);
             self.failed.store(true, Ordering::Release);
+        } else if let Err(panic) = result {
+            self.failed.store(true, Ordering::Release);
+            drain();
+            resume_unwind(panic);
         }
+        drain();
     }
 
     fn stopped(&self) -> Error {
@@ -271,9 +283,7 @@ impl Shared {
     }
 
     fn work(&self, jobs: &Receiver<Job>, packs: &Sender<SealedPack>) -> Result<()> {
-        let broken = |cause: std::io::Error| Error::SealFailed {
-            finding: cause.to_string(),
-        };
+        let broken = |cause: std::io::Error| Error::internal(&cause);
         let mut data = compress::compressor(DATA_LEVEL).map_err(broken)?;
         let mut trees = compress::compressor(METADATA_LEVEL).map_err(broken)?;
         for job in jobs {
@@ -345,11 +355,7 @@ impl Shared {
             BlobKind::Tree => &self.trees,
         };
         let Ok(plain_length) = u32::try_from(plain_length) else {
-            return Err(Error::SealFailed {
-                finding: format!(
-                    "a {kind} blob of {plain_length} bytes is more than the format can hold"
-                ),
-            });
+            unreachable!("store() takes at most MAX_BLOB");
         };
         let full = {
             let mut packer = lock(packer);
@@ -409,7 +415,7 @@ fn join(threads: Vec<JoinHandle<()>>) {
     for thread in threads {
         // A panic in a worker is a bug; it must not pass for success.
         if let Err(panic) = thread.join() {
-            std::panic::resume_unwind(panic);
+            resume_unwind(panic);
         }
     }
 }

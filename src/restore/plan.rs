@@ -14,7 +14,7 @@ use crate::monitor::{Monitor, Problem, go_on};
 use crate::repository::Repository;
 use crate::repository::index::Index;
 use crate::repository::pack::BlobKind;
-use crate::repository::snapshot::Snapshot;
+use crate::repository::snapshot::{Snapshot, Snapshots};
 use crate::repository::tree::{Content, Node};
 
 /// Deepest folder that is followed. The kernel takes no path beyond 4096 bytes anyway.
@@ -58,11 +58,29 @@ impl Request {
 /// sets it is refused, and they are listed.
 ///
 /// # Errors
-/// [`Error::NoSnapshot`]; [`Error::Usage`] if more than one fits.
-pub fn select(request: &Request, snapshots: Vec<Snapshot>) -> Result<Snapshot> {
+/// [`Error::NoSnapshot`]; [`Error::Usage`] if more than one fits; [`Error::Damaged`] for `latest` if
+/// one cannot be read, which might be the latest.
+pub fn select(request: &Request, snapshots: Snapshots) -> Result<Snapshot> {
     let wanted = request.snapshot.as_str();
-    let mut fitting = request.filter(snapshots);
-    if wanted != "latest" {
+    let mut fitting = request.filter(snapshots.readable);
+    if wanted == "latest" {
+        if let Some(damaged) = snapshots.damaged.first() {
+            let readable = fitting.last().map_or_else(
+                || "none fits that can be read".to_owned(),
+                |last| {
+                    format!(
+                        "the last that can is {} of {:.0}",
+                        last.id.short(),
+                        last.file.time
+                    )
+                },
+            );
+            return Err(Error::Damaged {
+                object: format!("snapshots/{damaged}"),
+                finding: format!("it cannot be read and may be the latest; {readable}"),
+            });
+        }
+    } else {
         fitting.retain(|snapshot| wanted.len() >= 4 && snapshot.id.to_string().starts_with(wanted));
         if fitting.len() > 1 {
             return Err(Error::Usage {

@@ -45,7 +45,14 @@ fn password() -> Secret {
 
 /// Makes a repository whose key costs next to nothing.
 pub fn create(backend: &Arc<dyn Backend>) -> Repository {
-    Repository::create(Arc::clone(backend), services(), &password(), Cost::CHEAP).unwrap()
+    Repository::create(
+        Arc::clone(backend),
+        services(),
+        &password(),
+        Cost::CHEAP,
+        &Quiet::default(),
+    )
+    .unwrap()
 }
 
 pub fn open(backend: &Arc<dyn Backend>) -> Result<Repository> {
@@ -112,7 +119,11 @@ pub fn restore(
 }
 
 pub fn snapshots(backend: &Arc<dyn Backend>) -> Vec<Snapshot> {
-    open(backend).unwrap().snapshots(&Quiet::default()).unwrap()
+    open(backend)
+        .unwrap()
+        .snapshots(&Quiet::default())
+        .unwrap()
+        .readable
 }
 
 /// Checks every byte.
