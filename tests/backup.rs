@@ -5,12 +5,13 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rusqlite::Connection;
-use tillsafe::backend::{Backend, MemBackend};
+use tillsafe::backend::{Backend, Class, MemBackend, Object};
 use tillsafe::backup::{self, Outcome};
 use tillsafe::durable::{Disk, OsDisk};
-use tillsafe::monitor::Quiet;
+use tillsafe::monitor::{Monitor, Problem, Progress, Quiet, Step};
 use tillsafe::restore::ProofLevel;
 use tillsafe::source::sqlite::Method;
 
@@ -291,4 +292,158 @@ db.commit()";
         fs::read(target.join("shop.db")).unwrap(),
         fs::read(folder.join("shop.db")).unwrap()
     );
+}
+
+/// Does something to the world at a moment of the backup.
+struct Meanwhile<F> {
+    done: AtomicBool,
+    act: F,
+}
+
+impl<F> std::fmt::Debug for Meanwhile<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Meanwhile")
+    }
+}
+
+/// Acts once, when the first file or database has been read.
+impl<F: Fn() + Send + Sync> Monitor for Meanwhile<F> {
+    fn step(&self, _step: Step, _bytes: Option<u64>) {}
+
+    fn progress(&self, progress: Progress) {
+        if progress.files > 0 && !self.done.swap(true, Ordering::SeqCst) {
+            (self.act)();
+        }
+    }
+
+    fn problem(&self, _problem: Problem) {}
+}
+
+fn back_up_meanwhile(
+    backend: &Arc<dyn Backend>,
+    path: &Path,
+    act: impl Fn() + Send + Sync,
+) -> tillsafe::error::Result<Outcome> {
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let monitor = Meanwhile {
+        done: AtomicBool::new(false),
+        act,
+    };
+    let options = options(&[path], path.parent().unwrap(), &disk);
+    backup::backup(&open(backend).unwrap(), &options, &monitor)
+}
+
+#[test]
+fn a_database_that_is_deleted_after_its_capture_is_named_and_not_claimed() {
+    let place = Place::new();
+    let folder = place.join("shop");
+    for name in ["a", "b"] {
+        Shop::open(&folder.join(name), 20, "delete");
+    }
+    let backend = repository();
+    let gone = folder.join("a/shop.db");
+    let outcome = back_up_meanwhile(&backend, &folder, || fs::remove_file(&gone).unwrap()).unwrap();
+    assert!(!outcome.is_complete());
+    assert!(outcome.manifest.incomplete[0].item.ends_with("a/shop.db"));
+    assert_eq!(outcome.manifest.databases.len(), 1);
+    let snapshot = snapshots(&backend).remove(0);
+    let restored = restore(&backend, snapshot, &folder, &place.join("target"), &OsDisk).unwrap();
+    assert_eq!(restored.level, ProofLevel::Matched);
+
+    let alone = Shop::open(&place.join("alone"), 20, "delete").database;
+    let refused = back_up_meanwhile(&backend, &alone, || fs::remove_file(&alone).unwrap());
+    assert_eq!(refused.unwrap_err().exit_code().number(), 14);
+    assert_eq!(snapshots(&backend).len(), 1);
+}
+
+#[test]
+fn a_lock_that_was_taken_away_costs_the_snapshot_not_its_truth() {
+    let place = Place::new();
+    let shop = Shop::open(&place.join("shop"), 20, "wal");
+    let backend = repository();
+    let refused = back_up_meanwhile(&backend, &shop.folder, || {
+        // As `restic unlock --remove-all` and a prune would: what we wrote is no longer safe.
+        for (id, _) in backend.list(Class::Locks).unwrap().objects {
+            backend.delete(Object::Named(Class::Locks, id)).unwrap();
+        }
+    });
+    assert_eq!(refused.unwrap_err().exit_code().number(), 11);
+    assert!(snapshots(&backend).is_empty());
+    assert!(back_up(&backend, &shop.folder).unwrap().is_complete());
+}
+
+#[test]
+fn what_lay_in_a_lost_pack_is_stored_again() {
+    let place = Place::new();
+    let shop = Shop::open(&place.join("shop"), 300, "wal");
+    for lose in ["all", "cut"] {
+        let mem = Arc::new(MemBackend::default());
+        let backend: Arc<dyn Backend> = Arc::clone(&mem) as Arc<dyn Backend>;
+        create(&backend);
+        back_up(&backend, &shop.folder).unwrap();
+        for (id, _) in backend.list(Class::Data).unwrap().objects {
+            let pack = Object::Named(Class::Data, id);
+            if lose == "all" {
+                backend.delete(pack).unwrap();
+            } else {
+                mem.damage(pack, |bytes| bytes.truncate(bytes.len() / 2));
+            }
+        }
+        let outcome = back_up(&backend, &shop.folder).unwrap();
+        assert!(
+            outcome
+                .manifest
+                .warnings
+                .iter()
+                .any(|note| note.finding.contains("gone")),
+            "{lose}"
+        );
+        let newest = snapshots(&backend).pop().unwrap();
+        let target = place.join(lose);
+        restore(&backend, newest, &shop.folder, &target, &OsDisk).unwrap();
+        assert_eq!(
+            difference(&shop.folder, &target, &is_database),
+            None,
+            "{lose}"
+        );
+    }
+}
+
+#[test]
+fn a_root_that_would_not_be_stored_where_it_was_named_is_refused() {
+    let place = Place::new();
+    let shop = Shop::open(&place.join("srv/shop"), 5, "delete");
+    Shop::open(&place.join("elsewhere/shop"), 5, "delete");
+    symlink(place.join("elsewhere"), place.join("srv/current")).unwrap();
+    fs::create_dir_all(place.join("srv/.tillsafe-stage-1/x")).unwrap();
+    let srv = place.join("srv");
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let run = |paths: &[&Path], excluded: &[&Path]| {
+        let mut options = options(paths, place.path(), &disk);
+        options.excluded = excluded.iter().map(|path| path.to_path_buf()).collect();
+        let backend = repository();
+        let code = backup::backup(&open(&backend).unwrap(), &options, &Quiet::default())
+            .map_or_else(|cause| cause.exit_code().number(), |_| 0);
+        assert_eq!(snapshots(&backend).len(), usize::from(code == 0));
+        code
+    };
+    assert_eq!(run(&[&srv, &shop.folder], &[]), 0);
+    assert_eq!(run(&[&srv, &place.join("srv/current/shop")], &[]), 2);
+    assert_eq!(run(&[&srv, &place.join("srv/.tillsafe-stage-1/x")], &[]), 2);
+    assert_eq!(run(&[&place.join("srv/.tillsafe-stage-1")], &[]), 2);
+    assert_eq!(run(&[&shop.folder], &[&srv]), 2);
+    assert_eq!(run(&[&place.join("srv/none")], &[]), 14);
+}
+
+/// Killed between the key and the config: the same command, with the same password, goes on.
+#[test]
+fn a_creation_that_was_interrupted_is_completed_by_the_next() {
+    let backend: Arc<dyn Backend> = Arc::new(MemBackend::default());
+    create(&backend);
+    backend.delete(Object::Config).unwrap();
+    create(&backend);
+    assert_eq!(backend.list(Class::Keys).unwrap().objects.len(), 1);
+    let place = Place::new();
+    let shop = Shop::open(&place.join("shop"), 5, "wal");
+    assert!(back_up(&backend, &shop.folder).unwrap().is_complete());
 }

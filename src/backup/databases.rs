@@ -1,6 +1,6 @@
 //! Every database first, each through its own engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::Options;
@@ -49,6 +49,40 @@ pub fn capture_all(
         stored.insert(path.clone(), captured);
     }
     Ok(stored)
+}
+
+/// What the manifest says of the databases that are in the snapshot. One that was deleted after its
+/// capture has no place there.
+///
+/// # Errors
+/// [`Error::Source`] if it was asked for by name.
+pub fn keep_placed(
+    databases: BTreeMap<PathBuf, Option<StoredDatabase>>,
+    placed: &BTreeSet<PathBuf>,
+    survey: &Survey,
+    monitor: &dyn Monitor,
+) -> Result<Vec<Database>> {
+    let mut kept = Vec::new();
+    for (path, stored) in databases {
+        let Some(stored) = stored else {
+            continue;
+        };
+        if placed.contains(&path) {
+            kept.push(stored.described);
+            continue;
+        }
+        let finding = "it was deleted or exchanged during the backup".to_owned();
+        let name = crate::units::shown(&path);
+        if survey.databases.get(&path) == Some(&true) {
+            return Err(Error::Source { name, finding });
+        }
+        monitor.problem(Problem {
+            item: name,
+            finding: format!("this database was left out: {finding}"),
+            incomplete: true,
+        });
+    }
+    Ok(kept)
 }
 
 /// Captures the database that is stored as `path` and really lies at `real`.

@@ -1,6 +1,6 @@
 //! The files, after the databases: walked in order, read and cut, with captured databases in place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crossbeam_channel::Sender;
@@ -18,7 +18,8 @@ use crate::repository::writer::Writer;
 use crate::source::files::{FileReader, Step};
 use crate::source::sqlite::{self, Signature};
 
-/// Reads all files of the survey and sends them, in order, to whoever builds the trees.
+/// Reads all files of the survey and sends them, in order, to whoever builds the trees. Returns the
+/// databases that had their place among them: one that was deleted since its capture has none.
 ///
 /// # Errors
 /// Those of the writer, and [`Error::Interrupted`].
@@ -29,7 +30,8 @@ pub fn read_all(
     writer: &Writer,
     monitor: &dyn Monitor,
     visits: &Sender<Visit>,
-) -> Result<()> {
+) -> Result<BTreeSet<PathBuf>> {
+    let mut placed = BTreeSet::new();
     let polynomial = repository
         .config()
         .polynomial()
@@ -50,7 +52,9 @@ pub fn read_all(
                 let Some(database) = database else {
                     return Ok(());
                 };
-                return send(Visit::Stored(image_entry(entry), database.file.clone()));
+                send(Visit::Stored(image_entry(entry), database.file.clone()))?;
+                placed.insert(path);
+                return Ok(());
             }
             let real = survey.walk.real(&path);
             if side_files.contains(&path) || is_new_database(&real, monitor) {
@@ -61,7 +65,8 @@ pub fn read_all(
                 None => Ok(()),
             }
         }
-    })
+    })?;
+    Ok(placed)
 }
 
 /// An image is no longer the file that holds these links.

@@ -7,22 +7,23 @@
 mod databases;
 mod files;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::bounded;
 use jiff::Timestamp;
 
 use crate::capture::Survey;
-use crate::capture::manifest::{self, Files, Manifest, Note};
+use crate::capture::manifest::{self, Database, Files, Manifest, Note};
 use crate::entry::{Entry, Kind, Owner, Place};
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::monitor::{Monitor, Problem, Progress, Step};
 use crate::repository::Repository;
+use crate::repository::index::Index;
 use crate::repository::lock;
 use crate::repository::pack::BlobKind;
 use crate::repository::snapshot::{Snapshot, SnapshotFile, Summary};
@@ -73,8 +74,9 @@ impl Outcome {
 /// Backs up everything that `options` name into one new snapshot.
 ///
 /// # Errors
-/// [`Error::Source`] if something asked for by name cannot be read; [`Error::Locked`],
-/// [`Error::Storage`], [`Error::Interrupted`]. Then there is no snapshot.
+/// [`Error::Source`] if something asked for by name cannot be read; [`Error::Usage`] if it cannot be
+/// stored where it was named; [`Error::Locked`], [`Error::LockLost`], [`Error::Storage`],
+/// [`Error::Interrupted`]. Then there is no snapshot.
 pub fn backup(
     repository: &Repository,
     options: &Options,
@@ -82,15 +84,17 @@ pub fn backup(
 ) -> Result<Outcome> {
     repository.require_writable()?;
     let begun = repository.services().clock.now();
-    let _lock = repository.lock_shared()?;
+    let lock = repository.lock_shared()?;
     monitor.step(Step::Opening, None);
-    let index = Arc::new(repository.load_index(monitor)?);
     let noted = Noted::new(monitor);
-    let survey = Survey::take(&options.paths, &options.excluded, &noted)?;
+    let index = sound_index(repository, &noted)?;
+    let survey = Survey::take(&options.paths, &excluded(options), &noted)?;
     monitor.step(Step::BackingUp, Some(survey.bytes));
-    let writer = Writer::begin(repository, index)?;
+    let writer = Writer::begin(repository, Arc::new(index))?;
     let captured = capture(repository, options, &survey, &writer, &noted, begun);
     let (manifest, root) = captured.map_err(|cause| writer.root_cause(cause))?;
+    // Only under a lock that holds is what was written safe from somebody's prune.
+    lock.require_held()?;
     let added = writer.commit()?;
     let summary = Summary {
         backup_start: begun,
@@ -108,6 +112,7 @@ pub fn backup(
         total_files_processed: root.files,
         total_bytes_processed: root.bytes,
     };
+    lock.require_held()?;
     let snapshot = repository.save_snapshot(SnapshotFile {
         time: begun,
         parent: None,
@@ -134,6 +139,25 @@ pub fn backup(
     })
 }
 
+/// The index, without what lies in packs that are gone: that is stored again where the source has it.
+fn sound_index(repository: &Repository, monitor: &dyn Monitor) -> Result<Index> {
+    let mut index = repository.load_index(monitor)?;
+    for pack in index.note_lost(&repository.packs(monitor)?) {
+        monitor.problem(Problem {
+            item: format!("pack {}", pack.short()),
+            finding: "is gone or cut off; what it held is stored again where it is still there to read, but older snapshots may be damaged: `tillsafe check` tells".to_owned(),
+            incomplete: false,
+        });
+    }
+    Ok(index)
+}
+
+/// What is never read: what the owner of `options` excludes, and where our own facts are stored.
+fn excluded(options: &Options) -> Vec<PathBuf> {
+    let own = Path::new("/").join(manifest::FOLDER);
+    options.excluded.iter().cloned().chain([own]).collect()
+}
+
 /// Reads databases, then files, and stores both with all their trees.
 fn capture(
     repository: &Repository,
@@ -144,7 +168,8 @@ fn capture(
     begun: Timestamp,
 ) -> Result<(Manifest, Root)> {
     let databases = databases::capture_all(survey, options, writer, monitor)?;
-    let trees = store_files(survey, &databases, repository, writer, monitor)?;
+    let (trees, placed) = store_files(survey, &databases, repository, writer, monitor)?;
+    let databases = databases::keep_placed(databases, &placed, survey, monitor)?;
     let ended = repository.services().clock.now();
     let manifest = describe(options, begun, ended, databases, &trees, &monitor.take());
     let root = store_root(trees, &manifest, ended, writer)?;
@@ -165,7 +190,7 @@ fn store_files(
     repository: &Repository,
     writer: &Writer,
     monitor: &Noted<'_>,
-) -> Result<Trees> {
+) -> Result<(Trees, BTreeSet<PathBuf>)> {
     /// Entries between the walk and the trees.
     const QUEUE: usize = 256;
     let (visits, queue) = bounded(QUEUE);
@@ -180,7 +205,7 @@ fn store_files(
         // If the trees failed, the walk only noticed that nobody listens any more.
         match (trees, read) {
             (Err(cause), _) | (Ok(_), Err(cause)) => Err(cause),
-            (Ok(trees), Ok(())) => Ok(trees),
+            (Ok(trees), Ok(placed)) => Ok((trees, placed)),
         }
     })
 }
@@ -189,15 +214,10 @@ fn describe(
     options: &Options,
     begun: Timestamp,
     ended: Timestamp,
-    databases: BTreeMap<PathBuf, Option<StoredDatabase>>,
+    databases: Vec<Database>,
     trees: &Trees,
     problems: &[Problem],
 ) -> Manifest {
-    let databases: Vec<_> = databases
-        .into_values()
-        .flatten()
-        .map(|stored| stored.described)
-        .collect();
     let notes = |incomplete: bool| {
         problems
             .iter()
@@ -229,9 +249,7 @@ fn describe(
 
 /// Adds the manifest to the root and stores both.
 fn store_root(trees: Trees, manifest: &Manifest, now: Timestamp, writer: &Writer) -> Result<Root> {
-    let json = serde_json::to_vec_pretty(manifest).map_err(|cause| Error::SealFailed {
-        finding: cause.to_string(),
-    })?;
+    let json = serde_json::to_vec_pretty(manifest).map_err(|cause| Error::internal(&cause))?;
     let size = json.len() as u64;
     let blob = writer
         .store(BlobKind::Data, json)?
@@ -242,17 +260,15 @@ fn store_root(trees: Trees, manifest: &Manifest, now: Timestamp, writer: &Writer
         size,
     };
     let inner = file_node(own_entry(manifest::FILE, Kind::File, 0o600, now), file);
-    let tree = store_tree(writer, &[inner])?;
+    let tree = store_tree(writer, manifest::FOLDER.as_ref(), &[inner])?;
     let mut root = trees.root;
-    // A folder of that name at the very top of a file system would be ours from a restore.
-    root.retain(|node| node.entry.name != manifest::FOLDER);
     root.push(Node {
         entry: own_entry(manifest::FOLDER, Kind::Folder, 0o700, now),
         content: Content::Folder { tree },
     });
     root.sort_by(|a, b| a.entry.name.as_bytes().cmp(b.entry.name.as_bytes()));
     Ok(Root {
-        tree: store_tree(writer, &root)?,
+        tree: store_tree(writer, "/".as_ref(), &root)?,
         files: trees.files + 1,
         bytes: trees.bytes + size,
     })

@@ -41,28 +41,79 @@ impl Walk {
     /// link stands for what it leads to; links below a root are stored as links.
     ///
     /// # Errors
-    /// [`Error::Source`] if a root does not exist or cannot be looked at.
+    /// [`Error::Source`] if a root does not exist or cannot be read; [`Error::Usage`] for one that
+    /// would not be stored where it was named.
     pub fn plan(roots: &[PathBuf], excluded: &[PathBuf]) -> Result<Self> {
-        // A root inside another is part of it already.
-        let is_inner = |root: &PathBuf| {
-            roots
-                .iter()
-                .any(|other| other != root && root.starts_with(other))
-        };
         let mut real = BTreeMap::new();
         for root in roots {
-            let path = std::fs::canonicalize(root).map_err(|cause| Error::Source {
+            let path = readable(root).map_err(|cause| Error::Source {
                 name: crate::units::shown(root),
                 finding: cause.to_string(),
             })?;
-            if !is_inner(root) {
-                real.insert(root.clone(), path);
-            }
+            real.insert(root.clone(), path);
         }
-        Ok(Self {
+        let walk = Self {
             roots: real,
             excluded: excluded.iter().cloned().collect(),
+        };
+        for (root, real) in &walk.roots {
+            walk.require_place(root, real)?;
+        }
+        // A root inside another is part of it already.
+        let outer: Vec<PathBuf> = walk.roots.keys().cloned().collect();
+        let is_inner = |root: &Path| {
+            outer
+                .iter()
+                .any(|other| other != root && root.starts_with(other))
+        };
+        let roots = walk.roots.into_iter().filter(|(root, _)| !is_inner(root));
+        Ok(Self {
+            roots: roots.collect(),
+            excluded: walk.excluded,
         })
+    }
+
+    /// Refuses a root that is left out by rule, or that lies inside another root behind a link: the
+    /// other would store the link in its place.
+    fn require_place(&self, root: &Path, real: &Path) -> Result<()> {
+        let usage = |finding: &str, next: String| {
+            Err(Error::Usage {
+                finding: format!("{} {finding}", crate::units::shown(root)),
+                next,
+            })
+        };
+        let excluded = |path: &Path| self.excluded.iter().any(|other| path.starts_with(other));
+        let nested = self
+            .roots
+            .keys()
+            .filter_map(|other| root.strip_prefix(other).ok());
+        let in_scratch = nested.chain(root.file_name().map(Path::new));
+        if excluded(root)
+            || excluded(real)
+            || in_scratch
+                .into_iter()
+                .any(|way| way.iter().any(scratch::is_scratch))
+        {
+            return usage(
+                "is a folder of tillsafe's own: a repository, or work in progress",
+                "name what is to be backed up".to_owned(),
+            );
+        }
+        for (other, real_other) in &self.roots {
+            let Ok(inner) = root.strip_prefix(other) else {
+                continue;
+            };
+            if other != root && real != real_other.join(inner) {
+                return usage(
+                    &format!(
+                        "lies behind a link inside {}, which is stored as a link",
+                        crate::units::shown(other)
+                    ),
+                    format!("name {} instead", crate::units::shown(real)),
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Where a path of the walk really is: no link leads to it.
@@ -101,12 +152,24 @@ impl Walk {
             monitor,
             visit,
             names: Names::default(),
+            pseudo: HashMap::new(),
             notes: BTreeMap::new(),
         };
         walker.branch(Path::new("/"), &branch)?;
         walker.tell_notes();
         Ok(())
     }
+}
+
+/// Where a root really is, if it can be read at all.
+fn readable(root: &Path) -> std::io::Result<PathBuf> {
+    let real = std::fs::canonicalize(root)?;
+    if real.is_dir() {
+        std::fs::read_dir(&real)?;
+    } else {
+        FileReader::open(&real)?;
+    }
+    Ok(real)
 }
 
 /// The folders that lead to the roots.
@@ -133,6 +196,8 @@ struct Walker<'a> {
     monitor: &'a dyn Monitor,
     visit: &'a mut dyn FnMut(Step) -> Result<()>,
     names: Names,
+    /// Whether a device holds a file system that only shows the kernel.
+    pseudo: HashMap<u64, bool>,
     /// What this version does not keep: the first such item, and how many there are.
     notes: BTreeMap<&'static str, (PathBuf, u64)>,
 }
@@ -167,7 +232,7 @@ impl Walker<'_> {
         let at_the_top = root == Path::new("/");
         let real = self.walk.real(root);
         let excluded = &self.walk.excluded;
-        let walk = WalkDir::new(&real)
+        let mut walk = WalkDir::new(&real)
             .min_depth(usize::from(at_the_top))
             .sort_by_file_name()
             .into_iter()
@@ -176,7 +241,7 @@ impl Walker<'_> {
             });
         let base = usize::from(at_the_top);
         let mut entered = base;
-        for item in walk {
+        while let Some(item) = walk.next() {
             go_on(self.monitor)?;
             let item = match item {
                 Ok(item) => item,
@@ -190,21 +255,24 @@ impl Walker<'_> {
                 (self.visit)(Step::Leave)?;
                 entered -= 1;
             }
-            let metadata = match item.metadata() {
-                Ok(metadata) => metadata,
-                Err(cause) => {
-                    self.unreadable(item.path(), &cause);
-                    continue;
-                }
-            };
             let inner = item.path().strip_prefix(&real).unwrap_or(item.path());
             let path = if item.depth() == 0 {
                 root.to_owned()
             } else {
                 root.join(inner)
             };
-            if self.item(&path, &metadata)? {
+            let was_entered = match item.metadata() {
+                Ok(metadata) => self.item(&path, item.path(), &metadata)?,
+                Err(cause) => {
+                    self.unreadable(&path, &cause);
+                    false
+                }
+            };
+            if was_entered {
                 entered = item.depth() + 1;
+            } else if item.file_type().is_dir() {
+                // Gone, exchanged for something else, or not to be read: nothing below has a place.
+                walk.skip_current_dir();
             }
         }
         for _ in base..entered {
@@ -213,12 +281,18 @@ impl Walker<'_> {
         Ok(())
     }
 
-    /// Visits one item; returns whether it is a folder that was entered.
-    fn item(&mut self, path: &Path, metadata: &Metadata) -> Result<bool> {
+    /// Visits the item stored as `path` that lies at `real`; returns whether it is a folder that was
+    /// entered.
+    fn item(&mut self, path: &Path, real: &Path, metadata: &Metadata) -> Result<bool> {
         let name = path.file_name().unwrap_or(OsStr::new("/"));
         let file_type = metadata.file_type();
-        self.note_unsupported(path, metadata);
+        self.note_unsupported(real, metadata);
         if file_type.is_dir() {
+            let is_root = self.walk.roots.contains_key(path);
+            if !is_root && self.is_pseudo(real, metadata.dev()) {
+                self.note(path, "shows the kernel's state, not files; it is left out");
+                return Ok(false);
+            }
             let entry = self.entry(name, Kind::Folder, metadata);
             (self.visit)(Step::Enter(entry))?;
             return Ok(true);
@@ -227,7 +301,7 @@ impl Walker<'_> {
             let entry = self.entry(name, Kind::File, metadata);
             (self.visit)(Step::File(path.to_owned(), entry))?;
         } else if file_type.is_symlink() {
-            match std::fs::read_link(path) {
+            match std::fs::read_link(real) {
                 Ok(target) => {
                     let target = target.into_os_string();
                     let entry = self.entry(name, Kind::Symlink { target }, metadata);
@@ -245,6 +319,38 @@ impl Walker<'_> {
             });
         }
         Ok(false)
+    }
+
+    /// Whether a folder lies on a file system that holds no files, only views of the kernel. Asked once
+    /// a device.
+    fn is_pseudo(&mut self, folder: &Path, device: u64) -> bool {
+        /// `f_type` of proc, sysfs, devpts, cgroup, cgroup2, debugfs, tracefs, securityfs, bpf, pstore,
+        /// mqueue, efivarfs, configfs, fusectl, binfmt_misc (linux/magic.h).
+        const PSEUDO: [u32; 15] = [
+            0x0000_9fa0,
+            0x6265_6572,
+            0x0000_1cd1,
+            0x0027_e0eb,
+            0x6367_7270,
+            0x6462_6720,
+            0x7472_6163,
+            0x7363_6673,
+            0xcafe_4a11,
+            0x6165_676c,
+            0x1980_0202,
+            0xde5e_81e4,
+            0x6265_6570,
+            0x6573_5543,
+            0x4249_4e4d,
+        ];
+        *self.pseudo.entry(device).or_insert_with(|| {
+            rustix::fs::statfs(folder).is_ok_and(|stat| {
+                // The kernel's numbers have 32 bits, whatever the width of the field.
+                PSEUDO
+                    .iter()
+                    .any(|magic| i64::from(*magic) == stat.f_type & 0xffff_ffff)
+            })
+        })
     }
 
     /// Counts what this version does not keep of an item that it does store.
