@@ -269,15 +269,15 @@ fn unusual_schemas_are_captured_and_proved() {
 /// alone can say that its indexes are.
 #[test]
 fn what_needs_the_applications_own_order_is_restored_and_said_to_be_unproved() {
-    let place = Place::new();
-    let folder = place.join("shop");
-    fs::create_dir(&folder).unwrap();
     const APPLICATION: &str = "import sqlite3, sys
 db = sqlite3.connect(sys.argv[1])
 db.create_collation('pinyin', lambda a, b: (a < b) - (a > b))
 db.execute('CREATE TABLE goods(name TEXT COLLATE pinyin UNIQUE, price INT)')
 db.execute('INSERT INTO goods VALUES (?, 1), (?, 2)', ('cha', 'wan'))
 db.commit()";
+    let place = Place::new();
+    let folder = place.join("shop");
+    fs::create_dir(&folder).unwrap();
     let application = Run::of(
         Command::new(find("python3").expect("python3 is on every machine that runs these tests"))
             .args(["-c", APPLICATION])

@@ -209,6 +209,6 @@ fn a_failing_disk_leaves_nothing_half_restored_in_an_empty_folder() {
 #[test]
 fn a_failing_disk_leaves_nothing_half_restored_in_a_folder_filled_in_place() {
     sweep_restore("inside", |target| {
-        fs::create_dir_all(target.join(LEFT)).unwrap()
+        fs::create_dir_all(target.join(LEFT)).unwrap();
     });
 }

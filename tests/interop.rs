@@ -7,13 +7,18 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
+use tillsafe::backend::{Backend, LocalBackend};
 use tillsafe::chunker::PAGES_SIZE;
+use tillsafe::durable::OsDisk;
+use tillsafe::rng::SystemRng;
 
 use crate::common::Place;
 use crate::common::compare::{difference, is_database};
+use crate::common::library::open;
 use crate::common::program::{Program, Run};
 use crate::common::shop::{Shop, noise};
 use crate::common::tools::{find, restics, skipped};
@@ -165,7 +170,7 @@ fn difficult_shop(folder: &Path, restic: &Restic) -> Shop {
     for (name, time) in [
         ("old", epoch - Duration::from_nanos(1)),
         ("ns", epoch + Duration::new(1_000_000_000, 1)),
-        ("late", epoch + Duration::from_secs(4_102_444_800)),
+        ("late", epoch + Duration::from_secs(4_102_444_801)),
     ] {
         let file = fs::File::create(folder.join(name)).unwrap();
         file.set_modified(time).unwrap();
@@ -383,5 +388,35 @@ fn the_two_build_on_each_others_snapshots() {
         let (_, verified) = program.json(&["verify", "--path", shop.folder.to_str().unwrap()]);
         assert_eq!(verified.last().unwrap()["proof_level"], "matched");
         restic.assert_clean();
+    });
+}
+
+/// While we read, somebody lists: our lock must be one that restic of that version understands.
+#[test]
+fn our_lock_is_understood_and_respected_in_both_versions() {
+    each(|path| {
+        for version in ["1", "2"] {
+            let place = Place::new();
+            let program = Program::in_folder(place.path());
+            fs::write(&program.password_file, "celadon\n").unwrap();
+            let restic = Restic::on(path, &program);
+            restic.ok(&["init", "--repository-version", version]);
+            let backend: Arc<dyn Backend> = Arc::new(LocalBackend::new(
+                program.repository.clone(),
+                Arc::new(OsDisk),
+                Arc::new(SystemRng),
+            ));
+            let lock = open(&backend).unwrap().lock_shared().unwrap();
+            restic.ok(&["snapshots"]);
+            let refused = Run::of(&mut restic.command(&["prune"]));
+            assert_ne!(refused.code, 0, "{version}: {}", refused.stdout);
+            assert!(
+                refused.stderr.contains("already locked"),
+                "{version}: {}",
+                refused.stderr
+            );
+            drop(lock);
+            restic.ok(&["prune"]);
+        }
     });
 }

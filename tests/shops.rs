@@ -99,7 +99,7 @@ fn make_large_shop(database: &Path) -> i64 {
     orders
 }
 
-/// Runs a command and returns what it left with its peak of resident memory in bytes (VmHWM).
+/// Runs a command and returns what it left with its peak of resident memory in bytes (`VmHWM`).
 fn run_measured(mut command: Command) -> (Run, u64) {
     const MEASURE: &str = "import resource, subprocess, sys
 code = subprocess.run(sys.argv[1:]).returncode

@@ -6,7 +6,6 @@
 pub mod manifest;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
@@ -52,8 +51,8 @@ impl Survey {
                     // The walk does not come past the files beside one that was named alone.
                     Signature::Other
                         if roots.contains(&path)
-                            && (is(&with_suffix(&real, "-wal"), Signature::Wal)
-                                || is(&with_suffix(&real, "-journal"), Signature::Journal)) =>
+                            && (is(&sqlite::beside(&real, "-wal"), Signature::Wal)
+                                || is(&sqlite::beside(&real, "-journal"), Signature::Journal)) =>
                     {
                         databases.insert(path.clone());
                     }
@@ -83,15 +82,9 @@ impl Survey {
     pub fn side_files(&self) -> BTreeSet<PathBuf> {
         self.databases
             .keys()
-            .flat_map(|path| SIDE_FILES.iter().map(|suffix| with_suffix(path, suffix)))
+            .flat_map(|path| SIDE_FILES.iter().map(|suffix| sqlite::beside(path, suffix)))
             .collect()
     }
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    name.into()
 }
 
 /// The database that a side file belongs to by its name.

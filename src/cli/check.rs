@@ -58,7 +58,7 @@ fn tell(session: &Session, location: &str, report: &CheckReport) {
     ));
     if report.unreferenced_packs > 0 {
         session.output.good_news(format!(
-            "{} packs are in no index: left by an interrupted run, harmless",
+            "{} packs are in no index: left by an interrupted run; they cost room, nothing else",
             report.unreferenced_packs
         ));
     }
@@ -66,7 +66,7 @@ fn tell(session: &Session, location: &str, report: &CheckReport) {
         session.output.good_news("no damage found");
     } else {
         session.output.line(format!(
-            "{} finding(s)\n  safe: nothing was changed; what does not depend on the damaged objects can still be restored\n  next: run `tillsafe verify SNAPSHOT` on those you rely on; `restic repair packs` (0.17 and later) salvages a damaged pack, and the next backup stores again what is then missing",
+            "{} finding(s)\n  safe: nothing was changed; what does not depend on the damaged objects can still be restored\n  next: run `tillsafe verify SNAPSHOT` on those you rely on, and back up now: what a missing or cut pack held is stored again where the source still has it; `restic repair packs` (0.17 and later) salvages a pack that is damaged inside",
             report.damage.len()
         ));
     }

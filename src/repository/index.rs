@@ -1,5 +1,6 @@
 //! The index: in which pack each blob lies.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
@@ -160,8 +161,8 @@ impl Index {
             plain_length: blob.plain_length.unwrap_or(0),
         };
         let key = (blob.kind, blob.id);
-        if !self.blobs.contains_key(&key) {
-            self.blobs.insert(key, compact);
+        if let Entry::Vacant(vacant) = self.blobs.entry(key) {
+            vacant.insert(compact);
             return;
         }
         let same_place = self

@@ -135,17 +135,17 @@ impl SharedLock {
         }
         let current = Arc::new(Mutex::new(lock));
         let (stop, stopped) = channel();
-        let (held, refreshed) = (repository.clone(), Arc::clone(&current));
+        let (held, object) = (repository.clone(), Arc::clone(&current));
         let refresher = std::thread::spawn(move || {
             while stopped.recv_timeout(REFRESH) == Err(RecvTimeoutError::Timeout) {
-                let mut current = refreshed.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut current = object.lock().unwrap_or_else(PoisonError::into_inner);
                 // A refresh that fails leaves the older lock, which still holds; try again later.
                 if let Ok(newer) = write(&held) {
                     remove(&held, current.id);
                     *current = newer;
                 }
             }
-            let current = refreshed.lock().unwrap_or_else(PoisonError::into_inner);
+            let current = object.lock().unwrap_or_else(PoisonError::into_inner);
             remove(&held, current.id);
         });
         Ok(Self {

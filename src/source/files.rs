@@ -325,7 +325,7 @@ impl Walker<'_> {
     /// a device.
     fn is_pseudo(&mut self, folder: &Path, device: u64) -> bool {
         /// `f_type` of proc, sysfs, devpts, cgroup, cgroup2, debugfs, tracefs, securityfs, bpf, pstore,
-        /// mqueue, efivarfs, configfs, fusectl, binfmt_misc (linux/magic.h).
+        /// mqueue, efivarfs, configfs, fusectl and binfmt (linux/magic.h).
         const PSEUDO: [u32; 15] = [
             0x0000_9fa0,
             0x6265_6572,

@@ -21,7 +21,14 @@ fn describe(root: &Path, leave_out: &dyn Fn(&Path) -> bool) -> BTreeMap<PathBuf,
                 waiting.push(inner.clone());
                 String::new()
             } else if metadata.is_symlink() {
-                format!("{:?}", fs::read_link(&path).unwrap())
+                format!(
+                    "{}",
+                    fs::read_link(&path)
+                        .unwrap()
+                        .as_os_str()
+                        .as_encoded_bytes()
+                        .escape_ascii()
+                )
             } else {
                 tillsafe::id::Id::of(&fs::read(&path).unwrap()).to_string()
             };

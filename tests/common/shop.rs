@@ -86,7 +86,7 @@ pub fn count_orders(database: &Path) -> u32 {
         .unwrap()
 }
 
-/// Seeded bytes that do not compress (SplitMix64).
+/// Seeded bytes that do not compress (`SplitMix64`).
 pub fn noise(mut seed: u64, length: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OpenFlags};
 use serde::{Deserialize, Serialize};
 
+use super::detect::beside;
 use super::fingerprint::Fingerprint;
 use super::prove::open_immutable;
 use crate::clock::Clock;
@@ -133,11 +134,7 @@ pub fn capture(
 fn refuse_harm(path: &Path) -> Result<()> {
     use std::os::unix::fs::MetadataExt;
     let metadata = std::fs::metadata(path).map_err(|cause| unreachable_source(path, &cause))?;
-    let beside = |suffix: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        std::fs::metadata(name).ok()
-    };
+    let beside = |suffix: &str| std::fs::metadata(beside(path, suffix)).ok();
     // SQLite takes the log of an empty file for a leftover and deletes it, even when it only reads.
     if metadata.len() == 0 && beside("-wal").is_some_and(|log| log.len() > 0) {
         return Err(unreachable_source(

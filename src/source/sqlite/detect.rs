@@ -1,13 +1,21 @@
 //! What is a database, and which files belong to one.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::source::files::FileReader;
 
 /// What `SQLite` appends to a database's name for the files beside it. They are part of the database
 /// and never captured as files.
 pub const SIDE_FILES: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// The file beside the database at `path`, by one of the [`SIDE_FILES`].
+#[must_use]
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
 
 /// What the first bytes of a file say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

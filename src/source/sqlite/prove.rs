@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::detect::beside;
 use super::fingerprint::Fingerprint;
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, go_on};
@@ -62,9 +63,7 @@ pub fn prove(path: &Path, name: &str, monitor: &Arc<dyn Monitor>) -> Result<Proo
         Err(interrupted) => interrupted,
         Ok(()) => failed(cause.to_string()),
     };
-    let mut wal = path.as_os_str().to_owned();
-    wal.push("-wal");
-    let mut connection = if Path::new(&wal).exists() {
+    let mut connection = if beside(path, "-wal").exists() {
         open(path)
     } else {
         open_immutable(path)
