@@ -3,7 +3,7 @@
 //! ```text
 //! store() ─jobs─► workers: hash, look up, compress, seal, open again ─► packer ─packs─► uploaders ─► backend
 //! ```
-//! Both queues are bounded, so memory is: at most [`BYTES_IN_FLIGHT`] of plain chunks in the queue and
+//! Both queues are bounded, so memory is: at most `BYTES_IN_FLIGHT` of plain chunks in the queue and
 //! in the workers' hands (each about four times: plain, sealed, and opened again), two packs being
 //! filled, one waiting and one in each uploader's hands.
 //!
