@@ -11,6 +11,7 @@ mod backup;
 mod cli;
 mod consistency;
 mod crash;
+mod docs;
 mod interop;
 mod shops;
 mod tidy;

@@ -1,0 +1,112 @@
+//! Every session that the docs show is played: the same commands, on a shop of the same kind. What is
+//! printed must be what the page says, but for words with digits in them (ids, times, sizes, counts).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::common::Place;
+use crate::common::shop::Shop;
+
+/// One command of a session, and what the page says it prints.
+struct Step {
+    command: String,
+    expected: Vec<String>,
+}
+
+/// The sessions of a page: its blocks marked `console`, commands behind `$ `.
+fn sessions(page: &str) -> Vec<Vec<Step>> {
+    let mut sessions = Vec::new();
+    let mut open: Option<Vec<Step>> = None;
+    for line in page.lines() {
+        match (&mut open, line) {
+            (None, "```console") => open = Some(Vec::new()),
+            (Some(_), "```") => sessions.extend(open.take()),
+            (Some(steps), line) => match (line.strip_prefix("$ "), steps.last_mut()) {
+                (Some(command), _) => steps.push(Step {
+                    command: command.to_owned(),
+                    expected: Vec::new(),
+                }),
+                (None, Some(step)) => step.expected.push(line.to_owned()),
+                (None, None) => panic!("output before the first command: {line}"),
+            },
+            (None, _) => {}
+        }
+    }
+    sessions
+}
+
+/// A line as it is compared: runs of blanks are one, words with digits are alike.
+fn shape(line: &str) -> String {
+    let words = line.split_whitespace().map(|word| {
+        if word.contains(|letter: char| letter.is_ascii_digit()) {
+            "#"
+        } else {
+            word
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Plays a page's sessions in a home of its own, which the page calls `/home/mara`.
+fn play(page: &str) {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
+    let sessions = sessions(&text);
+    assert!(!sessions.is_empty(), "{page} shows no session");
+    let place = Place::new();
+    let home = place.path();
+    Shop::open(&home.join("shop"), 1200, "wal");
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_tillsafe"));
+    let path = format!("{}:/usr/bin:/bin", program.parent().unwrap().display());
+    for step in sessions.into_iter().flatten() {
+        let output = Command::new("/bin/sh")
+            .args(["-c", &format!("{} 2>&1", step.command)])
+            .current_dir(home)
+            .env_clear()
+            .env("HOME", home)
+            .env("PATH", &path)
+            .output()
+            .unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        let printed = printed.replace(home.to_str().unwrap(), "/home/mara");
+        let found: Vec<String> = printed.lines().map(shape).collect();
+        let expected: Vec<String> = step.expected.iter().map(|line| shape(line)).collect();
+        assert_eq!(found, expected, "{page}: $ {}\n{printed}", step.command);
+    }
+}
+
+#[test]
+fn the_readme_shows_what_happens() {
+    play("README.md");
+}
+
+#[test]
+fn the_first_page_shows_what_happens() {
+    play("docs/start.md");
+}
+
+/// A page may name another; it must be there.
+#[test]
+fn every_link_between_pages_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages = vec![root.join("README.md"), root.join("CHANGELOG.md")];
+    for folder in ["docs", "docs/design"] {
+        let listed = fs::read_dir(root.join(folder)).unwrap();
+        let paths = listed.map(|item| item.unwrap().path());
+        pages.extend(paths.filter(|path| path.extension().is_some_and(|kind| kind == "md")));
+    }
+    let mut links = 0;
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        for link in text.split("](").skip(1) {
+            let target = link.split([')', '#']).next().unwrap();
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            links += 1;
+            let path = page.parent().unwrap().join(target);
+            assert!(path.exists(), "{} links to {target}", page.display());
+        }
+    }
+    assert!(links >= 5, "only {links} links were seen");
+}
