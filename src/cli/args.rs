@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::exit_codes_help;
+use super::after_help;
 
 /// What every command understands.
 #[derive(Debug, Parser)]
@@ -12,7 +12,7 @@ use super::exit_codes_help;
     name = "tillsafe",
     version,
     about = "Gets a shop open again: consistent, encrypted, proven backups of SQLite databases and files",
-    after_help = exit_codes_help(),
+    after_help = after_help(),
     max_term_width = 100,
     disable_help_subcommand = true,
     arg_required_else_help = true

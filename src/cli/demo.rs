@@ -152,9 +152,9 @@ impl Demo<'_> {
             quoted(repository),
             words.join(" ")
         );
-        self.session.output.line(format!("\n$ {shown}"));
+        self.session.output.good_news(format!("\n$ {shown}"));
         for line in ran.text.lines() {
-            self.session.output.line(format!("  {line}"));
+            self.session.output.good_news(format!("  {line}"));
         }
         self.object(json!({"command": shown, "exit_code": ran.code, "output": ran.text}));
         self.expect(
@@ -202,7 +202,7 @@ impl Demo<'_> {
     }
 
     fn say(&self, text: &str) {
-        self.session.output.line(format!("\n{text}"));
+        self.session.output.good_news(format!("\n{text}"));
         self.object(json!({"text": text}));
     }
 

@@ -6,6 +6,7 @@ use super::Done;
 use super::session::Session;
 use crate::config::password::{self, PasswordSource};
 use crate::error::{Error, ExitCode, Result};
+use crate::monitor::go_on;
 use crate::repository::keys::Cost;
 use crate::repository::{self, Found, Repository};
 use crate::units::shown;
@@ -22,6 +23,7 @@ pub fn run(session: &Session) -> Result<Done> {
     let password = choice
         .password
         .read(session.may_ask(), session.output.as_ref())?;
+    go_on(session.output.as_ref())?;
     let repository = Repository::create(
         backend,
         session.services.clone(),

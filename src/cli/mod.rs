@@ -20,8 +20,8 @@ use std::process::ExitCode as ProcessExit;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches};
 use serde_json::{Value, json};
 
 use crate::error::{Error, ExitCode, Result};
@@ -52,7 +52,7 @@ pub fn main() -> ProcessExit {
 
 fn run(words: &[OsString]) -> u8 {
     let signal = Arc::new(AtomicUsize::new(0));
-    let cli = match Cli::try_parse_from(words) {
+    let cli = match parse(words) {
         Ok(cli) => cli,
         Err(refusal) => return refused(words, &refusal, signal),
     };
@@ -81,6 +81,11 @@ fn run(words: &[OsString]) -> u8 {
             code
         }
     }
+}
+
+fn parse(words: &[OsString]) -> std::result::Result<Cli, clap::Error> {
+    let program = Cli::command().mut_subcommands(|command| command.after_help(exit_codes()));
+    Cli::from_arg_matches(&program.try_get_matches_from(words)?)
 }
 
 fn execute(session: &Session, command: Command) -> Result<Done> {
@@ -183,13 +188,17 @@ fn not_yet(refusal: &clap::Error) -> Option<&'static str> {
     NOT_YET.into_iter().find(|not_yet| not_yet == name)
 }
 
-/// The table of exit codes, for `--help`.
-fn exit_codes_help() -> String {
+/// What stands below the program's own `--help`.
+fn after_help() -> String {
+    exit_codes() + "\nA first backup and a first restore: docs/start.md, or `tillsafe demo`."
+}
+
+/// The table of exit codes, for every `--help`.
+fn exit_codes() -> String {
     let mut text = String::from("Exit codes:\n");
     for (code, meaning) in ExitCode::TABLE {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {:>3}  {meaning}", code.number());
     }
-    text.push_str("\nA first backup and a first restore: docs/start.md, or `tillsafe demo`.");
     text
 }

@@ -11,7 +11,7 @@ use crate::backend::{Backend, LocalBackend};
 use crate::config::{self, Flags, RepositoryChoice};
 use crate::durable::{Disk, OsDisk};
 use crate::error::{Error, Result};
-use crate::monitor::{Monitor, Problem};
+use crate::monitor::{Monitor, Problem, go_on};
 use crate::repository::lock::SharedLock;
 use crate::repository::{Repository, Services};
 use crate::restore::Request;
@@ -70,6 +70,8 @@ impl Session {
     pub fn open(&self) -> Result<Repository> {
         let choice = self.choice()?;
         let password = choice.password.read(self.may_ask(), self.output.as_ref())?;
+        // Whoever or whatever gives the password may take long; a signal may have come meanwhile.
+        go_on(self.output.as_ref())?;
         self.output.step(crate::monitor::Step::Opening, None);
         Repository::open(
             self.backend(&choice.path),

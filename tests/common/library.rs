@@ -39,16 +39,25 @@ pub fn services() -> Services {
     }
 }
 
-fn password() -> Secret {
-    Secret::new(b"celadon".to_vec())
+/// The password of every repository that the library makes here.
+pub const PASSWORD: &str = "celadon";
+
+pub fn password() -> Secret {
+    Secret::new(PASSWORD.as_bytes().to_vec())
 }
 
 /// Makes a repository whose key costs next to nothing.
 pub fn create(backend: &Arc<dyn Backend>) -> Repository {
+    create_with(backend, PASSWORD)
+}
+
+/// The same, with another password.
+pub fn create_with(backend: &Arc<dyn Backend>, password: &str) -> Repository {
+    let password = Secret::new(password.as_bytes().to_vec());
     Repository::create(
         Arc::clone(backend),
         services(),
-        &password(),
+        &password,
         Cost::CHEAP,
         &Quiet::default(),
     )

@@ -1,7 +1,10 @@
 //! What the tests share: a shop, a repository, the program, the tools.
 
 pub mod compare;
+pub mod files;
+pub mod forge;
 pub mod library;
+pub mod mount;
 pub mod program;
 pub mod shop;
 pub mod tools;

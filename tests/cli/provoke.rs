@@ -1,0 +1,333 @@
+//! The ways to provoke an exit code: what is broken, missing or in the way before a command runs,
+//! and what it must not have touched afterwards.
+
+use std::fs;
+
+use rustix::process::Signal;
+
+use super::Scene;
+use crate::common::files::{
+    copy_folder, files_below, flip_a_bit, make_broken_database, make_pipe, names_with,
+};
+use crate::common::forge::Thing;
+use crate::common::mount::SmallDisk;
+use crate::common::program::{Run, Started};
+use crate::common::shop::noise;
+
+pub fn with_no_repository(scene: &mut Scene, command: &str) -> Run {
+    fs::remove_dir_all(&scene.program.repository).unwrap();
+    scene.usual(command)
+}
+
+pub fn with_no_repository_and_password(scene: &mut Scene, command: &str) -> Run {
+    fs::remove_file(&scene.program.password_file).unwrap();
+    with_no_repository(scene, command)
+}
+
+pub fn with_no_scratch_folder(scene: &mut Scene, command: &str) -> Run {
+    let words = match command {
+        "verify" => vec!["verify".to_owned()],
+        other => scene.words(other),
+    };
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut command = scene.command(&words);
+    Run::of(command.env("TMPDIR", scene.path("gone")))
+}
+
+pub fn with_no_folder_for_the_password(scene: &mut Scene, command: &str) -> Run {
+    scene.program.password_file = scene.path("gone/password");
+    let run = with_no_repository(scene, command);
+    assert!(!scene.program.repository.exists(), "and nothing was made");
+    run
+}
+
+pub fn with_a_later_format(scene: &mut Scene, command: &str) -> Run {
+    scene.forge().set_version(3);
+    scene.usual(command)
+}
+
+pub fn with_an_empty_password(scene: &mut Scene, command: &str) -> Run {
+    scene.program.write_password("");
+    if command == "init" {
+        return with_no_repository(scene, command);
+    }
+    scene.usual(command)
+}
+
+pub fn with_two_machines(scene: &mut Scene, command: &str) -> Run {
+    let shop = scene.text("shop");
+    scene.program.ok(&["backup", &shop, "--host", "elsewhere"]);
+    let run = scene.usual(command);
+    assert!(run.text().contains("--host elsewhere"), "{}", run.text());
+    run
+}
+
+pub fn with_a_pipe_in_the_shop(scene: &mut Scene, command: &str) -> Run {
+    make_pipe(&scene.shop.join("pipe"));
+    let run = scene.usual(command);
+    assert!(run.text().contains("pipe"), "it is named: {}", run.text());
+    run
+}
+
+pub fn with_a_broken_database_in_the_shop(scene: &mut Scene, command: &str) -> Run {
+    make_broken_database(&scene.shop.join("old.db"));
+    let run = scene.usual(command);
+    assert!(run.text().contains("old.db"), "it is named: {}", run.text());
+    run
+}
+
+pub fn with_a_broken_database_named(scene: &mut Scene, command: &str) -> Run {
+    let path = scene.path("old.db");
+    make_broken_database(&path);
+    scene.run(&[command, super::as_text(&path)])
+}
+
+pub fn with_a_device_in_the_snapshot(scene: &mut Scene, command: &str) -> Run {
+    scene
+        .forge()
+        .snapshot_of("null", &Thing::Special("chardev"));
+    scene.usual(command)
+}
+
+pub fn with_a_flipped_config(scene: &mut Scene, command: &str) -> Run {
+    flip_a_bit(&scene.program.repository.join("config"));
+    scene.usual(command)
+}
+
+pub fn with_flipped_packs(scene: &mut Scene, command: &str) -> Run {
+    for pack in files_below(&scene.program.repository.join("data")) {
+        flip_a_bit(&pack);
+    }
+    let run = scene.usual(command);
+    assert!(run.text().contains("data/"), "it is named: {}", run.text());
+    run
+}
+
+pub fn with_a_flipped_snapshot(scene: &mut Scene, command: &str) -> Run {
+    let folder = scene.program.repository.join("snapshots");
+    let older = files_below(&folder);
+    scene
+        .forge()
+        .snapshot_of("null", &Thing::Special("chardev"));
+    let all = files_below(&folder);
+    let newest = all.iter().find(|path| !older.contains(path)).unwrap();
+    flip_a_bit(newest);
+    scene.usual(command)
+}
+
+pub fn with_no_packs(scene: &mut Scene, command: &str) -> Run {
+    fs::remove_dir_all(scene.program.repository.join("data")).unwrap();
+    scene.usual(command)
+}
+
+pub fn with_no_index(scene: &mut Scene, command: &str) -> Run {
+    fs::remove_dir_all(scene.program.repository.join("index")).unwrap();
+    scene.usual(command)
+}
+
+pub fn with_a_foreign_broken_database(scene: &mut Scene, command: &str) -> Run {
+    let path = scene.path("old.db");
+    make_broken_database(&path);
+    let bytes = fs::read(path).unwrap();
+    scene
+        .forge()
+        .snapshot_of("old.db", &Thing::File { bytes, times: 1 });
+    let run = scene.usual(command);
+    let level = if scene.json {
+        "\"restored\""
+    } else {
+        "proof level: restored"
+    };
+    assert!(run.stdout.contains(level), "{}", run.text());
+    assert!(run.text().contains("old.db"), "it is named: {}", run.text());
+    run
+}
+
+pub fn with_an_exclusive_lock(scene: &mut Scene, command: &str) -> Run {
+    scene.forge().lock_exclusively("elsewhere");
+    let run = scene.usual(command);
+    assert!(
+        run.text().contains("elsewhere"),
+        "its holder is named: {}",
+        run.text()
+    );
+    run
+}
+
+pub fn with_a_lost_lock(scene: &mut Scene, command: &str) -> Run {
+    let held = scene.hold_the_database();
+    let locks = scene.program.repository.join("locks");
+    let mut backup = Started::of(&mut scene.command(&[command, &scene.text("shop")]));
+    backup.wait_until("its lock", || scene.program.has_lock());
+    // As `restic unlock --remove-all` does.
+    fs::remove_dir_all(&locks).unwrap();
+    fs::create_dir(&locks).unwrap();
+    held.execute_batch("COMMIT").unwrap();
+    let run = backup.finish();
+    let snapshots = files_below(&scene.program.repository.join("snapshots"));
+    assert_eq!(snapshots.len(), 1, "no new snapshot");
+    run
+}
+
+pub fn with_a_wrong_password(scene: &mut Scene, command: &str) -> Run {
+    scene.program.write_password("tenmoku");
+    scene.usual(command)
+}
+
+pub fn with_no_such_snapshot(scene: &mut Scene, command: &str) -> Run {
+    with_another_snapshot(scene, command, "0123456789")
+}
+
+pub fn with_no_such_path(scene: &mut Scene, command: &str) -> Run {
+    with_another_snapshot(scene, command, "latest:/no/such/path")
+}
+
+pub fn with_another_snapshot(scene: &mut Scene, command: &str, snapshot: &str) -> Run {
+    let mut words = vec![command, snapshot];
+    let target = scene.text("target");
+    if command == "restore" {
+        words.extend(["--target", &target]);
+    }
+    let run = scene.run(&words);
+    assert!(!scene.path("target").exists());
+    run
+}
+
+pub fn with_an_unlistable_storage(scene: &mut Scene, command: &str) -> Run {
+    for folder in ["index", "snapshots"] {
+        let path = scene.program.repository.join(folder);
+        fs::remove_dir_all(&path).unwrap();
+        fs::write(&path, "").unwrap();
+    }
+    scene.usual(command)
+}
+
+pub fn with_a_file_in_the_way(scene: &mut Scene, command: &str) -> Run {
+    fs::remove_dir_all(&scene.program.repository).unwrap();
+    fs::write(&scene.program.repository, "").unwrap();
+    scene.program.repository.push("repository");
+    scene.usual(command)
+}
+
+pub fn with_a_full_storage(scene: &mut Scene, command: &str) -> Run {
+    let disk = small_disk(scene, "size=2m");
+    let moved = disk.path().join("repository");
+    if command == "init" {
+        disk.fill();
+    } else {
+        copy_folder(&scene.program.repository, &moved);
+        fs::write(scene.shop.join("new.jpg"), noise(5, 2 << 20)).unwrap();
+        disk.fill();
+    }
+    let before = names_with(&moved.join("snapshots"), "");
+    scene.program.repository.clone_from(&moved);
+    let run = scene.usual(command);
+    assert_eq!(
+        names_with(&moved.join("snapshots"), ""),
+        before,
+        "no new snapshot"
+    );
+    assert_eq!(names_with(&moved.join("locks"), ""), [""; 0], "and no lock");
+    run
+}
+
+pub fn with_a_full_scratch_disk(scene: &mut Scene, command: &str) -> Run {
+    let disk = small_disk(scene, "nr_inodes=1");
+    let mut command = scene.command(&[command]);
+    Run::of(command.env("TMPDIR", disk.path()))
+}
+
+fn small_disk(scene: &Scene, options: &str) -> SmallDisk {
+    SmallDisk::mount(&scene.path("disk"), options).expect("`play_all` has looked")
+}
+
+pub fn with_a_target_that_is_taken(scene: &mut Scene, command: &str) -> Run {
+    fs::create_dir(scene.path("target")).unwrap();
+    fs::write(scene.path("target/till.txt"), "42").unwrap();
+    let run = scene.usual(command);
+    assert_eq!(fs::read(scene.path("target/till.txt")).unwrap(), b"42");
+    assert_eq!(names_with(&scene.path("target"), "").len(), 1);
+    run
+}
+
+pub fn with_a_file_as_target(scene: &mut Scene, command: &str) -> Run {
+    fs::write(scene.path("target"), "42").unwrap();
+    let run = scene.usual(command);
+    assert_eq!(fs::read(scene.path("target")).unwrap(), b"42");
+    run
+}
+
+pub fn with_a_snapshot_larger_than_the_disk(scene: &mut Scene, command: &str) -> Run {
+    // 16 TiB of zeroes from one blob.
+    let thing = Thing::File {
+        bytes: vec![0; 64 << 20],
+        times: 1 << 18,
+    };
+    scene.forge().snapshot_of("zeroes", &thing);
+    let run = scene.usual(command);
+    assert!(!scene.path("target").exists());
+    run
+}
+
+pub fn with_a_wrong_fingerprint(scene: &mut Scene, command: &str) -> Run {
+    scene.forge().snapshot_with_manifest(|manifest| {
+        let rows = &mut manifest["databases"][0]["fingerprint"]["tables"]["orders"];
+        assert_eq!(*rows, 50);
+        *rows = 51.into();
+    });
+    let run = scene.usual(command);
+    assert!(!scene.path("target").exists(), "no final name");
+    assert_eq!(
+        names_with(&scene.folder, ".tillsafe-"),
+        [""; 0],
+        "and no copy is left"
+    );
+    run
+}
+
+pub fn with_a_broken_image(scene: &mut Scene, command: &str) -> Run {
+    // The manifest says that a picture is a database.
+    scene.forge().snapshot_with_manifest(|manifest| {
+        let database = &mut manifest["databases"][0]["path"];
+        *database = database
+            .as_str()
+            .unwrap()
+            .replace("shop.db", "notes.txt")
+            .into();
+    });
+    scene.usual(command)
+}
+
+pub fn signalled(scene: &mut Scene, command: &str, signal: Signal) -> Run {
+    if command == "init" {
+        fs::remove_dir_all(&scene.program.repository).unwrap();
+    }
+    let before = files_below(&scene.program.repository).len();
+    let run = scene.signalled(command, signal);
+    assert_eq!(
+        files_below(&scene.program.repository).len(),
+        before,
+        "nothing is added or left"
+    );
+    assert!(!scene.path("target").exists());
+    run
+}
+
+pub fn signalled_demo(scene: &mut Scene, signal: Signal) -> Run {
+    let folder = scene.folder.clone();
+    let has_begun = || !names_with(&folder, ".tillsafe-demo-").is_empty();
+    // On a very busy machine the demo may be over before we look: then once more.
+    for _ in 0..20 {
+        let mut started = Started::of(&mut scene.command(&["demo"]));
+        if started.comes("its folder", has_begun) {
+            started.signal(signal);
+        }
+        let run = started.finish();
+        let left = names_with(&folder, ".tillsafe-");
+        assert_eq!(left, [""; 0], "its folder is removed");
+        if run.code != 0 {
+            return run;
+        }
+    }
+    panic!("the demo was never caught at its work");
+}
