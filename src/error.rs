@@ -83,6 +83,15 @@ impl ExitCode {
     pub const fn number(self) -> u8 {
         self as u8
     }
+
+    /// The code of a number that a process of ours has returned.
+    #[must_use]
+    pub fn of_number(number: i32) -> Option<Self> {
+        let codes = Self::TABLE.iter().map(|(code, _)| *code);
+        codes
+            .into_iter()
+            .find(|code| i32::from(code.number()) == number)
+    }
 }
 
 /// What an error tells beside what happened.
@@ -276,11 +285,11 @@ impl Error {
                 "mend the cause named above, then run the same command again",
             ),
             Self::Storage { full: true, .. } => (
-                "every earlier snapshot is untouched; no new one was made",
+                "every snapshot is untouched; nothing new was stored",
                 "make room on the repository's storage, then run the same command again",
             ),
             Self::Storage { .. } => (
-                "every earlier snapshot is untouched; no new one was made",
+                "every snapshot is untouched; nothing new was stored",
                 "see that the storage is there and writable, then run the same command again",
             ),
             Self::NoRepository { location } => {

@@ -46,6 +46,13 @@ impl fmt::Display for Span {
     }
 }
 
+/// A number of things: `1 file`, `2 files`. Only for nouns whose plural ends in `s`.
+#[must_use]
+pub fn counted(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
 /// A name from somebody's disk, made safe to print: control characters, quotes and bytes that are
 /// not UTF-8 come out escaped, so that a terminal shows the name and obeys nothing in it.
 #[derive(Debug, Clone, Copy)]
@@ -101,6 +108,13 @@ mod tests {
         ] {
             assert_eq!(ByteSize(bytes).to_string(), text);
         }
+    }
+
+    #[test]
+    fn one_is_one_and_all_else_is_many() {
+        assert_eq!(counted(1, "file"), "1 file");
+        assert_eq!(counted(0, "file"), "0 files");
+        assert_eq!(counted(20, "file"), "20 files");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::config;
 use crate::error::{Error, ExitCode, Result};
 use crate::repository::lock::host_name;
 use crate::source::sqlite;
-use crate::units::ByteSize;
+use crate::units::{ByteSize, counted};
 
 pub fn run(session: &Session, args: args::Backup) -> Result<Done> {
     let paths = args
@@ -88,18 +88,18 @@ fn tell(session: &Session, location: &str, outcome: &Outcome) {
     let manifest = &outcome.manifest;
     for database in &manifest.databases {
         session.output.good_news(format!(
-            "database {}: {} rows in {} tables, {}, as of {:.0}",
+            "database {}: {} in {}, {}, as of {:.0}",
             database.path,
-            database.fingerprint.rows(),
-            database.fingerprint.tables.len(),
+            counted(database.fingerprint.rows(), "row"),
+            counted(database.fingerprint.tables.len() as u64, "table"),
             ByteSize(database.size_bytes),
             database.point.not_after,
         ));
     }
     session.output.good_news(format!(
-        "files: {} in {} folders, {}",
+        "files: {} in {}, {}",
         manifest.files.files,
-        manifest.files.folders,
+        counted(manifest.files.folders, "folder"),
         ByteSize(manifest.files.bytes)
     ));
     let state = if outcome.is_complete() {

@@ -7,7 +7,7 @@ use super::args;
 use super::session::Session;
 use crate::error::{ExitCode, Result};
 use crate::repository::check::{CheckReport, check};
-use crate::units::ByteSize;
+use crate::units::{ByteSize, counted};
 
 pub fn run(session: &Session, args: &args::Check) -> Result<Done> {
     let repository = session.open()?;
@@ -38,36 +38,36 @@ pub fn run(session: &Session, args: &args::Check) -> Result<Done> {
 fn tell(session: &Session, location: &str, report: &CheckReport) {
     let read = if report.read_data {
         format!(
-            "every byte of {} packs ({}) was read",
-            report.packs,
+            "every byte of {} ({}) was read",
+            counted(report.packs, "pack"),
             ByteSize(report.pack_bytes)
         )
     } else {
         format!(
-            "{} packs ({}) are there; --read-data reads them too",
-            report.packs,
+            "{} ({}) seen, not read; --read-data reads every byte",
+            counted(report.packs, "pack"),
             ByteSize(report.pack_bytes)
         )
     };
     session.output.good_news(format!(
-        "checked {location} in {}: {} snapshots, {} folders, {} blobs; {read}",
+        "checked {location} in {}: {}, {}, {}; {read}",
         session.output.elapsed(),
-        report.snapshots,
-        report.trees,
-        report.blobs
+        counted(report.snapshots, "snapshot"),
+        counted(report.trees, "folder"),
+        counted(report.blobs, "blob")
     ));
     if report.unreferenced_packs > 0 {
         session.output.good_news(format!(
-            "{} packs are in no index: left by an interrupted run; they cost room, nothing else",
-            report.unreferenced_packs
+            "{} in no index: left by an interrupted run; costs room, nothing else",
+            counted(report.unreferenced_packs, "pack")
         ));
     }
     if report.damage.is_empty() {
         session.output.good_news("no damage found");
     } else {
         session.output.line(format!(
-            "{} finding(s)\n  safe: nothing was changed; what does not depend on the damaged objects can still be restored\n  next: run `tillsafe verify SNAPSHOT` on those you rely on, and back up now: what a missing or cut pack held is stored again where the source still has it; `restic repair packs` (0.17 and later) salvages a pack that is damaged inside",
-            report.damage.len()
+            "{}\n  safe: nothing was changed; what does not depend on the damaged objects can still be restored\n  next: run `tillsafe verify SNAPSHOT` on those you rely on, and back up now: what a missing or cut pack held is stored again where the source still has it; `restic repair packs` (0.17 and later) salvages a pack that is damaged inside",
+            counted(report.damage.len() as u64, "finding")
         ));
     }
 }

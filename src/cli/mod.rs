@@ -5,6 +5,7 @@ mod backup;
 mod check;
 mod completions;
 mod demo;
+mod failure;
 mod init;
 mod ls;
 mod output;
@@ -24,8 +25,9 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 use serde_json::{Value, json};
 
-use crate::error::{Error, ExitCode, Result};
+use crate::error::{Error, ExitCode};
 use args::{Cli, Command};
+use failure::Failure;
 use output::Output;
 use session::Session;
 
@@ -69,17 +71,27 @@ fn run(words: &[OsString]) -> u8 {
     let session = Session::new(cli.global, Arc::clone(&output));
     let result = execute(&session, cli.command);
     output.finish();
-    match result {
-        Ok(done) => {
-            output.summary(done.code.number(), &done.fields);
-            done.code.number()
-        }
+    let (code, fields) = match result {
+        Ok(done) => (done.code, done.fields),
         Err(error) => {
-            output.error(&error);
-            let code = error.exit_code().number();
-            output.summary(code, &session.repository_field());
-            code
+            let failure = Failure::from(error);
+            output.failure(&failure);
+            (failure.code, session.repository_field())
         }
+    };
+    end(&output, code, &fields)
+}
+
+/// Writes the summary; returns the exit code. A result that could not be written is no success.
+fn end(output: &Output, code: ExitCode, fields: &Value) -> u8 {
+    output.summary(code.number(), fields);
+    match output.unwritten() {
+        Some(cause) if code == ExitCode::Done => {
+            let failure = failure::unwritten(&cause);
+            output.failure_on_stderr(&failure);
+            failure.code.number()
+        }
+        _ => code.number(),
     }
 }
 
@@ -88,19 +100,19 @@ fn parse(words: &[OsString]) -> std::result::Result<Cli, clap::Error> {
     Cli::from_arg_matches(&program.try_get_matches_from(words)?)
 }
 
-fn execute(session: &Session, command: Command) -> Result<Done> {
-    match command {
-        Command::Demo => demo::run(session),
-        Command::Init => init::run(session),
-        Command::Backup(args) => backup::run(session, args),
-        Command::Snapshots(args) => snapshots::run(session, &args),
-        Command::Ls(args) => ls::run(session, &args),
-        Command::Restore(args) => restore::run(session, &args),
-        Command::Check(args) => check::run(session, &args),
-        Command::Verify(args) => verify::run(session, &args),
-        Command::Completions(args) => Ok(completions::run(session, &args)),
-        Command::Version => Ok(version::run(session)),
-    }
+fn execute(session: &Session, command: Command) -> anyhow::Result<Done> {
+    Ok(match command {
+        Command::Demo => demo::run(session)?,
+        Command::Init => init::run(session)?,
+        Command::Backup(args) => backup::run(session, args)?,
+        Command::Snapshots(args) => snapshots::run(session, &args)?,
+        Command::Ls(args) => ls::run(session, &args)?,
+        Command::Restore(args) => restore::run(session, &args)?,
+        Command::Check(args) => check::run(session, &args)?,
+        Command::Verify(args) => verify::run(session, &args)?,
+        Command::Completions(args) => completions::run(session, &args),
+        Command::Version => version::run(session),
+    })
 }
 
 const fn name_of(command: &Command) -> &'static str {
@@ -141,9 +153,15 @@ fn refused(words: &[OsString], refusal: &clap::Error, signal: Arc<AtomicUsize>) 
         refusal.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     ) {
-        // A reader that has gone away is no failure of ours.
-        let _ = refusal.print();
-        return ExitCode::Done.number();
+        return match refusal.print() {
+            Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => {
+                let failure = failure::unwritten(&cause);
+                Output::new(false, false, "", signal).failure(&failure);
+                failure.code.number()
+            }
+            // A reader that has gone away is no failure of ours.
+            _ => ExitCode::Done.number(),
+        };
     }
     let usage = |finding: String, next: String| Error::Usage { finding, next };
     let error = match not_yet(refusal) {
@@ -174,10 +192,12 @@ fn refused(words: &[OsString], refusal: &clap::Error, signal: Arc<AtomicUsize>) 
         }
     };
     let json = words.iter().any(|word| word == "--json");
-    let output = Output::new(json, false, "", signal);
-    output.error(&error);
-    output.summary(ExitCode::Usage.number(), &json!({}));
-    ExitCode::Usage.number()
+    let program = Cli::command();
+    let mut names = program.get_subcommands().map(clap::Command::get_name);
+    let command = names.find(|name| words.iter().any(|word| word == name));
+    let output = Output::new(json, false, command.unwrap_or_default(), signal);
+    output.failure(&Failure::from(anyhow::Error::from(error)));
+    end(&output, ExitCode::Usage, &json!({}))
 }
 
 fn not_yet(refusal: &clap::Error) -> Option<&'static str> {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value, json};
 
-use crate::error::Error;
+use super::failure::Failure;
 use crate::monitor::{Monitor, Problem, Progress, Step};
 use crate::units::{ByteSize, Shown, Span};
 
@@ -31,6 +31,7 @@ pub struct Output {
     bytes: AtomicU64,
     files: AtomicU64,
     incomplete: AtomicU64,
+    unwritten: Mutex<Option<std::io::Error>>,
 }
 
 #[derive(Debug)]
@@ -65,6 +66,7 @@ impl Output {
             bytes: AtomicU64::new(0),
             files: AtomicU64::new(0),
             incomplete: AtomicU64::new(0),
+            unwritten: Mutex::default(),
         }
     }
 
@@ -113,21 +115,35 @@ impl Output {
         self.object("summary", summary);
     }
 
-    /// An error, with what is safe and what to do next.
-    pub fn error(&self, error: &Error) {
-        let advice = error.advice();
+    /// What ended the command, with what is safe and what to do next.
+    pub fn failure(&self, failure: &Failure) {
+        let Failure { text, advice, code } = failure;
         if self.json {
             self.object(
                 "error",
-                json!({"error": error.to_string(), "safe": advice.safe, "next": advice.next, "exit_code": error.exit_code().number()}),
+                json!({"error": text, "safe": advice.safe, "next": advice.next, "exit_code": code.number()}),
             );
         } else {
-            let text = plain(&format!(
-                "error: {error}\n  safe: {}\n  next: {}",
-                advice.safe, advice.next
-            ));
-            self.write_stderr(&text);
+            self.failure_on_stderr(failure);
         }
+    }
+
+    /// The same for people, also where stdout is for programs and cannot be written.
+    pub fn failure_on_stderr(&self, failure: &Failure) {
+        let Failure { text, advice, .. } = failure;
+        let text = plain(&format!(
+            "error: {text}\n  safe: {}\n  next: {}",
+            advice.safe, advice.next
+        ));
+        self.write_stderr(&text);
+    }
+
+    /// Why something of the result could not be written, if so.
+    pub fn unwritten(&self) -> Option<std::io::Error> {
+        self.unwritten
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     /// A line for people that is no result.
@@ -144,8 +160,17 @@ impl Output {
 
     fn write_stdout(&self, text: &str) {
         self.bar.suspend(|| {
-            // A reader that has gone away (`| head`) is no failure of ours.
-            let _ = writeln!(std::io::stdout().lock(), "{text}");
+            match writeln!(std::io::stdout().lock(), "{text}") {
+                // A reader that has gone away (`| head`) is no failure of ours.
+                Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => {
+                    let mut unwritten = self
+                        .unwritten
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner);
+                    unwritten.get_or_insert(cause);
+                }
+                _ => {}
+            }
         });
     }
 

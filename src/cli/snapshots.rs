@@ -7,7 +7,7 @@ use super::args::Filter;
 use super::session::{Session, request};
 use crate::error::{ExitCode, Result};
 use crate::repository::snapshot::Snapshot;
-use crate::units::{ByteSize, Shown};
+use crate::units::{ByteSize, Shown, counted};
 
 pub fn run(session: &Session, filter: &Filter) -> Result<Done> {
     let repository = session.open()?;
@@ -20,8 +20,8 @@ pub fn run(session: &Session, filter: &Filter) -> Result<Done> {
     }
     print_table(session, &snapshots);
     session.output.good_news(format!(
-        "{} snapshots in {}",
-        snapshots.len(),
+        "{} in {}",
+        counted(snapshots.len() as u64, "snapshot"),
         repository.location()
     ));
     Ok(Done {

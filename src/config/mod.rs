@@ -137,15 +137,20 @@ pub fn absolute(path: &Path) -> Result<PathBuf> {
             next: "name a folder".to_owned(),
         });
     }
-    if path
-        .components()
-        .any(|component| component == Component::ParentDir)
-    {
-        return std::fs::canonicalize(path).map_err(Error::file("resolving", path));
-    }
-    let path = std::path::absolute(path).map_err(Error::file("resolving", path))?;
+    let mut resolved = PathBuf::new();
     // `absolute` keeps a trailing slash; components do not.
-    Ok(path.components().collect())
+    for component in std::path::absolute(path)
+        .map_err(Error::file("resolving", path))?
+        .components()
+    {
+        if component == Component::ParentDir {
+            resolved = std::fs::canonicalize(&resolved).map_err(Error::file("resolving", path))?;
+            resolved.pop();
+        } else {
+            resolved.push(component);
+        }
+    }
+    Ok(resolved)
 }
 
 /// Where spools and scratch restores go: `TMPDIR`, else `/var/tmp`, which is seldom in memory.
@@ -219,6 +224,27 @@ mod tests {
         let chosen = choose(&flags(Some("/flag"), None), &all).unwrap();
         assert!(matches!(chosen.password, PasswordSource::Terminal { .. }));
         assert!(choose(&flags(None, Some("/flag.pass")), &all).is_err());
+    }
+
+    #[test]
+    fn a_way_up_is_resolved_on_the_disk_and_its_end_may_be_new() {
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        std::os::unix::fs::symlink("a/b", root.join("link")).unwrap();
+        for (given, meant) in [
+            ("a/../new", "new"),
+            ("link/../new", "a/new"),
+            ("a/b/../../", ""),
+        ] {
+            let found = absolute(&root.join(given)).unwrap();
+            assert_eq!(
+                found,
+                root.join(meant).components().collect::<PathBuf>(),
+                "{given}"
+            );
+        }
+        assert!(absolute(&root.join("none/../new")).is_err());
     }
 
     #[test]

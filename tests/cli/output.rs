@@ -377,3 +377,18 @@ fn a_broken_database_that_restic_stored_comes_back_as_not_proved() {
         assert_eq!(restored, fs::read(scene.shop.join("old.db")).unwrap());
     }
 }
+
+#[test]
+fn a_result_that_cannot_be_written_is_not_0() {
+    let original = Original::new();
+    for json in [false, true] {
+        for command in ["snapshots", "ls", "check", "verify"] {
+            let scene = original.scene(&format!("{json}-{command}"), json);
+            let words = scene.words(command);
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let full = shell("exec \"$@\" >/dev/full", &scene.command(&words));
+            let run = Run::of(&mut { full });
+            assert_ne!(run.code, 0, "{command}");
+        }
+    }
+}

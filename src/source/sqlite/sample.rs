@@ -43,6 +43,9 @@ fn sell(connection: &Connection) -> rusqlite::Result<i64> {
 }
 
 fn failed(path: &Path, cause: &rusqlite::Error) -> Error {
+    if cause.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) {
+        return Error::file("writing", path)(std::io::ErrorKind::StorageFull.into());
+    }
     Error::Source {
         name: crate::units::shown(path),
         finding: cause.to_string(),
