@@ -60,7 +60,7 @@ fn play(page: &str) {
     let path = format!("{}:/usr/bin:/bin", program.parent().unwrap().display());
     for step in sessions.into_iter().flatten() {
         let output = Command::new("/bin/sh")
-            .args(["-c", &format!("{} 2>&1", step.command)])
+            .args(["-c", &format!("{{ {}; }} 2>&1", step.command)])
             .current_dir(home)
             .env_clear()
             .env("HOME", home)

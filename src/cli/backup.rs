@@ -88,10 +88,9 @@ fn tell(session: &Session, location: &str, outcome: &Outcome) {
     let manifest = &outcome.manifest;
     for database in &manifest.databases {
         session.output.good_news(format!(
-            "database {}: {} in {}, {}, as of {:.0}",
+            "database {}: {}, {}, as of {:.0}",
             database.path,
-            counted(database.fingerprint.rows(), "row"),
-            counted(database.fingerprint.tables.len() as u64, "table"),
+            database.fingerprint.totals(),
             ByteSize(database.size_bytes),
             database.point.not_after,
         ));

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::Done;
 use super::session::Session;
+use crate::config;
 use crate::config::password::{self, PasswordSource};
 use crate::error::{Error, ExitCode, Result};
 use crate::monitor::go_on;
@@ -37,7 +38,7 @@ pub fn run(session: &Session) -> Result<Done> {
         &repository.config().id[..10]
     ));
     let file = match &choice.password {
-        PasswordSource::File(path) => shown(path),
+        PasswordSource::File(path) => shown(&config::absolute(path)?),
         _ => "the password".to_owned(),
     };
     if made {
@@ -58,7 +59,7 @@ pub fn run(session: &Session) -> Result<Done> {
 fn make_password(session: &Session, source: &PasswordSource) -> Result<bool> {
     match source {
         PasswordSource::File(path) if !path.exists() => {
-            let path = crate::config::absolute(path)?;
+            let path = config::absolute(path)?;
             password::generate(&path, session.disk.as_ref(), session.services.rng.as_ref())?;
             Ok(true)
         }

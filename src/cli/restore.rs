@@ -77,13 +77,7 @@ pub fn tell_databases(session: &Session, databases: &[DatabaseProof]) {
     for proof in databases {
         let found = proof.fingerprint.as_ref().map_or_else(
             || "SQLite could not open it".to_owned(),
-            |fingerprint| {
-                format!(
-                    "{} rows in {} tables",
-                    fingerprint.rows(),
-                    fingerprint.tables.len()
-                )
-            },
+            |fingerprint| fingerprint.totals().to_string(),
         );
         let path: &Path = &proof.path;
         session.output.good_news(format!(
@@ -102,7 +96,7 @@ pub fn fields(location: &str, databases: &[DatabaseProof], level: ProofLevel) ->
             json!({
                 "path": proof.path.to_string_lossy(),
                 "proof_level": proof.level,
-                "rows": proof.fingerprint.as_ref().map(crate::source::sqlite::Fingerprint::rows),
+                "rows": proof.fingerprint.as_ref().map(|fingerprint| fingerprint.totals().rows),
             })
         })
         .collect();

@@ -7,6 +7,7 @@ use rusqlite::types::ValueRef;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Hasher, Id};
+use crate::units::counted;
 
 /// What a database held. Part of the manifest: fields are added, never changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,10 +105,33 @@ impl Fingerprint {
         (self != other).then(|| "schema, page count or header settings differ".to_owned())
     }
 
-    /// Rows of all tables.
+    /// Number and rows of the application's own tables: without those that `SQLite` keeps for itself.
     #[must_use]
-    pub fn rows(&self) -> u64 {
-        self.tables.values().sum()
+    pub fn totals(&self) -> Totals {
+        let own = || {
+            let tables = self.tables.iter();
+            tables.filter(|(name, _)| !name.starts_with("sqlite_"))
+        };
+        Totals {
+            tables: own().count() as u64,
+            rows: own().map(|(_, rows)| rows).sum(),
+        }
+    }
+}
+
+/// What a person counts in a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Totals {
+    /// Tables.
+    pub tables: u64,
+    /// Rows of all of them.
+    pub rows: u64,
+}
+
+impl std::fmt::Display for Totals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (rows, tables) = (counted(self.rows, "row"), counted(self.tables, "table"));
+        write!(f, "{rows} in {tables}")
     }
 }
 
@@ -154,6 +178,7 @@ mod tests {
         let fingerprint = Fingerprint::take(&shop(SHOP)).unwrap();
         assert_eq!(fingerprint.tables["or\"ders"], 1);
         assert_eq!(fingerprint.sequences["or\"ders"], 2);
+        assert_eq!(fingerprint.totals().to_string(), "1 row in 1 table");
         assert_eq!(fingerprint.difference(&fingerprint.clone()), None);
     }
 
