@@ -12,5 +12,6 @@ mod cli;
 mod consistency;
 mod crash;
 mod interop;
+mod restore;
 mod shops;
 mod tidy;
