@@ -233,6 +233,14 @@ pub enum Error {
         /// Why not.
         finding: String,
     },
+    /// An interrupted restore waits in the target, and cannot be finished by this run.
+    #[error("{} holds an interrupted restore {finding}", shown(.path))]
+    UnfinishedRestore {
+        /// The target.
+        path: PathBuf,
+        /// Which restore, or why it cannot be finished.
+        finding: String,
+    },
     /// The target's file system has too little room.
     #[error("{} has room for {}, but the restore needs {} more", shown(.path), ByteSize(*.free_bytes), ByteSize(.needed_bytes.saturating_sub(*.free_bytes)))]
     NoRoom {
@@ -353,6 +361,10 @@ impl Error {
             Self::TargetUnfit { .. } => {
                 ("nothing was touched", "name another folder with --target")
             }
+            Self::UnfinishedRestore { .. } => (
+                "nothing was replaced; what that restore has not moved up yet waits in the folder .tillsafe-ready-… in it",
+                "run that same restore again to finish it (what has taken one of its names must be moved away first), or empty the folder, hidden names too",
+            ),
             Self::NoRoom { .. } => (
                 "nothing was touched",
                 "make room there, or name a target on another file system",
@@ -392,6 +404,7 @@ impl Error {
             Self::RepositoryExists { .. }
             | Self::TargetNotEmpty { .. }
             | Self::TargetUnfit { .. }
+            | Self::UnfinishedRestore { .. }
             | Self::NoRoom { .. } => ExitCode::Refused,
             Self::Locked { .. } | Self::LockLost { .. } => ExitCode::Locked,
             Self::WrongPassword { .. } => ExitCode::WrongPassword,

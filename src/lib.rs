@@ -30,6 +30,7 @@ pub mod entry;
 pub mod error;
 pub mod id;
 pub mod monitor;
+pub mod parallel;
 pub mod point;
 pub mod rng;
 pub mod secret;

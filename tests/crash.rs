@@ -123,7 +123,7 @@ fn assert_is_the_shop(target: &Path, shop: &Shop, what: &str) {
     assert_eq!(count_orders(&target.join("shop.db")), 200, "{what}");
 }
 
-/// What stands under final names in the target: nothing, or all.
+/// What stands under final names in the target.
 fn names(target: &Path) -> Vec<String> {
     let Ok(listed) = fs::read_dir(target) else {
         return Vec::new();
@@ -134,12 +134,19 @@ fn names(target: &Path) -> Vec<String> {
         .collect()
 }
 
+/// Whether a whole and proved copy waits in the target for the next run.
+fn is_ready(target: &Path) -> bool {
+    let listed = fs::read_dir(target).into_iter().flatten();
+    let mut names = listed.map(|item| item.unwrap().file_name());
+    names.any(|name| name.to_string_lossy().starts_with(".tillsafe-ready-"))
+}
+
 fn sweep_restore(kind: &str, prepare: impl Fn(&Path)) {
     let place = Place::new();
     let (shop, backend) = stored_shop(&place);
     let snapshot = snapshots(&backend).remove(0);
     for (how, fault_at) in FAULTS {
-        let mut operations = 0;
+        let (mut operations, mut finished) = (0, 0);
         for number in 1.. {
             let around = place.join(&format!("{kind}-{how}-{number}"));
             fs::create_dir(&around).unwrap();
@@ -158,39 +165,32 @@ fn sweep_restore(kind: &str, prepare: impl Fn(&Path)) {
                 break;
             }
             let there = names(&target);
-            if result.is_ok() || there.len() == 5 {
+            // A name that stands in its place at one instant may stand there although the sync after
+            // it failed.
+            if result.is_ok() || (kind != "inside" && there.len() == 5) {
                 assert_is_the_shop(&target, &shop, &what);
                 continue;
             }
-            // Names of a folder that is filled in place come one by one, each of them whole.
+            // Names of a folder that is filled in place come one by one, once all are ready.
             assert!(
-                there.is_empty() || (kind == "inside" && how == "from there on"),
+                there.is_empty() || (kind == "inside" && is_ready(&target)),
                 "{what}: {there:?}"
             );
-            for name in &there {
-                fs::rename(target.join(name), around.join(name)).unwrap();
-            }
+            finished += usize::from(is_ready(&target));
             restore(&backend, snapshot.clone(), &shop.folder, &target, &OsDisk)
                 .unwrap_or_else(|cause| panic!("{what}, then {cause}"));
             assert_is_the_shop(&target, &shop, &what);
-            for name in &there {
-                let moved = around.join(name);
-                if moved.is_file() && !is_database(&moved) {
-                    assert_eq!(
-                        fs::read(&moved).unwrap(),
-                        fs::read(target.join(name)).unwrap(),
-                        "{what}: {name} was not whole"
-                    );
-                }
-            }
-            let left: Vec<_> = fs::read_dir(&around)
-                .unwrap()
+            let left: Vec<_> = [&around, &target]
+                .iter()
+                .flat_map(|folder| fs::read_dir(folder).unwrap())
                 .map(|item| item.unwrap().file_name())
                 .filter(|name| name.to_string_lossy().starts_with(".tillsafe-"))
                 .collect();
             assert!(left.is_empty(), "{what}: {left:?}");
             fs::remove_dir_all(&around).unwrap();
         }
+        // The sync after the ready name, five moves, a mode, a time and an owner, the last sync …
+        assert!(finished >= 9 || kind != "inside", "{how}: {finished}");
         println!("restore into {kind}, {how}: {operations} operations failed in turn");
         assert!(operations >= 20, "the sweep saw too little: {operations}");
     }

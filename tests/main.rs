@@ -13,5 +13,6 @@ mod consistency;
 mod crash;
 mod docs;
 mod interop;
+mod restore;
 mod shops;
 mod tidy;

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 /// The rooms by floor, lowest first. On the ground floor each may use those before it.
 const FLOORS: [&[&str]; 8] = [
     &[
-        "units", "error", "id", "clock", "rng", "entry", "point", "secret", "monitor", "durable",
+        "units", "error", "id", "clock", "rng", "entry", "point", "secret", "monitor", "parallel",
+        "durable",
     ],
     &["chunker", "backend"],
     &["source", "repository"],

@@ -9,19 +9,22 @@ use super::args;
 use super::session::{Session, snapshot_and_path};
 use crate::config;
 use crate::error::{ExitCode, Result};
+use crate::repository::Repository;
+use crate::repository::index::Index;
+use crate::repository::lock::SharedLock;
 use crate::restore::{DatabaseProof, Plan, ProofLevel, Target, select};
 use crate::units::{ByteSize, shown};
 
 pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
-    let (request, base) = snapshot_and_path(&args.snapshot, &args.filter)?;
-    let target = config::absolute(&args.target)?;
-    let repository = session.open()?;
-    let _lock = session.lock_if_possible(&repository);
+    let disk = session.disk.as_ref();
     let monitor = session.monitor();
-    let snapshot = select(&request, repository.snapshots(monitor.as_ref())?)?;
-    let target = Target::look_at(&target, session.disk.as_ref())?;
-    let index = repository.load_index(monitor.as_ref())?;
-    let plan = Plan::make(&repository, &index, snapshot, &base, monitor.as_ref())?;
+    let target = Target::look_at(&config::absolute(&args.target)?, disk)?;
+    let Planned {
+        repository,
+        index,
+        plan,
+        lock: _lock,
+    } = plan(session, &args.snapshot, &args.filter)?;
     let (files, bytes) = (plan.files, plan.bytes);
     session.output.note(&format!(
         "snapshot {} of {:.0}: {files} files, {}",
@@ -29,20 +32,19 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
         plan.snapshot.file.time,
         ByteSize(bytes)
     ));
-    let staged = plan.fetch(
-        &repository,
-        &index,
-        target,
-        session.disk.as_ref(),
-        monitor.as_ref(),
-    )?;
-    let verified = staged.verify(&index, &monitor)?;
-    let databases = verified.databases.clone();
-    let restored = verified.swap_in(&monitor)?;
+    let finished = target.finish(&plan, disk, monitor.as_ref())?;
+    let (done, databases, restored) = if let Some(finished) = finished {
+        ("finished the interrupted restore of", Vec::new(), finished)
+    } else {
+        let staged = plan.fetch(&repository, &index, target, disk, monitor.as_ref())?;
+        let verified = staged.verify(&index, &monitor)?;
+        let databases = verified.databases.clone();
+        ("restored", databases, verified.swap_in(&monitor)?)
+    };
     session.output.finish();
     tell_databases(session, &databases);
     session.output.good_news(format!(
-        "restored snapshot {} from {} to {} in {}: {files} files, {}; proof level: {}",
+        "{done} snapshot {} from {} to {} in {}: {files} files, {}; proof level: {}",
         restored.snapshot.id.short(),
         repository.location(),
         shown(&restored.path),
@@ -61,6 +63,31 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
     })
 }
 
+/// What is to be restored, and where from.
+pub struct Planned {
+    pub repository: Repository,
+    pub index: Index,
+    pub plan: Plan,
+    pub lock: Option<SharedLock>,
+}
+
+/// Chooses the snapshot and plans its restore: what `restore` and `verify` begin with.
+pub fn plan(session: &Session, snapshot: &str, filter: &args::Filter) -> Result<Planned> {
+    let (request, base) = snapshot_and_path(snapshot, filter)?;
+    let repository = session.open()?;
+    let lock = session.lock_if_possible(&repository);
+    let monitor = session.output.as_ref();
+    let snapshot = select(&request, repository.snapshots(monitor)?)?;
+    let index = repository.load_index(monitor)?;
+    let plan = Plan::make(&repository, &index, snapshot, &base, monitor)?;
+    Ok(Planned {
+        repository,
+        index,
+        plan,
+        lock,
+    })
+}
+
 /// What a proof's level means for the exit code.
 pub fn exit_code(session: &Session, level: ProofLevel) -> ExitCode {
     if level < ProofLevel::Opened {
@@ -76,7 +103,7 @@ pub fn exit_code(session: &Session, level: ProofLevel) -> ExitCode {
 pub fn tell_databases(session: &Session, databases: &[DatabaseProof]) {
     for proof in databases {
         let found = proof.fingerprint.as_ref().map_or_else(
-            || "SQLite could not open it".to_owned(),
+            || "SQLite finds fault with it".to_owned(),
             |fingerprint| fingerprint.totals().to_string(),
         );
         let path: &Path = &proof.path;

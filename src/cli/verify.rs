@@ -4,25 +4,25 @@ use serde_json::json;
 
 use super::Done;
 use super::args;
-use super::restore::{exit_code, fields, tell_databases};
-use super::session::{Session, snapshot_and_path};
+use super::restore::{Planned, exit_code, fields, plan, tell_databases};
+use super::session::Session;
 use crate::config;
 use crate::error::Result;
-use crate::restore::{Plan, Target, select};
+use crate::restore::Target;
 use crate::units::ByteSize;
 
 pub fn run(session: &Session, args: &args::Verify) -> Result<Done> {
-    let (request, base) = snapshot_and_path(&args.snapshot, &args.filter)?;
     let scratch = match &args.scratch {
         Some(scratch) => config::absolute(scratch)?,
         None => Session::scratch_folder(),
     };
-    let repository = session.open()?;
-    let _lock = session.lock_if_possible(&repository);
     let monitor = session.monitor();
-    let snapshot = select(&request, repository.snapshots(monitor.as_ref())?)?;
-    let index = repository.load_index(monitor.as_ref())?;
-    let plan = Plan::make(&repository, &index, snapshot, &base, monitor.as_ref())?;
+    let Planned {
+        repository,
+        index,
+        plan,
+        lock: _lock,
+    } = plan(session, &args.snapshot, &args.filter)?;
     let (files, bytes) = (plan.files, plan.bytes);
     let staged = plan.fetch(
         &repository,

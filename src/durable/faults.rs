@@ -18,10 +18,22 @@ use super::{Disk, File, Folder, Listed};
 pub struct Fault {
     at: u64,
     from_there_on: bool,
+    refuses: Option<io::ErrorKind>,
     count: AtomicU64,
 }
 
 impl Fault {
+    /// Every link, owner, mode and time is refused, as by a file system that has none of them.
+    #[must_use]
+    pub fn refusing_metadata(how: io::ErrorKind) -> Arc<Self> {
+        Arc::new(Self {
+            at: u64::MAX,
+            from_there_on: false,
+            refuses: Some(how),
+            count: AtomicU64::new(0),
+        })
+    }
+
     /// The `at`-th mutating operation fails (from 1), the others work.
     #[must_use]
     pub fn once(at: u64) -> Arc<Self> {
@@ -38,6 +50,7 @@ impl Fault {
         Arc::new(Self {
             at,
             from_there_on,
+            refuses: None,
             count: AtomicU64::new(0),
         })
     }
@@ -58,6 +71,12 @@ impl Fault {
             return Err(io::ErrorKind::StorageFull.into());
         }
         Ok(())
+    }
+
+    /// The same for an operation on metadata, which may be refused altogether.
+    fn strike_metadata(&self) -> io::Result<()> {
+        self.strike()?;
+        self.refuses.map_or(Ok(()), |how| Err(how.into()))
     }
 }
 
@@ -124,7 +143,7 @@ impl Folder for FaultyFolder {
     }
 
     fn create_symlink(&self, target: &OsStr, path: &Path) -> io::Result<()> {
-        self.fault.strike()?;
+        self.fault.strike_metadata()?;
         self.folder.create_symlink(target, path)
     }
 
@@ -149,17 +168,17 @@ impl Folder for FaultyFolder {
     }
 
     fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
-        self.fault.strike()?;
+        self.fault.strike_metadata()?;
         self.folder.set_mode(path, mode)
     }
 
     fn set_modified(&self, path: &Path, modified: Timestamp) -> io::Result<()> {
-        self.fault.strike()?;
+        self.fault.strike_metadata()?;
         self.folder.set_modified(path, modified)
     }
 
     fn set_owner(&self, path: &Path, uid: u32, gid: u32) -> io::Result<()> {
-        self.fault.strike()?;
+        self.fault.strike_metadata()?;
         self.folder.set_owner(path, uid, gid)
     }
 

@@ -155,7 +155,7 @@ pub trait Folder: Debug + Send + Sync {
     /// Bytes that may still be written to the root's file system.
     ///
     /// # Errors
-    /// As the system reports them.
+    /// As the system reports them; `Unsupported` if the file system does not count.
     fn free_bytes(&self) -> io::Result<u64>;
 }
 
@@ -186,22 +186,43 @@ pub trait File: Debug + Send + Sync {
     fn sync(&self) -> io::Result<()>;
 }
 
-/// Removes a folder and all that is in it. What is already gone is no error.
+/// Removes a folder and all that is in it, also where the modes of its folders forbid it: it is our
+/// own. What is already gone is no error.
 ///
 /// # Errors
 /// The first that the system reports; the rest is left as it is.
 pub fn remove_tree(folder: &dyn Folder, path: &Path) -> io::Result<()> {
-    let listed = match folder.list(path) {
-        Ok(listed) => listed,
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(cause) => return Err(cause),
-    };
-    for listed in listed {
+    match empty(folder, path) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(cause) => Err(cause),
+        Ok(()) => folder.remove_folder(path),
+    }
+}
+
+/// Removes all that is in a folder.
+fn empty(folder: &dyn Folder, path: &Path) -> io::Result<()> {
+    for listed in allowed(folder, path, || folder.list(path))? {
         let inner = path.join(&listed.name);
         match listed.kind {
-            ListedKind::Folder => remove_tree(folder, &inner)?,
-            ListedKind::File | ListedKind::Other => folder.remove_file(&inner)?,
+            ListedKind::Folder => {
+                empty(folder, &inner)?;
+                allowed(folder, path, || folder.remove_folder(&inner))?;
+            }
+            ListedKind::File | ListedKind::Other => {
+                allowed(folder, path, || folder.remove_file(&inner))?;
+            }
         }
     }
-    folder.remove_folder(path)
+    Ok(())
+}
+
+/// Does something in the folder `path`; if its mode forbids that, opens it to us and tries again.
+fn allowed<T>(folder: &dyn Folder, path: &Path, act: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    match act() {
+        Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => {
+            folder.set_mode(path, 0o700)?;
+            act()
+        }
+        other => other,
+    }
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -93,6 +93,18 @@ impl OsFolder {
         ))
     }
 
+    /// Sets the mode of what we own but may not read, through the name that the kernel has for its
+    /// descriptor.
+    fn set_mode_unread(&self, path: &Path, mode: u32) -> io::Result<()> {
+        let fd = self.open_beneath(path, OFlags::PATH | OFlags::NOFOLLOW, 0)?;
+        let kind = FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode);
+        if !matches!(kind, FileType::RegularFile | FileType::Directory) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        let name = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        Ok(rustix::fs::chmod(name, Mode::from_raw_mode(mode))?)
+    }
+
     fn rename_with(&self, from: &Path, to: &Path, flags: RenameFlags) -> io::Result<()> {
         let (from_parent, from_name) = self.parent_of(from)?;
         let (to_parent, to_name) = self.parent_of(to)?;
@@ -174,12 +186,14 @@ impl Folder for OsFolder {
 
     fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
         // fchmod on a checked descriptor: fchmodat follows a link in the last place.
-        let fd = self.open_beneath(
-            path,
-            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK,
-            0,
-        )?;
-        Ok(rustix::fs::fchmod(fd, Mode::from_raw_mode(mode))?)
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        match self.open_beneath(path, flags, 0) {
+            Ok(fd) => Ok(rustix::fs::fchmod(fd, Mode::from_raw_mode(mode))?),
+            Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => {
+                self.set_mode_unread(path, mode)
+            }
+            Err(cause) => Err(cause),
+        }
     }
 
     fn set_modified(&self, path: &Path, modified: Timestamp) -> io::Result<()> {
@@ -253,6 +267,10 @@ impl Folder for OsFolder {
 
     fn free_bytes(&self) -> io::Result<u64> {
         let stat = rustix::fs::fstatvfs(&self.fd)?;
+        if stat.f_blocks == 0 {
+            // No disk is that small: this file system does not count.
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A scratch folder is named `.tillsafe-PURPOSE-RANDOM`, has mode 0700 and is locked while its
 //! process lives. One that can be locked by somebody else was left by a crash, and is removed by
-//! whoever next works beside it. Captures never read these names.
+//! whoever next works beside it. Other names that begin with `.tillsafe-` are kept for their owner:
+//! they may hold what is nowhere else. Captures never read any of them.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,13 +14,17 @@ use crate::rng::{self, Rng};
 
 /// What all our own work folders begin with.
 pub const PREFIX: &str = ".tillsafe-";
+/// What our scratch folders are for. Nothing else is ever removed as a leftover.
+const PURPOSES: [&str; 3] = ["stage", "spool", "demo"];
+/// How often a new folder may be taken for a leftover before we give up.
+const TRIES: usize = 8;
 
 /// A private folder, removed with all it holds when dropped.
 #[derive(Debug)]
 pub struct Scratch {
     parent: Box<dyn Folder>,
     name: PathBuf,
-    folder: Option<Box<dyn Folder>>,
+    folder: Box<dyn Folder>,
 }
 
 impl Scratch {
@@ -29,31 +34,36 @@ impl Scratch {
     /// [`Error::File`].
     pub fn create(disk: &dyn Disk, parent: &Path, purpose: &str, rng: &dyn Rng) -> Result<Self> {
         let root = disk.open(parent).map_err(Error::file("opening", parent))?;
-        // Best effort: what is in the way of nobody may stay.
-        let _ = remove_leftovers(disk, root.as_ref());
-        let name = PathBuf::from(format!("{PREFIX}{purpose}-{}", rng::name(rng)?));
-        let path = parent.join(&name);
-        root.create_folder(&name, 0o700)
-            .map_err(Error::file("creating", &path))?;
-        let mut scratch = Self {
-            parent: root,
-            name,
-            folder: None,
-        };
-        let folder = disk.open(&path).map_err(Error::file("opening", &path))?;
-        // Without locks (some network file systems) a crash's leftovers just stay.
-        let _ = folder.try_lock();
-        scratch.folder = Some(folder);
-        Ok(scratch)
+        remove_leftovers(disk, root.as_ref());
+        debug_assert!(PURPOSES.contains(&purpose), "or it is never cleared away");
+        for _ in 0..TRIES {
+            let name = PathBuf::from(format!("{PREFIX}{purpose}-{}", rng::name(rng)?));
+            let path = parent.join(&name);
+            root.create_folder(&name, 0o700)
+                .map_err(Error::file("creating", &path))?;
+            let locked = match lock(disk, root.as_ref(), &name) {
+                Ok(locked) => locked,
+                Err(cause) => {
+                    let _ = root.remove_folder(&name);
+                    return Err(Error::file("opening", path)(cause));
+                }
+            };
+            if let Some(folder) = locked {
+                return Ok(Self {
+                    parent: root,
+                    name,
+                    folder,
+                });
+            }
+        }
+        let cause = io::Error::other("other runs keep removing it");
+        Err(Error::file("making a scratch folder in", parent)(cause))
     }
 
     /// The folder itself.
     #[must_use]
     pub fn folder(&self) -> &dyn Folder {
-        match &self.folder {
-            Some(folder) => folder.as_ref(),
-            None => unreachable!("create() returns only with the folder open"),
-        }
+        self.folder.as_ref()
     }
 
     /// Where it is.
@@ -83,18 +93,48 @@ pub fn is_scratch(name: &std::ffi::OsStr) -> bool {
     name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
 }
 
-/// Removes scratch folders whose process is gone.
-fn remove_leftovers(disk: &dyn Disk, root: &dyn Folder) -> io::Result<()> {
-    for listed in root.list(Path::new(""))? {
-        if listed.kind == ListedKind::Folder && is_scratch(&listed.name) {
+/// Opens and locks a folder that was just created. None if another run took it for a leftover before
+/// we could lock it; that run removes it.
+fn lock(disk: &dyn Disk, root: &dyn Folder, name: &Path) -> io::Result<Option<Box<dyn Folder>>> {
+    let gone = |cause: &io::Error| cause.kind() == io::ErrorKind::NotFound;
+    let folder = match disk.open(&root.path().join(name)) {
+        Err(cause) if gone(&cause) => return Ok(None),
+        other => other?,
+    };
+    // Without locks (some network file systems) a crash's leftovers just stay.
+    let ours = folder.try_lock().unwrap_or(true);
+    // The other may have had the lock, removed the folder and gone again.
+    let there = match root.list(name) {
+        Err(cause) if gone(&cause) => false,
+        other => other.map(|_| true)?,
+    };
+    Ok((ours && there).then_some(folder))
+}
+
+/// Removes scratch folders in `root` whose process is gone. What cannot be removed is in the way of
+/// nobody, and stays.
+pub fn remove_leftovers(disk: &dyn Disk, root: &dyn Folder) {
+    for listed in root.list(Path::new("")).unwrap_or_default() {
+        if listed.kind == ListedKind::Folder && has_purpose(&listed.name) {
             let name = Path::new(&listed.name);
-            let left = disk.open(&root.path().join(name))?;
-            if left.try_lock()? {
-                remove_tree(root, name)?;
+            let Ok(left) = disk.open(&root.path().join(name)) else {
+                continue;
+            };
+            if matches!(left.try_lock(), Ok(true)) {
+                let _ = remove_tree(root, name);
             }
         }
     }
-    Ok(())
+}
+
+fn has_purpose(name: &std::ffi::OsStr) -> bool {
+    let name = name.as_encoded_bytes().strip_prefix(PREFIX.as_bytes());
+    name.is_some_and(|rest| {
+        PURPOSES.iter().any(|purpose| {
+            rest.strip_prefix(purpose.as_bytes())
+                .is_some_and(|random| random.starts_with(b"-"))
+        })
+    })
 }
 
 #[cfg(test)]
@@ -115,5 +155,109 @@ mod tests {
         assert!(living.path().is_dir() && second.path().is_dir());
         drop((living, second));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn only_our_own_scratch_is_removed_whatever_its_modes() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let left = |name: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.join("closed/inner")).unwrap();
+            std::fs::write(path.join("closed/inner/file"), "x").unwrap();
+            for (closed, mode) in [("closed/inner", 0o000), ("closed", 0o555), ("", 0o555)] {
+                let mode = std::fs::Permissions::from_mode(mode);
+                std::fs::set_permissions(path.join(closed), mode).unwrap();
+            }
+            path
+        };
+        let ours = ["stage-a", "spool-b", "demo-c"].map(|kind| left(&format!("{PREFIX}{kind}")));
+        let kept = ["ready-matched-0", "old-shop", "stages-x", "stage"]
+            .map(|kind| left(&format!("{PREFIX}{kind}")));
+        drop(Scratch::create(&OsDisk, folder.path(), "stage", &SystemRng).unwrap());
+        for path in ours {
+            assert!(!path.exists(), "{}", path.display());
+        }
+        for path in kept {
+            assert!(path.join("closed").is_dir(), "{}", path.display());
+            remove_tree(
+                OsDisk.open(folder.path()).unwrap().as_ref(),
+                Path::new(path.file_name().unwrap()),
+            )
+            .unwrap();
+        }
+    }
+
+    /// What another run does with a scratch folder that is new and not locked yet.
+    #[derive(Debug, Clone, Copy)]
+    enum Rival {
+        /// It has removed it before we open it.
+        BeforeOpen,
+        /// It removes it while we have it open, and is gone before we lock it.
+        BeforeLock,
+        /// It holds the lock and is about to remove it.
+        HoldsLock,
+    }
+
+    /// A disk with a rival who is quicker than us for a number of times.
+    #[derive(Debug)]
+    struct RivalDisk {
+        rival: Rival,
+        times: std::sync::Mutex<usize>,
+        held: std::sync::Mutex<Vec<Box<dyn Folder>>>,
+    }
+
+    impl Disk for RivalDisk {
+        fn open(&self, path: &Path) -> io::Result<Box<dyn Folder>> {
+            let mut times = self.times.lock().unwrap();
+            if !path.to_string_lossy().contains(PREFIX) || *times == 0 {
+                return OsDisk.open(path);
+            }
+            *times -= 1;
+            match self.rival {
+                Rival::BeforeOpen => {
+                    std::fs::remove_dir(path).unwrap();
+                    OsDisk.open(path)
+                }
+                Rival::BeforeLock => {
+                    let open = OsDisk.open(path);
+                    std::fs::remove_dir(path).unwrap();
+                    open
+                }
+                Rival::HoldsLock => {
+                    let held = OsDisk.open(path)?;
+                    assert!(held.try_lock()?);
+                    self.held.lock().unwrap().push(held);
+                    OsDisk.open(path)
+                }
+            }
+        }
+
+        fn create_all(&self, path: &Path, mode: u32) -> io::Result<()> {
+            OsDisk.create_all(path, mode)
+        }
+    }
+
+    #[test]
+    fn a_new_folder_that_another_run_takes_for_a_leftover_is_made_anew() {
+        for rival in [Rival::BeforeOpen, Rival::BeforeLock, Rival::HoldsLock] {
+            let folder = tempfile::tempdir().unwrap();
+            let disk = |times| RivalDisk {
+                rival,
+                times: std::sync::Mutex::new(times),
+                held: std::sync::Mutex::default(),
+            };
+            let two = disk(2);
+            let scratch = Scratch::create(&two, folder.path(), "stage", &SystemRng).unwrap();
+            scratch
+                .folder()
+                .create_file(Path::new("image"), 0o600)
+                .unwrap_or_else(|cause| panic!("{rival:?}: {cause}"));
+            let again = OsDisk.open(&scratch.path()).unwrap();
+            assert!(!again.try_lock().unwrap(), "{rival:?}: the lock is ours");
+            let folder = tempfile::tempdir().unwrap();
+            let always = disk(usize::MAX);
+            assert!(Scratch::create(&always, folder.path(), "stage", &SystemRng).is_err());
+        }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::plan::{Item, Plan};
@@ -13,6 +12,7 @@ use crate::entry::Kind;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::monitor::{Monitor, Progress, Step, go_on};
+use crate::parallel;
 use crate::repository::Repository;
 use crate::repository::index::{Index, Location};
 use crate::repository::pack::BlobKind;
@@ -47,8 +47,9 @@ impl Plan {
     /// Stages everything beside the target.
     ///
     /// # Errors
-    /// [`Error::NoRoom`] before anything is written; [`Error::Damaged`], [`Error::File`],
-    /// [`Error::Storage`], [`Error::Interrupted`]. Then what was staged is removed again.
+    /// [`Error::NoRoom`] before anything is written; [`Error::UnfinishedRestore`],
+    /// [`Error::Damaged`], [`Error::File`], [`Error::Storage`], [`Error::Interrupted`]. Then what was
+    /// staged is removed again.
     pub fn fetch(
         self,
         repository: &Repository,
@@ -57,10 +58,13 @@ impl Plan {
         disk: &dyn Disk,
         monitor: &dyn Monitor,
     ) -> Result<Staged> {
+        /// What a file system takes for an inode and the last, partly filled block.
+        const PER_ITEM: u64 = 4096;
         monitor.step(Step::Staging, Some(self.bytes));
-        let scratch = target.stage(disk, repository.services().rng.as_ref())?;
+        let needed_bytes = PER_ITEM.saturating_mul(self.items.len() as u64);
+        let needed_bytes = needed_bytes.saturating_add(self.bytes);
+        let scratch = target.stage(needed_bytes, disk, repository.services().rng.as_ref())?;
         let folder = scratch.folder();
-        require_room(folder, self.bytes, self.items.len())?;
         create_folders(folder, &self.items)?;
         fetch_files(repository, index, folder, &self.items, monitor)?;
         Ok(Staged {
@@ -69,22 +73,6 @@ impl Plan {
             scratch,
         })
     }
-}
-
-fn require_room(folder: &dyn Folder, bytes: u64, items: usize) -> Result<()> {
-    /// What a file system takes for an inode and the last, partly filled block.
-    const PER_ITEM: u64 = 4096;
-    let needed_bytes = bytes.saturating_add(PER_ITEM * items as u64);
-    // A file system that cannot tell its free space gets the benefit of the doubt.
-    let free_bytes = folder.free_bytes().unwrap_or(u64::MAX);
-    if free_bytes < needed_bytes {
-        return Err(Error::NoRoom {
-            path: folder.path().to_owned(),
-            needed_bytes,
-            free_bytes,
-        });
-    }
-    Ok(())
 }
 
 /// Creates all folders for our eyes only; their own modes come last.
@@ -131,31 +119,9 @@ fn fetch_files(
         }
     }
     let runs = runs(wanted.into_values().collect());
-    let next = AtomicUsize::new(0);
-    let failed = AtomicBool::new(false);
-    let work = || {
-        while let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if failed.load(Ordering::Relaxed) {
-                break;
-            }
-            go_on(monitor)
-                .and_then(|()| fetch_run(repository, index, run, &files, monitor))
-                .inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
-        }
-        Ok(())
-    };
-    let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    std::thread::scope(|scope| {
-        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let results: Vec<Result<()>> = handles
-            .into_iter()
-            .map(|handle| {
-                handle
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
-            .collect();
-        results.into_iter().collect()
+    parallel::for_each(&runs, |run| {
+        go_on(monitor)?;
+        fetch_run(repository, index, run, &files, monitor)
     })
 }
 

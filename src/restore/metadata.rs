@@ -1,6 +1,11 @@
 //! Links, owners, modes and times of a proved copy: last, so that nobody sees it before.
+//!
+//! Not every file system has them (exFAT has no links, a squashing NFS no owners, a container no
+//! foreign numbers). What it refuses is told and left; the proved content is worth more.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
 
 use super::plan::Item;
 use crate::durable::Folder;
@@ -8,57 +13,176 @@ use crate::entry::{Kind, Owner};
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Problem};
 
-/// Gives every item its link text, owner, mode and times.
-///
-/// # Errors
-/// [`Error::File`].
-pub fn apply(folder: &dyn Folder, items: &[Item], monitor: &dyn Monitor) -> Result<()> {
-    let mut owners = Owners::new(monitor);
-    for item in items.iter().filter(|item| item.entry.kind != Kind::Folder) {
-        match &item.entry.kind {
-            Kind::Symlink { target } => folder
-                .create_symlink(target, &item.path)
-                .map_err(Error::file("creating", folder.path().join(&item.path)))?,
-            Kind::Other(kind) => {
-                monitor.problem(Problem {
-                    item: crate::units::shown(&item.path),
-                    finding: format!("a {kind} is not restored by this version"),
-                    incomplete: kind != "socket",
-                });
-                continue;
-            }
-            Kind::File | Kind::Folder => {}
-        }
-        apply_one(folder, item, &mut owners)?;
-    }
-    // Innermost folders first: what is done inside changes a folder's own time.
-    let mut folders: Vec<&Item> = items
-        .iter()
-        .filter(|item| item.entry.kind == Kind::Folder)
-        .collect();
-    folders.sort_by_key(|item| std::cmp::Reverse(item.path.components().count()));
-    for item in folders {
-        apply_one(folder, item, &mut owners)?;
-    }
-    Ok(())
+/// One kind of what is set: the words for a failure, and for a refusal.
+struct Setting {
+    doing: &'static str,
+    refused: &'static str,
 }
 
-fn apply_one(folder: &dyn Folder, item: &Item, owners: &mut Owners<'_>) -> Result<()> {
-    let path = || folder.path().join(&item.path);
-    if let Some((uid, gid)) = owners.here(&item.entry.owner) {
-        folder
-            .set_owner(&item.path, uid, gid)
-            .map_err(Error::file("setting the owner of", path()))?;
+const LINK: Setting = Setting {
+    doing: "creating",
+    refused: "the link could not be made",
+};
+const OWNER: Setting = Setting {
+    doing: "setting the owner of",
+    refused: "its owner could not be set",
+};
+const MODE: Setting = Setting {
+    doing: "setting the mode of",
+    refused: "its mode could not be set",
+};
+const TIME: Setting = Setting {
+    doing: "setting the time of",
+    refused: "its time could not be set",
+};
+
+/// What was refused of one kind: the first item, why, and how many there are.
+struct Refused {
+    first: PathBuf,
+    cause: io::Error,
+    count: u64,
+}
+
+/// Sets metadata, and keeps account of what is refused.
+pub struct Metadata<'a> {
+    target: &'a Path,
+    monitor: &'a dyn Monitor,
+    owners: Owners<'a>,
+    refused: BTreeMap<&'static str, Refused>,
+}
+
+impl<'a> Metadata<'a> {
+    /// Of what will stand at `target`: that is how its items are named in messages.
+    pub fn new(target: &'a Path, monitor: &'a dyn Monitor) -> Self {
+        Self {
+            target,
+            monitor,
+            owners: Owners::new(monitor),
+            refused: BTreeMap::new(),
+        }
     }
-    // After the owner, for changing that clears the set-id bits.
-    if !matches!(item.entry.kind, Kind::Symlink { .. }) {
-        folder
-            .set_mode(&item.path, item.entry.mode)
-            .map_err(Error::file("setting the mode of", path()))?;
+
+    /// Gives the items their link text, owner, mode and times, and tells what was refused: one line a
+    /// kind of finding, not one an item.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn apply(&mut self, folder: &dyn Folder, items: &[&Item]) -> Result<()> {
+        let is_folder = |item: &&&Item| item.entry.kind == Kind::Folder;
+        for item in items.iter().filter(|item| !is_folder(item)) {
+            match &item.entry.kind {
+                Kind::Symlink { target } => {
+                    let made = folder.create_symlink(target, &item.path);
+                    if !self.attempt(&LINK, &item.path, made)? {
+                        continue;
+                    }
+                }
+                Kind::Other(kind) => {
+                    self.monitor.problem(Problem {
+                        item: crate::units::shown(&item.path),
+                        finding: format!("a {kind} is not restored by this version"),
+                        incomplete: kind != "socket",
+                    });
+                    continue;
+                }
+                Kind::File | Kind::Folder => {}
+            }
+            self.apply_one(folder, item)?;
+        }
+        // Innermost folders first: what is done inside changes a folder's own time.
+        let mut folders: Vec<&Item> = items.iter().filter(is_folder).copied().collect();
+        folders.sort_by_key(|item| std::cmp::Reverse(item.path.components().count()));
+        for item in folders {
+            self.apply_one(folder, item)?;
+        }
+        self.tell();
+        Ok(())
     }
-    folder
-        .set_modified(&item.path, item.entry.modified)
-        .map_err(Error::file("setting the time of", path()))
+
+    /// Gives the copy itself, `name` in `parent`, the mode and perhaps the owner of its target.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn apply_to_copy(
+        &mut self,
+        parent: &dyn Folder,
+        name: &Path,
+        owner: Option<(u32, u32)>,
+        mode: u32,
+    ) -> Result<()> {
+        let itself = Path::new("");
+        if let Some((uid, gid)) = owner {
+            self.attempt(&OWNER, itself, parent.set_owner(name, uid, gid))?;
+        }
+        self.attempt(&MODE, itself, parent.set_mode(name, mode))?;
+        self.tell();
+        Ok(())
+    }
+
+    fn apply_one(&mut self, folder: &dyn Folder, item: &Item) -> Result<()> {
+        let path = &item.path;
+        let mut mode = item.entry.mode;
+        if let Some((uid, gid)) = self.owners.here(&item.entry.owner)
+            && !self.attempt(&OWNER, path, folder.set_owner(path, uid, gid))?
+        {
+            // Set-id bits lend an owner's rights: not those of whoever it belongs to now.
+            mode &= !0o6000;
+        }
+        // After the owner, for changing that clears the set-id bits.
+        if !matches!(item.entry.kind, Kind::Symlink { .. }) {
+            self.attempt(&MODE, path, folder.set_mode(path, mode))?;
+        }
+        let set = folder.set_modified(path, item.entry.modified);
+        self.attempt(&TIME, path, set)?;
+        Ok(())
+    }
+
+    /// Whether it was done; a refusal is noted, any other failure is an error.
+    fn attempt(&mut self, setting: &Setting, item: &Path, done: io::Result<()>) -> Result<bool> {
+        let Err(cause) = done else {
+            return Ok(true);
+        };
+        // Joining an empty path would add a slash.
+        let path = if item.as_os_str().is_empty() {
+            self.target.to_owned()
+        } else {
+            self.target.join(item)
+        };
+        if !is_refusal(&cause) {
+            return Err(Error::file(setting.doing, path)(cause));
+        }
+        let refused = self.refused.entry(setting.refused);
+        let refused = refused.or_insert_with(|| Refused {
+            first: path,
+            cause,
+            count: 0,
+        });
+        refused.count += 1;
+        Ok(false)
+    }
+
+    fn tell(&mut self) {
+        for (finding, refused) in std::mem::take(&mut self.refused) {
+            let others = if refused.count > 1 {
+                format!(" (and so with {} others)", refused.count - 1)
+            } else {
+                String::new()
+            };
+            self.monitor.problem(Problem {
+                item: crate::units::shown(&refused.first),
+                finding: format!("{finding}: {}{others}", refused.cause),
+                incomplete: true,
+            });
+        }
+    }
+}
+
+/// Whether the system says that this is not to be had here, and not that something is broken or full.
+fn is_refusal(cause: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    // EINVAL and EOVERFLOW: a container knows no such user or group.
+    matches!(cause.kind(), PermissionDenied | Unsupported | InvalidInput)
+        || cause.raw_os_error() == Some(rustix::io::Errno::OVERFLOW.raw_os_error())
 }
 
 /// Who an owner is on this machine: by name where it knows the name, else by number.

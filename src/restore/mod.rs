@@ -4,11 +4,13 @@
 //! Plan ──fetch──► Staged ──verify──► Verified ──swap_in──► Restored
 //! ```
 //! Each step consumes the one before, so nothing unproved can reach a final name: only a
-//! [`Verified`] can be swapped in. Dropping any of them removes what was staged.
+//! [`Verified`] can be swapped in. Dropping any of them removes what was staged. Where a folder is
+//! filled in place, [`Target::finish`] completes what was interrupted after its proof.
 
 mod fetch;
 mod metadata;
 mod plan;
+mod ready;
 mod swap;
 mod verify;
 

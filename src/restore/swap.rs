@@ -1,16 +1,23 @@
 //! The last step: what was proved gets its final name.
 //!
 //! Order is safety: metadata, then one sync of the whole file system, then the rename, then a sync of
-//! the folder that holds the name. A crash before the rename leaves nothing under a final name; one
-//! after it leaves all of it.
+//! the folder that holds the name. A folder that is new, or takes an empty one's place, has its name
+//! in one rename: a crash before it leaves nothing under a final name, one after it all of it.
+//!
+//! A folder that is filled in place gets its names one by one, each of them whole. There the first
+//! rename is that of the copy to a ready folder: a crash before it leaves nothing, one after it a
+//! restore that the next run finishes.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::metadata;
+use super::fetch::Staged;
+use super::metadata::Metadata;
+use super::plan::Item;
+use super::ready::{self, is_top_folder};
 use super::verify::{ProofLevel, Verified};
-use crate::durable::scratch::{Scratch, is_scratch};
+use crate::durable::scratch::{Scratch, is_scratch, remove_leftovers};
 use crate::durable::{Disk, Folder};
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Step, go_on};
@@ -24,7 +31,7 @@ pub struct Target {
     kind: TargetKind,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum TargetKind {
     /// Staged beside, and given the name.
     New,
@@ -35,6 +42,8 @@ enum TargetKind {
     Inside,
     /// Staged inside and thrown away: for `verify`.
     Scratch,
+    /// An interrupted restore waits in it, in the ready folder of this name.
+    Unfinished(PathBuf),
 }
 
 /// What a restore has done.
@@ -79,6 +88,12 @@ impl Target {
         let listed = folder
             .list(Path::new(""))
             .map_err(|cause| unfit(cause.to_string()))?;
+        if let Some(ready) = ready::find(&listed) {
+            return Ok(Self {
+                path,
+                kind: TargetKind::Unfinished(ready),
+            });
+        }
         if listed.iter().any(|listed| !is_scratch(&listed.name)) {
             return Err(Error::TargetNotEmpty { path });
         }
@@ -103,23 +118,71 @@ impl Target {
         }
     }
 
-    fn parent(&self) -> &Path {
-        self.path.parent().unwrap_or(Path::new("/"))
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
-    /// Creates the folder to stage in, on the target's own file system.
-    pub(super) fn stage(&self, disk: &dyn Disk, rng: &dyn Rng) -> Result<Scratch> {
-        let beside = match self.kind {
-            TargetKind::New => {
-                disk.create_all(self.parent(), 0o755)
-                    .map_err(Error::file("creating", self.parent()))?;
-                self.parent()
-            }
-            TargetKind::Empty => self.parent(),
+    /// The ready folder of an interrupted restore, if one waits here.
+    pub(super) fn unfinished(&self) -> Option<&Path> {
+        match &self.kind {
+            TargetKind::Unfinished(ready) => Some(ready),
+            _ => None,
+        }
+    }
+
+    fn unfit(&self, finding: &str) -> Error {
+        Error::TargetUnfit {
+            path: self.path.clone(),
+            finding: finding.to_owned(),
+        }
+    }
+
+    /// Creates the folder to stage in, on the target's own file system, if that has room for
+    /// `needed_bytes`.
+    pub(super) fn stage(
+        &self,
+        needed_bytes: u64,
+        disk: &dyn Disk,
+        rng: &dyn Rng,
+    ) -> Result<Scratch> {
+        let beside = match &self.kind {
+            TargetKind::New | TargetKind::Empty => self.path.parent().unwrap_or(Path::new("/")),
             TargetKind::Inside | TargetKind::Scratch => &self.path,
+            TargetKind::Unfinished(_) => {
+                return Err(self.is_unfinished("that waits to be finished"));
+            }
         };
+        require_room(beside, needed_bytes, disk)?;
+        if self.kind == TargetKind::New {
+            disk.create_all(beside, 0o755)
+                .map_err(Error::file("creating", beside))?;
+        }
         Scratch::create(disk, beside, "stage", rng)
     }
+}
+
+/// Looks for room where `folder` is or will be, before anything is written.
+fn require_room(folder: &Path, needed_bytes: u64, disk: &dyn Disk) -> Result<()> {
+    let mut ancestors = folder.ancestors();
+    let nearest = ancestors.find(|path| path.is_dir()).unwrap_or(folder);
+    // What cannot be opened cannot be staged in either: that error comes next, and says more.
+    let Ok(root) = disk.open(nearest) else {
+        return Ok(());
+    };
+    if nearest == folder {
+        // What a killed run left is in our way now.
+        remove_leftovers(disk, root.as_ref());
+    }
+    // A file system that cannot tell its free space gets the benefit of the doubt.
+    let free_bytes = root.free_bytes().unwrap_or(u64::MAX);
+    if free_bytes < needed_bytes {
+        return Err(Error::NoRoom {
+            path: nearest.to_owned(),
+            needed_bytes,
+            free_bytes,
+        });
+    }
+    Ok(())
 }
 
 /// Whether a folder of `device` in `parent` can be exchanged: same file system, and open to us.
@@ -130,10 +193,8 @@ fn is_movable(parent: &Path, device: u64) -> bool {
 }
 
 impl Verified {
-    /// The databases and the level, without giving anything a final name: what `verify` wants.
-    ///
-    /// # Errors
-    /// None today; the copy is removed.
+    /// The snapshot and the level, without giving anything a final name: what `verify` wants. The
+    /// copy is removed.
     #[must_use]
     pub fn discard(self) -> (Snapshot, ProofLevel) {
         (self.staged.plan.snapshot, self.level)
@@ -142,60 +203,87 @@ impl Verified {
     /// Gives the proved copy its final name, durably.
     ///
     /// # Errors
-    /// [`Error::File`], [`Error::Interrupted`]; then nothing stands under a final name, unless only
-    /// the very last sync failed.
+    /// [`Error::File`], [`Error::Interrupted`], [`Error::TargetNotEmpty`]; then nothing stands under
+    /// a final name, unless only the very last sync failed. In a folder that is filled in place, what
+    /// has failed is finished by the next run ([`Target::finish`]).
     pub fn swap_in(self, monitor: &Arc<dyn Monitor>) -> Result<Restored> {
-        let staged = self.staged;
-        let folder = staged.scratch.folder();
-        metadata::apply(folder, &staged.plan.items, monitor.as_ref())?;
-        monitor.step(Step::Syncing, None);
-        let (parent, name) = staged.scratch.place();
-        let target = staged.target.path.clone();
-        if staged.target.kind == TargetKind::New {
-            set_mode(folder, Path::new(""), 0o755)?;
-        }
-        if staged.target.kind == TargetKind::Empty {
-            let old = std::fs::metadata(&target).map_err(Error::file("looking at", &target))?;
-            if rustix::process::geteuid().is_root() {
-                parent
-                    .set_owner(name, old.uid(), old.gid())
-                    .map_err(Error::file("setting the owner of", &target))?;
+        let Self { staged, level, .. } = self;
+        let Staged {
+            plan,
+            target,
+            scratch,
+        } = staged;
+        let (folder, (parent, name)) = (scratch.folder(), scratch.place());
+        let path = target.path.as_path();
+        let mut metadata = Metadata::new(path, monitor.as_ref());
+        let later = |item: &&Item| target.kind == TargetKind::Inside && is_top_folder(item);
+        let items: Vec<&Item> = plan.items.iter().filter(|item| !later(item)).collect();
+        metadata.apply(folder, &items)?;
+        match target.kind {
+            TargetKind::New => metadata.apply_to_copy(parent, name, None, 0o755)?,
+            TargetKind::Empty => {
+                let old = std::fs::metadata(path).map_err(Error::file("looking at", path))?;
+                let is_root = rustix::process::geteuid().is_root();
+                let owner = is_root.then(|| (old.uid(), old.gid()));
+                metadata.apply_to_copy(parent, name, owner, old.mode() & 0o7777)?;
             }
-            set_mode(folder, Path::new(""), old.mode() & 0o7777)?;
+            TargetKind::Inside | TargetKind::Scratch | TargetKind::Unfinished(_) => {}
         }
+        monitor.step(Step::Syncing, None);
         // One sync for everything: cheaper by far than one for each file.
-        folder.sync_all().map_err(Error::file("syncing", &target))?;
+        folder.sync_all().map_err(Error::file("syncing", path))?;
         go_on(monitor.as_ref())?;
-        match staged.target.kind {
+        let sync = || {
+            parent
+                .sync_folder(Path::new(""))
+                .map_err(Error::file("syncing", path))
+        };
+        let named = Path::new(path.file_name().unwrap_or_default());
+        match target.kind {
             TargetKind::New => {
-                let named = target.file_name().unwrap_or_default();
                 parent
-                    .rename(name, Path::new(named))
-                    .map_err(|cause| name_taken(cause, &target))?;
+                    .rename(name, named)
+                    .map_err(|cause| name_taken(cause, path))?;
+                sync()?;
             }
             TargetKind::Empty => {
-                let named = target.file_name().unwrap_or_default();
                 parent
-                    .replace_empty_folder(name, Path::new(named))
-                    .map_err(|cause| name_taken(cause, &target))?;
+                    .replace_empty_folder(name, named)
+                    .map_err(|cause| name_taken(cause, path))?;
+                sync()?;
             }
-            TargetKind::Inside | TargetKind::Scratch => move_up(parent, name, &target)?,
+            TargetKind::Inside => {
+                require_empty(parent, path)?;
+                let ready = ready::name(&plan, level);
+                parent
+                    .rename(name, &ready)
+                    .map_err(|cause| name_taken(cause, path))?;
+                sync()?;
+                target.move_up(parent, &ready, &plan, &mut metadata)?;
+            }
+            TargetKind::Scratch | TargetKind::Unfinished(_) => {
+                return Err(target.unfit("a copy in it can only be verified"));
+            }
         }
-        parent
-            .sync_folder(Path::new(""))
-            .map_err(Error::file("syncing", &target))?;
         Ok(Restored {
-            snapshot: staged.plan.snapshot,
-            path: target,
-            level: self.level,
+            snapshot: plan.snapshot,
+            path: target.path,
+            level,
         })
     }
 }
 
-fn set_mode(folder: &dyn Folder, path: &Path, mode: u32) -> Result<()> {
-    folder
-        .set_mode(path, mode)
-        .map_err(Error::file("setting the mode of", folder.path()))
+/// A target that is filled in place must still hold nothing of anybody's.
+fn require_empty(folder: &dyn Folder, target: &Path) -> Result<()> {
+    let listed = folder
+        .list(Path::new(""))
+        .map_err(Error::file("reading", target))?;
+    if listed.iter().all(|listed| is_scratch(&listed.name)) {
+        return Ok(());
+    }
+    Err(Error::TargetNotEmpty {
+        path: target.to_owned(),
+    })
 }
 
 /// Somebody filled the target while we worked.
@@ -207,22 +295,4 @@ fn name_taken(cause: std::io::Error, target: &Path) -> Error {
         },
         _ => Error::file("naming", target)(cause),
     }
-}
-
-/// Moves everything in `stage` one level up. If one name cannot be moved, the others go back.
-fn move_up(parent: &dyn Folder, stage: &Path, target: &Path) -> Result<()> {
-    let listed = parent.list(stage).map_err(Error::file("reading", target))?;
-    let mut moved: Vec<PathBuf> = Vec::new();
-    for listed in listed {
-        let name = PathBuf::from(listed.name);
-        if let Err(cause) = parent.rename(&stage.join(&name), &name) {
-            for name in moved {
-                // What cannot go back is whole and proved; the error says that the restore failed.
-                let _ = parent.rename(&name, &stage.join(&name));
-            }
-            return Err(name_taken(cause, target));
-        }
-        moved.push(name);
-    }
-    Ok(())
 }

@@ -1,23 +1,31 @@
 //! The copy is read back and compared, and the engines open what is theirs.
 
+use std::collections::HashMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::Serialize;
 
 use super::fetch::Staged;
 use super::plan::Item;
-use crate::capture::manifest::{self, Database};
+use crate::capture::manifest::{self, Database, Manifest};
 use crate::durable::Folder;
 use crate::entry::Kind;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::monitor::{Monitor, Problem, Progress, Step, go_on};
+use crate::parallel;
 use crate::repository::index::Index;
 use crate::repository::pack::BlobKind;
 use crate::repository::tree::Content;
 use crate::source::sqlite::{self, Fingerprint, SIDE_FILES, Signature};
+
+/// Bytes that one thread reads back at a stretch.
+const STRETCH: u64 = 32 * 1024 * 1024;
+
+/// An item that is a database, and what the manifest says of it.
+type Found<'a> = (&'a Item, Option<&'a Database>);
 
 /// How far a copy is proved. Each is earned, never assumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -78,13 +86,12 @@ impl Staged {
             index,
             monitor.as_ref(),
         )?;
-        let mut databases = Vec::new();
-        for item in &self.plan.items {
-            if let Some(path) = self.database(item)? {
-                databases.push(self.prove(item, &path, index, monitor)?);
-            }
-        }
-        let files = self.files_level()?;
+        let (found, absent) = self.databases()?;
+        let files = self.files_level(&absent, monitor.as_ref())?;
+        let databases = found
+            .into_iter()
+            .map(|(item, described)| self.prove(item, described, index, monitor))
+            .collect::<Result<Vec<_>>>()?;
         let level = databases
             .iter()
             .map(|proof| proof.level)
@@ -96,36 +103,44 @@ impl Staged {
         })
     }
 
-    /// The staged path of an item that is a database.
-    fn database(&self, item: &Item) -> Result<Option<PathBuf>> {
-        let path = self.scratch.path().join(&item.path);
-        if item.entry.kind != Kind::File {
-            return Ok(None);
+    /// The items that are databases, each with what the manifest says of it, and the paths of those
+    /// that the manifest describes but that are no items.
+    fn databases(&self) -> Result<(Vec<Found<'_>>, Vec<&str>)> {
+        let manifest = self.plan.manifest.iter();
+        let mut described: HashMap<&str, &Database> = manifest
+            .flat_map(|manifest| &manifest.databases)
+            .map(|database| (database.path.as_str(), database))
+            .collect();
+        let mut found = Vec::new();
+        let is_file = |item: &&Item| item.entry.kind == Kind::File;
+        for item in self.plan.items.iter().filter(is_file) {
+            let path = manifest::quoted(&self.plan.path_in_snapshot(item));
+            let described = described.remove(path.as_str());
+            if described.is_some() || self.is_database(item)? {
+                found.push((item, described));
+            }
         }
-        if self.described(item).is_some() {
-            return Ok(Some(path));
-        }
-        let signature = sqlite::signature(&path).map_err(Error::file("reading", &path))?;
-        Ok((signature == Signature::Database).then_some(path))
+        let mut absent: Vec<&str> = described.into_keys().collect();
+        absent.sort_unstable();
+        Ok((found, absent))
     }
 
-    /// What the manifest says of an item that is a database.
-    fn described(&self, item: &Item) -> Option<&Database> {
-        let path = manifest::quoted(&self.plan.path_in_snapshot(item));
-        let databases = &self.plan.manifest.as_ref()?.databases;
-        databases.iter().find(|database| database.path == path)
+    /// Whether a staged file looks like a database.
+    fn is_database(&self, item: &Item) -> Result<bool> {
+        let path = self.scratch.path().join(&item.path);
+        let signature = sqlite::signature(&path).map_err(Error::file("reading", &path))?;
+        Ok(signature == Signature::Database)
     }
 
     fn prove(
         &self,
         item: &Item,
-        path: &Path,
+        described: Option<&Database>,
         index: &Index,
         monitor: &Arc<dyn Monitor>,
     ) -> Result<DatabaseProof> {
         let in_snapshot = self.plan.path_in_snapshot(item);
         let name = crate::units::shown(&in_snapshot);
-        let described = self.described(item);
         let tell = |finding: String| {
             monitor.problem(Problem {
                 item: name.clone(),
@@ -133,13 +148,22 @@ impl Staged {
                 incomplete: false,
             });
         };
-        let proof = match sqlite::prove(path, &name, monitor) {
+        let image_difference =
+            described.and_then(|described| image_difference(item, described, index));
+        let path = self.scratch.path().join(&item.path);
+        let proof = sqlite::prove(&path, &name, monitor);
+        self.remove_side_files(item)?;
+        let proof = match proof {
             Ok(proof) => proof,
-            // Copied by another program, as a file: it is what was there. Ours was an image.
-            Err(Error::NotVerified { finding, .. }) if described.is_none() => {
-                tell(format!(
-                    "was stored as a plain file, and SQLite says: {finding}"
-                ));
+            // An image that differs from the captured one is bad. Bytes that are those that were
+            // there are the best there is, whatever the engine finds in them: they are kept.
+            Err(Error::NotVerified { finding, .. }) if image_difference.is_none() => {
+                tell(match described {
+                    Some(_) => {
+                        format!("SQLite finds in it: {finding}; it was so when it was captured")
+                    }
+                    None => format!("was stored as a plain file, and SQLite says: {finding}"),
+                });
                 return Ok(DatabaseProof {
                     path: in_snapshot,
                     level: ProofLevel::Restored,
@@ -148,7 +172,12 @@ impl Staged {
             }
             Err(cause) => return Err(cause),
         };
-        self.remove_side_files(item)?;
+        let difference = described
+            .and_then(|described| described.fingerprint.difference(&proof.fingerprint))
+            .or(image_difference);
+        if let Some(finding) = difference {
+            return Err(Error::NotVerified { name, finding });
+        }
         if let Some(finding) = proof.foreign_keys {
             tell(format!("{finding}; it was so when it was captured"));
         }
@@ -160,14 +189,7 @@ impl Staged {
         let level = match described {
             _ if proof.unchecked.is_some() => ProofLevel::Restored,
             None => ProofLevel::Opened,
-            Some(described) => {
-                let difference = described.fingerprint.difference(&proof.fingerprint);
-                let difference = difference.or_else(|| image_difference(item, described, index));
-                if let Some(finding) = difference {
-                    return Err(Error::NotVerified { name, finding });
-                }
-                ProofLevel::Matched
-            }
+            Some(_) => ProofLevel::Matched,
         };
         Ok(DatabaseProof {
             path: in_snapshot,
@@ -197,14 +219,39 @@ impl Staged {
         Ok(())
     }
 
-    /// Files were read back already; with a manifest, and all of the snapshot, their number and bytes
-    /// must be those of the capture too.
-    fn files_level(&self) -> Result<ProofLevel> {
+    /// Files were read back already; with a manifest, and all of the snapshot, its databases must all
+    /// be there, and the number and bytes of its files must be those of the capture too. Unless
+    /// another program wrote the snapshot anew, perhaps without some of them.
+    fn files_level(&self, absent: &[&str], monitor: &dyn Monitor) -> Result<ProofLevel> {
         let Some(manifest) = &self.plan.manifest else {
             return Ok(ProofLevel::Opened);
         };
         if self.plan.base != Path::new("/") {
             return Ok(ProofLevel::Matched);
+        }
+        let Some(finding) = self.files_difference(manifest, absent) else {
+            return Ok(ProofLevel::Matched);
+        };
+        let name = format!("snapshot {}", self.plan.snapshot.id.short());
+        if self.plan.snapshot.file.original.is_none() {
+            return Err(Error::NotVerified { name, finding });
+        }
+        monitor.problem(Problem {
+            item: name,
+            finding: format!(
+                "{finding}; another program has written this snapshot anew since, and what it holds now is restored"
+            ),
+            incomplete: false,
+        });
+        Ok(ProofLevel::Opened)
+    }
+
+    fn files_difference(&self, manifest: &Manifest, absent: &[&str]) -> Option<String> {
+        if !absent.is_empty() {
+            return Some(format!(
+                "it does not hold {}, which was captured",
+                absent.join(", ")
+            ));
         }
         let images = manifest
             .databases
@@ -214,15 +261,11 @@ impl Staged {
             manifest.files.files + manifest.databases.len() as u64,
             manifest.files.bytes + images.sum::<u64>(),
         );
-        if (self.plan.files, self.plan.bytes) == expected {
-            return Ok(ProofLevel::Matched);
-        }
-        Err(Error::NotVerified {
-            name: format!("snapshot {}", self.plan.snapshot.id.short()),
-            finding: format!(
+        ((self.plan.files, self.plan.bytes) != expected).then(|| {
+            format!(
                 "it holds {} files of {} bytes, {} files of {} bytes were captured",
                 self.plan.files, self.plan.bytes, expected.0, expected.1
-            ),
+            )
         })
     }
 }
@@ -242,6 +285,9 @@ fn length_of(index: &Index, id: Id) -> u64 {
         .map_or(0, |location| location.plain_length())
 }
 
+/// A stretch of a file to read back: which of its blobs, and the offset of the first.
+type Stretch<'a> = (&'a Item, Range<usize>, u64);
+
 /// Reads every staged file again and compares the hash of each blob's range, on all cores.
 fn read_back(
     folder: &dyn Folder,
@@ -249,39 +295,47 @@ fn read_back(
     index: &Index,
     monitor: &dyn Monitor,
 ) -> Result<()> {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
-            go_on(monitor)?;
-            if let Content::File { blobs, size } = &item.content {
-                read_back_file(folder, item, blobs, *size, index, monitor)?;
-            }
+    let mut stretches: Vec<Stretch<'_>> = Vec::new();
+    for item in items {
+        if let Content::File { blobs, .. } = &item.content {
+            let lengths = blobs.iter().map(|id| length_of(index, *id));
+            let cuts = cut(lengths).into_iter();
+            stretches.extend(cuts.map(|(blobs, offset)| (item, blobs, offset)));
         }
-        Ok(())
-    };
-    let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    std::thread::scope(|scope| {
-        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let results: Vec<Result<()>> = handles
-            .into_iter()
-            .map(|handle| {
-                handle
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
-            .collect();
-        results.into_iter().collect()
+    }
+    parallel::for_each(&stretches, |stretch| {
+        go_on(monitor)?;
+        read_back_stretch(folder, stretch, index, monitor)
     })
 }
 
-fn read_back_file(
+/// Cuts a file of blobs of these lengths into stretches of at most [`STRETCH`] bytes, so that one
+/// large file keeps all cores busy; an empty file is one stretch.
+fn cut(lengths: impl Iterator<Item = u64>) -> Vec<(Range<usize>, u64)> {
+    let mut cuts = Vec::new();
+    let (mut blobs, mut begin, mut end) = (0..0, 0, 0);
+    for length in lengths {
+        if !blobs.is_empty() && end - begin + length > STRETCH {
+            let next = blobs.end..blobs.end;
+            cuts.push((std::mem::replace(&mut blobs, next), begin));
+            begin = end;
+        }
+        blobs.end += 1;
+        end += length;
+    }
+    cuts.push((blobs, begin));
+    cuts
+}
+
+fn read_back_stretch(
     folder: &dyn Folder,
-    item: &Item,
-    blobs: &[Id],
-    size: u64,
+    (item, range, offset): &Stretch<'_>,
     index: &Index,
     monitor: &dyn Monitor,
 ) -> Result<()> {
+    let Content::File { blobs, size } = &item.content else {
+        return Ok(());
+    };
     let path = folder.path().join(&item.path);
     let differs = |finding: String| Error::NotVerified {
         name: crate::units::shown(&item.path),
@@ -291,14 +345,14 @@ fn read_back_file(
         .open_file(&item.path, false)
         .map_err(Error::file("reading back", &path))?;
     let length = file.length().map_err(Error::file("reading back", &path))?;
-    if length != size {
+    if length != *size {
         return Err(differs(format!(
             "the copy has {length} bytes, {size} were captured"
         )));
     }
-    let mut offset = 0;
+    let mut offset = *offset;
     let mut buffer = Vec::new();
-    for id in blobs {
+    for id in &blobs[range.clone()] {
         go_on(monitor)?;
         let bytes = length_of(index, *id);
         buffer.resize(usize::try_from(bytes).unwrap_or(usize::MAX), 0);
@@ -312,6 +366,30 @@ fn read_back_file(
         offset += bytes;
         monitor.progress(Progress { bytes, files: 0 });
     }
-    monitor.progress(Progress { bytes: 0, files: 1 });
+    if range.end == blobs.len() {
+        monitor.progress(Progress { bytes: 0, files: 1 });
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_cut_into_stretches_that_join() {
+        const HALF: u64 = STRETCH / 2;
+        for (lengths, cuts) in [
+            (vec![], vec![(0..0, 0)]),
+            (vec![7], vec![(0..1, 0)]),
+            (vec![HALF, HALF], vec![(0..2, 0)]),
+            (vec![1, HALF, HALF, 5], vec![(0..2, 0), (2..4, HALF + 1)]),
+            (
+                vec![STRETCH + 3, 1, STRETCH],
+                vec![(0..1, 0), (1..2, STRETCH + 3), (2..3, STRETCH + 4)],
+            ),
+        ] {
+            assert_eq!(cut(lengths.iter().copied()), cuts, "{lengths:?}");
+        }
+    }
 }
