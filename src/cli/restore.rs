@@ -18,6 +18,8 @@ use crate::units::{ByteSize, shown};
 pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
     let disk = session.disk.as_ref();
     let monitor = session.monitor();
+    session.choice()?;
+    // Before the password is asked for: a target that is not fit is the quickest answer.
     let target = Target::look_at(&config::absolute(&args.target)?, disk)?;
     let Planned {
         repository,

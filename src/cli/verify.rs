@@ -7,15 +7,21 @@ use super::args;
 use super::restore::{Planned, exit_code, fields, plan, tell_databases};
 use super::session::Session;
 use crate::config;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::restore::Target;
-use crate::units::ByteSize;
+use crate::units::{ByteSize, shown};
 
 pub fn run(session: &Session, args: &args::Verify) -> Result<Done> {
     let scratch = match &args.scratch {
         Some(scratch) => config::absolute(scratch)?,
         None => Session::scratch_folder(),
     };
+    if !scratch.is_dir() {
+        return Err(Error::Usage {
+            finding: format!("there is no folder {} to verify in", shown(&scratch)),
+            next: "name one on a disk with room for the whole snapshot: --scratch DIR".to_owned(),
+        });
+    }
     let monitor = session.monitor();
     let Planned {
         repository,

@@ -4,8 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
@@ -18,6 +17,7 @@ use crate::backend::{Class, Object};
 use crate::error::{Error, Result};
 use crate::id::{Hasher, Id};
 use crate::monitor::{Monitor, Progress, Step, go_on};
+use crate::parallel;
 
 /// Bytes that are read from a pack at a time, unless one blob is longer.
 const RUN: u32 = 8 * 1024 * 1024;
@@ -231,36 +231,19 @@ impl Check<'_> {
         packs.sort_unstable();
         self.monitor
             .step(Step::Checking, Some(self.report.pack_bytes));
-        let next = AtomicUsize::new(0);
         let found = Mutex::new(Vec::new());
-        let work = || {
-            while let Some((id, size)) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                go_on(self.monitor)?;
-                let findings = check_pack(self.repository, *id, *size, indexed.get(id));
-                self.monitor.progress(Progress {
-                    bytes: *size,
-                    files: 0,
-                });
-                let mut found = found
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner);
-                found.extend(findings.into_iter().map(|finding| (*id, finding)));
-            }
+        parallel::for_each(&packs, |(id, size)| {
+            go_on(self.monitor)?;
+            let findings = check_pack(self.repository, *id, *size, indexed.get(id));
+            self.monitor.progress(Progress {
+                bytes: *size,
+                files: 0,
+            });
+            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            found.extend(findings.into_iter().map(|finding| (*id, finding)));
             Ok(())
-        };
-        let threads = std::thread::available_parallelism().map_or(2, usize::from);
-        std::thread::scope(|scope| {
-            let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            handles
-                .into_iter()
-                .try_for_each(|handle| match handle.join() {
-                    Ok(result) => result,
-                    Err(panic) => std::panic::resume_unwind(panic),
-                })
         })?;
-        let mut found = found
-            .into_inner()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
         found.sort();
         for (id, finding) in found {
             self.damaged(Object::Named(Class::Data, id), &finding);

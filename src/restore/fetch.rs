@@ -11,7 +11,7 @@ use crate::durable::{Disk, File, Folder};
 use crate::entry::Kind;
 use crate::error::{Error, Result};
 use crate::id::Id;
-use crate::monitor::{Monitor, Progress, Step, go_on};
+use crate::monitor::{Monitor, Problem, Progress, Step, go_on};
 use crate::parallel;
 use crate::repository::Repository;
 use crate::repository::index::{Index, Location};
@@ -65,6 +65,7 @@ impl Plan {
         let needed_bytes = needed_bytes.saturating_add(self.bytes);
         let scratch = target.stage(needed_bytes, disk, repository.services().rng.as_ref())?;
         let folder = scratch.folder();
+        tell_unsupported(&self.items, monitor);
         create_folders(folder, &self.items)?;
         fetch_files(repository, index, folder, &self.items, monitor)?;
         Ok(Staged {
@@ -72,6 +73,20 @@ impl Plan {
             target,
             scratch,
         })
+    }
+}
+
+/// Names what this version lists but does not bring back.
+fn tell_unsupported(items: &[Item], monitor: &dyn Monitor) {
+    for item in items {
+        if let Kind::Other(kind) = &item.entry.kind {
+            monitor.problem(Problem {
+                item: crate::units::shown(&item.path),
+                finding: format!("a {kind} is not restored by this version"),
+                // A socket holds nothing that could be.
+                incomplete: kind != "socket",
+            });
+        }
     }
 }
 
@@ -180,6 +195,8 @@ fn fetch_run(
             Err(()) => repository.read_blob(index, blob.kind, blob.id)?,
         };
         for place in &wanted.places {
+            // One blob may go to a million places: a hole in a file has as many.
+            go_on(monitor)?;
             files.write(*place, &plain)?;
             monitor.progress(Progress {
                 bytes: plain.len() as u64,

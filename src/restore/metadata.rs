@@ -77,14 +77,8 @@ impl<'a> Metadata<'a> {
                         continue;
                     }
                 }
-                Kind::Other(kind) => {
-                    self.monitor.problem(Problem {
-                        item: crate::units::shown(&item.path),
-                        finding: format!("a {kind} is not restored by this version"),
-                        incomplete: kind != "socket",
-                    });
-                    continue;
-                }
+                // Told when the copy was staged.
+                Kind::Other(_) => continue,
                 Kind::File | Kind::Folder => {}
             }
             self.apply_one(folder, item)?;
@@ -206,23 +200,26 @@ impl<'a> Owners<'a> {
     }
 
     fn here(&mut self, owner: &Owner) -> Option<(u32, u32)> {
-        if !self.root {
-            if !std::mem::replace(&mut self.told, true) {
-                self.monitor.problem(Problem {
-                    item: "owners".to_owned(),
-                    finding: "are not restored, because only root can; everything belongs to you"
-                        .to_owned(),
-                    incomplete: false,
-                });
-            }
-            return None;
-        }
         let user = |name: &str| uzers::get_user_by_name(name).map(|user| user.uid());
         let group = |name: &str| uzers::get_group_by_name(name).map(|group| group.gid());
-        Some((
-            number(&mut self.users, &owner.user, user).unwrap_or(owner.uid),
-            number(&mut self.groups, &owner.group, group).unwrap_or(owner.gid),
-        ))
+        let uid = number(&mut self.users, &owner.user, user).unwrap_or(owner.uid);
+        let gid = number(&mut self.groups, &owner.group, group).unwrap_or(owner.gid);
+        let ours = (
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
+        );
+        if self.root || (uid, gid) == ours {
+            return self.root.then_some((uid, gid));
+        }
+        if !std::mem::replace(&mut self.told, true) {
+            self.monitor.problem(Problem {
+                item: "owners".to_owned(),
+                finding: "are not restored, because only root can; everything belongs to you"
+                    .to_owned(),
+                incomplete: false,
+            });
+        }
+        None
     }
 }
 

@@ -20,6 +20,12 @@ use crate::repository::tree::{Content, Node};
 /// Deepest folder that is followed. The kernel takes no path beyond 4096 bytes anyway.
 const MAX_DEPTH: usize = 2048;
 
+/// Most items that may come from trees met before. Equal folders share a tree, but two trees that each
+/// hold the next one twice would else make 2^40 items out of 40 trees.
+const MAX_REPEATED: usize = 1_000_000;
+/// Longest manifest that is read, in bytes: about a hundred thousand databases.
+const MAX_MANIFEST: u64 = 64 * 1024 * 1024;
+
 /// Which snapshot is asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
@@ -183,7 +189,7 @@ impl Plan {
             snapshot,
         };
         let root = repository.read_tree(index, plan.snapshot.file.tree)?;
-        plan.manifest = read_manifest(repository, index, &root, monitor)?;
+        plan.manifest = read_manifest(repository, index, &root, monitor);
         let mut nodes = root;
         let mut below = PathBuf::from("/");
         for component in base.components() {
@@ -232,20 +238,33 @@ impl Plan {
         nodes: Vec<Node>,
         monitor: &dyn Monitor,
     ) -> Result<()> {
+        let damaged = |finding: String| Error::Damaged {
+            object: format!("snapshot {}", self.snapshot.id.short()),
+            finding,
+        };
+        let too_deep = damaged(format!("its folders are more than {MAX_DEPTH} deep"));
+        let too_many = damaged(format!(
+            "the same folders hold more than {MAX_REPEATED} items again and again"
+        ));
         let mut waiting: Vec<(PathBuf, Vec<Node>)> = vec![(PathBuf::new(), nodes)];
+        let (mut met, mut repeated) = (HashSet::new(), 0);
         while let Some((folder, nodes)) = waiting.pop() {
             go_on(monitor)?;
             if folder.components().count() > MAX_DEPTH {
-                return Err(Error::Damaged {
-                    object: format!("snapshot {}", self.snapshot.id.short()),
-                    finding: format!("its folders are more than {MAX_DEPTH} deep"),
-                });
+                return Err(too_deep);
             }
             for node in nodes {
                 let path = folder.join(&node.entry.name);
                 match &node.content {
                     Content::Folder { tree } => {
-                        waiting.push((path.clone(), repository.read_tree(index, *tree)?));
+                        let nodes = repository.read_tree(index, *tree)?;
+                        if !met.insert(*tree) {
+                            repeated += weight(&nodes);
+                        }
+                        if repeated > MAX_REPEATED {
+                            return Err(too_many);
+                        }
+                        waiting.push((path.clone(), nodes));
                     }
                     Content::File { blobs, size } => {
                         self.files += 1;
@@ -276,6 +295,15 @@ impl Plan {
     }
 }
 
+/// What a folder's nodes take, in items and blobs.
+fn weight(nodes: &[Node]) -> usize {
+    let blobs = nodes.iter().map(|node| match &node.content {
+        Content::File { blobs, .. } => blobs.len(),
+        Content::Folder { .. } | Content::Nothing => 0,
+    });
+    nodes.len() + blobs.sum::<usize>()
+}
+
 /// A file's size must be that of its blobs: files are preallocated and offsets computed from it.
 fn require_size(index: &Index, blobs: &[Id], size: u64, path: &Path) -> Result<u64> {
     let damaged = |finding: String| Error::Damaged {
@@ -298,41 +326,73 @@ fn require_size(index: &Index, blobs: &[Id], size: u64, path: &Path) -> Result<u
     }
 }
 
-/// The manifest, if the snapshot has one that we understand.
+/// The manifest, if the snapshot has one that we understand. One that cannot be read costs the
+/// comparison with the capture, not the restore.
 fn read_manifest(
     repository: &Repository,
     index: &Index,
     root: &[Node],
     monitor: &dyn Monitor,
-) -> Result<Option<Manifest>> {
+) -> Option<Manifest> {
+    let found = find_manifest(repository, index, root).transpose()?;
+    let manifest = found.and_then(|json| {
+        let manifest: Manifest =
+            serde_json::from_slice(&json).map_err(|cause| damaged_manifest(&cause))?;
+        if manifest.schema > manifest::SCHEMA {
+            return Err(damaged_manifest(&format!(
+                "it is of schema {}, written by {}",
+                manifest.schema, manifest.program
+            )));
+        }
+        Ok(manifest)
+    });
+    match manifest {
+        Ok(manifest) => Some(manifest),
+        Err(cause) => {
+            monitor.problem(Problem {
+                item: "manifest".to_owned(),
+                finding: format!(
+                    "{cause}; databases are checked, but not compared with their capture"
+                ),
+                incomplete: false,
+            });
+            None
+        }
+    }
+}
+
+fn damaged_manifest(cause: &dyn std::fmt::Display) -> Error {
+    Error::Damaged {
+        object: format!("/{}/{}", manifest::FOLDER, manifest::FILE),
+        finding: cause.to_string(),
+    }
+}
+
+/// The bytes of the manifest; `None` if there is none.
+fn find_manifest(repository: &Repository, index: &Index, root: &[Node]) -> Result<Option<Vec<u8>>> {
     let find = |nodes: &[Node], name: &str| {
         nodes
             .iter()
             .find(|node| node.entry.name.as_bytes() == name.as_bytes())
-            .cloned()
+            .map(|node| node.content.clone())
     };
-    let Some(Content::Folder { tree }) = find(root, manifest::FOLDER).map(|node| node.content)
-    else {
+    let Some(Content::Folder { tree }) = find(root, manifest::FOLDER) else {
         return Ok(None);
     };
     let folder = repository.read_tree(index, tree)?;
-    let Some(Content::File { blobs, .. }) = find(&folder, manifest::FILE).map(|node| node.content)
-    else {
+    let Some(Content::File { blobs, .. }) = find(&folder, manifest::FILE) else {
         return Ok(None);
     };
+    let locations = blobs
+        .iter()
+        .filter_map(|id| index.find(BlobKind::Data, *id));
+    let bytes: u64 = locations.map(|location| location.plain_length()).sum();
+    if bytes > MAX_MANIFEST {
+        return Err(damaged_manifest(&format!("it claims {bytes} bytes")));
+    }
     let mut json = Vec::new();
     for blob in blobs {
         json.extend(repository.read_blob(index, BlobKind::Data, blob)?);
     }
-    match serde_json::from_slice(&json) {
-        Ok(manifest) => Ok(Some(manifest)),
-        Err(cause) => {
-            monitor.problem(Problem {
-                item: format!("/{}/{}", manifest::FOLDER, manifest::FILE),
-                finding: format!("cannot be read ({cause}); databases are checked, but not compared with their capture"),
-                incomplete: false,
-            });
-            Ok(None)
-        }
-    }
+    Ok(Some(json))
 }

@@ -201,9 +201,7 @@ impl Staged {
     /// Removes what the engine may have put beside a copy; what the snapshot holds stays.
     fn remove_side_files(&self, item: &Item) -> Result<()> {
         for suffix in SIDE_FILES {
-            let mut beside = item.path.clone().into_os_string();
-            beside.push(suffix);
-            let beside = PathBuf::from(beside);
+            let beside = sqlite::beside(&item.path, suffix);
             if self.plan.items.iter().any(|item| item.path == beside) {
                 continue;
             }

@@ -12,6 +12,7 @@ use tillsafe::error::ExitCode;
 )]
 use super::provoke::*;
 use super::{OPENING, Original, Scene, assert_error_object, assert_three_parts};
+use crate::common::forge::Thing;
 use crate::common::library::PASSWORD;
 use crate::common::mount::SmallDisk;
 use crate::common::program::Run;
@@ -33,7 +34,7 @@ const APPLICABLE: [(&str, &[i32]); 10] = [
         &[0, 1, 2, 3, 4, 7, 10, 12, 13, 15, 20, 21, 130, 143],
     ),
     ("check", &[0, 1, 2, 4, 10, 12, 15, 130, 143]),
-    ("verify", &[0, 1, 2, 4, 7, 10, 12, 13, 15, 20, 21, 130, 143]),
+    ("verify", &[0, 1, 2, 3, 4, 7, 10, 12, 13, 15, 20, 21, 130, 143]),
     ("completions", &[0, 2]),
     ("version", &[0, 2]),
 ];
@@ -103,7 +104,8 @@ const SCENARIOS: &[Scenario] = &[
     scenario(0, "nothing is needed", &["demo", "completions", "version"], Result, |scene, command| scene.usual(command)),
     scenario(0, "a new repository", &["init"], Result, with_no_repository),
     scenario(0, "a new repository and a new password", &["init"], Result, with_no_repository_and_password),
-    scenario(1, "no folder for scratch copies", &["demo", "verify"], Error, with_no_scratch_folder),
+    scenario(1, "no folder for scratch copies", &["demo"], Error, with_no_scratch_folder),
+    scenario(2, "no folder for scratch copies", &["verify"], Error, with_no_scratch_folder),
     scenario(1, "no folder for the spool", &["backup"], Error, with_no_scratch_folder),
     scenario(1, "no folder for the password", &["init"], Error, with_no_folder_for_the_password),
     scenario(1, "no folder can be made at the target", &["restore"], Error, |scene, _| scene.run(&["restore", "latest", "--target", "/proc/shop/restored"])),
@@ -114,7 +116,7 @@ const SCENARIOS: &[Scenario] = &[
     scenario(2, "a shop's name where shops are not known", &["backup"], Error, |scene, _| scene.run(&["backup", "mara"])),
     scenario(3, "a named pipe in the folder", &["backup"], Result, with_a_pipe_in_the_shop),
     scenario(3, "a broken database in the folder", &["backup"], Result, with_a_broken_database_in_the_shop),
-    scenario(3, "a snapshot with a device", &["restore"], Result, with_a_device_in_the_snapshot),
+    scenario(3, "a snapshot with a device", &["restore", "verify"], Result, with_a_device_in_the_snapshot),
     scenario(4, "a flipped bit in the config", &OPENING, Error, with_a_flipped_config),
     scenario(4, "a flipped bit in every pack", CHOOSING, Error, with_flipped_packs),
     scenario(4, "a flipped bit in every pack", &["check"], Result, with_flipped_packs),
@@ -268,4 +270,14 @@ fn no_command_and_no_exit_code_is_forgotten() {
         .iter()
         .map(|(code, _)| i32::from(code.number()));
     assert_eq!(codes, table.collect());
+}
+
+#[test]
+fn verify_says_what_restore_would_say() {
+    let original = Original::new();
+    let scene = original.scene("scene", true);
+    let device = Thing::Special("chardev");
+    scene.forge().snapshot_of("null", &device);
+    assert_eq!(scene.usual("restore").code, 3);
+    assert_eq!(scene.usual("verify").code, 3);
 }

@@ -2,7 +2,6 @@
 
 mod environment;
 mod exit_codes;
-mod known;
 mod output;
 mod provoke;
 mod signals;

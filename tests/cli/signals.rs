@@ -2,6 +2,7 @@
 //! name, no lock and no copy is left, and what was there before restores.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::process::Signal;
@@ -10,6 +11,7 @@ use serde_json::Value;
 use super::{Original, Scene, as_text, assert_error_object, assert_three_parts};
 use crate::common::Place;
 use crate::common::files::{files_below, names_with};
+use crate::common::forge::Thing;
 use crate::common::library::{assert_every_snapshot_restores, back_up};
 use crate::common::program::{Program, Run, Started};
 use crate::common::shop::noise;
@@ -216,4 +218,31 @@ fn a_stopped_check_does_not_say_that_all_is_well() {
         let begun = || large.program.has_lock();
         large.stop(&["check", "--read-data"], case, &begun, &|| {});
     }
+}
+
+#[test]
+fn a_restore_of_a_sparse_file_stops_when_it_is_told_to() {
+    let original = Original::new();
+    let scene = original.scene("scene", true);
+    let thing = Thing::File {
+        bytes: vec![0; 1 << 20],
+        times: 3 << 10,
+    };
+    scene.forge().snapshot_of("zeroes", &thing);
+    let target = scene.text("target");
+    let mut restore = Started::of(&mut scene.command(&["restore", "latest", "--target", &target]));
+    let staged = || names_with(&scene.folder, ".tillsafe-stage-");
+    let written = || {
+        let copy = scene.path(staged().first()?).join("zeroes");
+        Some(fs::metadata(copy).ok()?.blocks() * 512)
+    };
+    restore.wait_until("its first bytes", || written() > Some(0));
+    restore.signal(Signal::TERM);
+    let mut seen = 0;
+    while !restore.has_ended() {
+        seen = written().unwrap_or(seen);
+        std::thread::yield_now();
+    }
+    assert_eq!(restore.finish().code, 143);
+    assert!(seen < 1 << 30, "it went on writing up to {seen} bytes");
 }
