@@ -98,11 +98,11 @@ impl Options {
 
 /// The database as it is on the evening of a day.
 #[derive(Debug)]
-pub struct Image {
+struct Image {
     /// Where it lies.
-    pub path: PathBuf,
+    path: PathBuf,
     /// SHA-256 of its bytes.
-    pub id: Id,
+    id: Id,
 }
 
 fn main() -> Result<()> {
@@ -128,7 +128,7 @@ fn main() -> Result<()> {
     measure::mishaps(&images, scratch.path())
 }
 
-/// Trades for some days and keeps an image of each evening.
+/// Trades for some days and keeps an image of each evening, then for a quiet hour of one more.
 fn make_images(options: &Options, scratch: &Path) -> Result<Vec<Image>> {
     let path = scratch.join("trading.db");
     let mut shop = Shop::create(&path, options.size_mib, options.seed)?;
@@ -138,8 +138,13 @@ fn make_images(options: &Options, scratch: &Path) -> Result<Vec<Image>> {
         "{} pages of {PAGE} bytes on the first evening",
         before.len()
     );
-    for day in 1..=options.days {
-        let (touched, rows) = shop.trade()?;
+    for day in 1..=options.days + 1 {
+        let (name, part) = if day > options.days {
+            ("a quiet hour".to_owned(), 100)
+        } else {
+            (format!("day {day}"), 1)
+        };
+        let (touched, rows) = shop.trade(part)?;
         let image = keep_image(&shop, &path, scratch, day)?;
         let after = page_hashes(&image.path)?;
         let old: HashSet<(usize, &Id)> = before.iter().enumerate().collect();
@@ -149,7 +154,7 @@ fn make_images(options: &Options, scratch: &Path) -> Result<Vec<Image>> {
             .filter(|page| !old.contains(page))
             .count();
         println!(
-            "day {day}: {} of the rows changed, {} of the pages",
+            "{name}: {} of the rows changed, {} of the pages",
             table::percent(touched, rows),
             table::percent(dirty as u64, after.len() as u64)
         );
@@ -172,14 +177,14 @@ fn page_hashes(path: &Path) -> Result<Vec<Id>> {
 }
 
 /// SHA-256 of a file.
-pub fn image_id(path: &Path) -> Result<Id> {
+fn image_id(path: &Path) -> Result<Id> {
     let mut hasher = Hasher::default();
     hasher.update(&fs::read(path)?);
     Ok(hasher.finish())
 }
 
 /// What a person would ask an image.
-pub fn answer(image: &Image) -> Result<(i64, i64, i64)> {
+fn answer(image: &Image) -> Result<(i64, i64, i64)> {
     let uri = format!("file:{}?immutable=1", image.path.display());
     Ok(shop::answer(&Connection::open(uri)?)?)
 }

@@ -24,8 +24,10 @@ pub struct Figures {
     pub tree_bytes: Option<u64>,
     /// Seconds of the first backup, once a run.
     pub full_seconds: Vec<f64>,
-    /// Seconds of the later ones.
+    /// Seconds of the later ones, each after a day.
     pub day_seconds: Vec<f64>,
+    /// Seconds of the last one, after a quiet hour.
+    pub hour_seconds: Vec<f64>,
     /// Seconds to restore and prove the newest state.
     pub restore_seconds: Vec<f64>,
     /// The same by stock restic, without a proof.
@@ -45,7 +47,7 @@ pub fn way(way: Way, images: &[Image], runs: u64, scratch: &Path) -> Result<Figu
             let (snapshot, seconds) = at_work(image, scratch, |database| {
                 timed(|| keeper.store(&repository, database))
             })?;
-            figures.note(seconds, library::size(&repository, &folder)?);
+            figures.note(seconds, library::size(&repository, &folder)?, images.len());
             newest = Some(snapshot);
         }
         let (Some(snapshot), Some(image)) = (newest, images.last()) else {
@@ -67,13 +69,18 @@ pub fn way(way: Way, images: &[Image], runs: u64, scratch: &Path) -> Result<Figu
 }
 
 impl Figures {
-    fn note(&mut self, seconds: f64, size: Size) {
-        if self.sizes.is_empty() {
-            self.full_seconds.push(seconds);
-        } else {
-            self.day_seconds.push(seconds);
-        }
+    /// Notes one of `all` backups of a run.
+    fn note(&mut self, seconds: f64, size: Size, all: usize) {
         self.sizes.push(size);
+        let number = self.sizes.len();
+        let list = if number == 1 {
+            &mut self.full_seconds
+        } else if number < all {
+            &mut self.day_seconds
+        } else {
+            &mut self.hour_seconds
+        };
+        list.push(seconds);
     }
 }
 
@@ -125,15 +132,15 @@ pub fn restic(images: &[Image], runs: u64, scratch: &Path) -> Result<Figures> {
         restic::init(&folder)?;
         figures.sizes.clear();
         for image in images {
-            let seconds = at_work(image, scratch, |database| restic::back_up(&folder, database))?;
+            let seconds = at_work(image, scratch, |database| {
+                restic::back_up(&folder, database)
+            })?;
             let bytes = library::folder_bytes(&folder)?;
-            figures.note(
-                seconds,
-                Size {
-                    bytes,
-                    ..Size::default()
-                },
-            );
+            let size = Size {
+                bytes,
+                ..Size::default()
+            };
+            figures.note(seconds, size, images.len());
         }
         if let Some(image) = images.last() {
             let target = fresh(scratch, "target")?;
@@ -167,11 +174,7 @@ pub fn mishaps(images: &[Image], scratch: &Path) -> Result<()> {
 }
 
 /// Lets `work` find the image under the path that the shop's database always has.
-fn at_work<T>(
-    image: &Image,
-    scratch: &Path,
-    work: impl FnOnce(&Path) -> Result<T>,
-) -> Result<T> {
+fn at_work<T>(image: &Image, scratch: &Path, work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     let live = fresh(scratch, "live")?;
     fs::create_dir(&live)?;
     let database = live.join(NAME);

@@ -6,7 +6,7 @@ use anyhow::Result;
 use rusqlite::{Connection, Transaction, params};
 
 /// Orders that fill one MiB, their lines, customers and indexes included.
-const ORDERS_PER_MIB: u64 = 1_950;
+const ORDERS_PER_MIB: u64 = 2_700;
 /// Products on sale.
 const PRODUCTS: u64 = 2_000;
 /// Orders of one customer.
@@ -15,18 +15,45 @@ const ORDERS_PER_CUSTOMER: u64 = 10;
 const LINES: u64 = 3;
 
 /// Of 10,000 orders that the shop has, a day brings so many new ones …
-const NEW: u64 = 50;
+const NEW: u64 = 40;
 /// … packs so many of the newest …
-const PACKED: u64 = 170;
+const PACKED: u64 = 200;
 /// … and changes so many anywhere: returns, late payments, corrected addresses.
-const ANYWHERE: u64 = 140;
+const ANYWHERE: u64 = 70;
 
-const WORDS: [&str; 48] = [
-    "celadon", "teapot", "cup", "bowl", "raku", "oolong", "sencha", "gift", "wrapped", "please",
-    "ring", "twice", "leave", "with", "neighbour", "fragile", "ash", "glaze", "kiln", "second",
-    "choice", "handle", "left", "lid", "without", "strainer", "copper", "wood", "tray", "set",
-    "four", "six", "green", "blue", "white", "black", "spring", "harvest", "late", "early",
-    "order", "thanks", "birthday", "card", "inside", "street", "north", "gate",
+const PHRASES: [&str; 32] = [
+    "teapot, celadon",
+    "cup, ash glaze",
+    "tea bowl, raku",
+    "oolong, spring harvest",
+    "sencha, early harvest",
+    "wrapped as a gift",
+    "please ring twice",
+    "leave with the neighbour",
+    "fragile, do not stack",
+    "second choice",
+    "without strainer",
+    "handle on the left",
+    "copper lid",
+    "set of four",
+    "set of six",
+    "tray, cherry wood",
+    "green and white",
+    "birthday card inside",
+    "paid in advance",
+    "collected in the shop",
+    "delivered to the gate",
+    "North Street",
+    "Kiln Lane",
+    "Old Market Square",
+    "first floor",
+    "back entrance",
+    "black, matt",
+    "blue, crackled",
+    "kettle, cast iron",
+    "incense, cedar",
+    "thank you again",
+    "no invoice in the parcel",
 ];
 
 /// A seeded generator (`SplitMix64`).
@@ -45,11 +72,11 @@ impl Random {
         self.next() % limit
     }
 
-    fn words(&mut self, count: u64) -> String {
-        let words: Vec<&str> = (0..count)
-            .map(|_| WORDS[usize::try_from(self.below(48)).unwrap_or(0)])
+    fn phrases(&mut self, count: u64) -> String {
+        let phrases: Vec<&str> = (0..count)
+            .map(|_| PHRASES[usize::try_from(self.below(32)).unwrap_or(0)])
             .collect();
-        words.join(" ")
+        phrases.join("; ")
     }
 }
 
@@ -99,11 +126,12 @@ impl Shop {
         Ok(Self { connection, till })
     }
 
-    /// Trades for a day; returns how many rows it has touched, and how many there are now.
-    pub fn trade(&mut self) -> Result<(u64, u64)> {
+    /// Trades for a `part` of a day (1: all of it; 100: the hundredth part, a quiet hour). Returns how
+    /// many rows it has touched, and how many there are now.
+    pub fn trade(&mut self, part: u64) -> Result<(u64, u64)> {
         let before = self.connection.total_changes();
         let orders = self.till.orders;
-        let of = |share: u64| orders * share / 10_000;
+        let of = |share: u64| orders * share / 10_000 / part;
         let transaction = self.connection.transaction()?;
         self.till.sell(&transaction, of(NEW))?;
         for id in orders - of(PACKED)..orders {
@@ -137,7 +165,7 @@ impl Till {
         let mut insert =
             transaction.prepare("INSERT INTO products VALUES (NULL, ?1, ?2, ?3, 100000)")?;
         for _ in 0..PRODUCTS {
-            let (title, description) = (self.random.words(3), self.random.words(60));
+            let (title, description) = (self.random.phrases(2), self.random.phrases(24));
             insert.execute(params![title, description, self.price()])?;
         }
         Ok(())
@@ -147,9 +175,9 @@ impl Till {
         let mut insert =
             transaction.prepare("INSERT INTO customers VALUES (NULL, ?1, ?2, ?3, 0)")?;
         for _ in 0..customers {
-            let name = self.random.words(2);
+            let name = self.random.phrases(1);
             let email = format!("{:x}@example.net", self.random.next());
-            insert.execute(params![name, email, self.random.words(6)])?;
+            insert.execute(params![name, email, self.random.phrases(3)])?;
         }
         Ok(())
     }
@@ -157,8 +185,8 @@ impl Till {
     /// Adds orders with their lines, and takes what they hold from stock.
     fn sell(&mut self, transaction: &Transaction<'_>, orders: u64) -> Result<()> {
         let first_sale = self.orders == 0;
-        let mut order = transaction
-            .prepare("INSERT INTO orders VALUES (?1, ?2, ?3, 'new', ?4, ?5, ?6, ?7)")?;
+        let mut order =
+            transaction.prepare("INSERT INTO orders VALUES (?1, ?2, ?3, 'new', ?4, ?5, ?6, ?7)")?;
         let mut line = transaction.prepare("INSERT INTO lines VALUES (NULL, ?1, ?2, 1, ?3, ?4)")?;
         let mut stock =
             transaction.prepare("UPDATE products SET stock = stock - 1 WHERE id = ?1")?;
@@ -167,7 +195,7 @@ impl Till {
             self.orders += 1;
             let customer = self.random.below(customers) + 1;
             let payment = format!("{:016x}", self.random.next());
-            let (address, note) = (self.random.words(6), self.random.words(10));
+            let (address, note) = (self.random.phrases(3), self.random.phrases(4));
             let total = self.price();
             order.execute(params![
                 signed(self.orders),
@@ -185,7 +213,7 @@ impl Till {
                     signed(self.orders),
                     product,
                     price,
-                    self.random.words(3)
+                    self.random.phrases(1)
                 ])?;
                 // What was sold before the first day is not in the stock any more.
                 if !first_sale {
@@ -197,7 +225,7 @@ impl Till {
     }
 
     fn change(&mut self, transaction: &Transaction<'_>, id: u64, status: &str) -> Result<()> {
-        let note = self.random.words(10);
+        let note = self.random.phrases(4);
         transaction
             .prepare_cached("UPDATE orders SET status = ?1, note = ?2 WHERE id = ?3")?
             .execute(params![status, note, signed(id)])?;

@@ -1,5 +1,6 @@
 //! The figures as a Markdown table.
 
+use crate::library::Size;
 use crate::measure::Figures;
 
 const MIB: u64 = 1024 * 1024;
@@ -8,46 +9,53 @@ const MIB: u64 = 1024 * 1024;
 pub fn print(rows: &[(String, Figures)]) {
     let days = rows
         .first()
-        .map_or(0, |(_, figures)| figures.sizes.len().saturating_sub(1));
-    let each: String = (1..=days).map(|day| format!(" day {day} |")).collect();
+        .map_or(0, |(_, figures)| figures.sizes.len().saturating_sub(2));
+    let each: Vec<String> = (1..=days).map(|day| format!("day {day}")).collect();
     println!(
-        "\nSizes in MiB, times in seconds (medians).\n\n| way | full |{each} of it trees and index, full / last day | blobs | tree JSON, KiB | backup full | backup day | restore and prove | restore by restic |"
+        "\nSizes in MiB, times in seconds (medians).\n\n| way | full | {} | hour | of it trees and index, full / day / hour | blobs | tree JSON, KiB | backup full | day | hour | restore and prove | restore by restic |",
+        each.join(" | ")
     );
-    println!("|---|{}", "---:|".repeat(days + 8));
+    println!("|---|{}", "---:|".repeat(days + 10));
     for (name, figures) in rows {
         print_row(name, figures);
     }
 }
 
 fn print_row(name: &str, figures: &Figures) {
-    let first = figures.sizes.first().copied().unwrap_or_default();
-    let last = figures.sizes.last().copied().unwrap_or_default();
-    let steps = || figures.sizes.windows(2).map(|pair| (pair[0], pair[1]));
-    let grown: String = steps()
-        .map(|(before, after)| format!(" {} |", mib(after.bytes - before.bytes)))
-        .collect();
-    let (metadata, blobs) = match (last.blobs, steps().last()) {
-        (1.., Some((before, after))) => (
-            format!(
-                "{} / {}",
-                mib(first.metadata_bytes),
-                mib(after.metadata_bytes - before.metadata_bytes)
-            ),
-            last.blobs.to_string(),
-        ),
-        _ => ("–".to_owned(), "–".to_owned()),
+    let (Some(first), Some(last)) = (figures.sizes.first(), figures.sizes.last()) else {
+        return;
     };
-    let tree = figures
-        .tree_bytes
-        .map_or("–".to_owned(), |bytes| bytes.div_ceil(1024).to_string());
+    // What each backup added.
+    let added = |bytes: fn(&Size) -> u64| -> Vec<String> {
+        let later = figures.sizes.windows(2);
+        std::iter::once(bytes(first))
+            .chain(later.map(|pair| bytes(&pair[1]) - bytes(&pair[0])))
+            .map(mib)
+            .collect()
+    };
+    let metadata = added(|size| size.metadata_bytes);
+    let (metadata, blobs) = match metadata.as_slice() {
+        [full, .., day, hour] if last.blobs > 0 => {
+            (format!("{full} / {day} / {hour}"), last.blobs.to_string())
+        }
+        _ => (unknown(), unknown()),
+    };
     println!(
-        "| {name} | {} |{grown} {metadata} | {blobs} | {tree} | {} | {} | {} | {} |",
-        mib(first.bytes),
+        "| {name} | {} | {metadata} | {blobs} | {} | {} | {} | {} | {} | {} |",
+        added(|size| size.bytes).join(" | "),
+        figures
+            .tree_bytes
+            .map_or_else(unknown, |bytes| bytes.div_ceil(1024).to_string()),
         median(&figures.full_seconds),
         median(&figures.day_seconds),
+        median(&figures.hour_seconds),
         median(&figures.restore_seconds),
         median(&figures.restic_seconds),
     );
+}
+
+fn unknown() -> String {
+    "–".to_owned()
 }
 
 /// Whole tenths of a MiB.
@@ -67,5 +75,5 @@ fn median(seconds: &[f64]) -> String {
     sorted.sort_by(f64::total_cmp);
     sorted
         .get(sorted.len() / 2)
-        .map_or("–".to_owned(), |middle| format!("{middle:.1}"))
+        .map_or_else(unknown, |middle| format!("{middle:.1}"))
 }

@@ -50,11 +50,7 @@ impl std::fmt::Display for Way {
         match self {
             Self::Fixed { chunk_bytes } => write!(f, "fixed {} KiB", chunk_bytes / 1024),
             Self::Split { chunk_bytes } => {
-                write!(
-                    f,
-                    "{} KiB, changed ones split to 4 KiB",
-                    chunk_bytes / 1024
-                )
+                write!(f, "{} KiB, changed ones split to 4 KiB", chunk_bytes / 1024)
             }
             Self::Content => f.write_str("content-defined, 1 MiB"),
             Self::Log => f.write_str("base 1 MiB + log"),
@@ -270,13 +266,11 @@ impl Log {
     /// Whether the page differs from that of the day before, which it then replaces.
     fn is_new(&mut self, number: u32, page: &[u8]) -> bool {
         let new = hash(page);
-        match self.hashes.get_mut(number as usize - 1) {
-            Some(old) => std::mem::replace(old, new) != new,
-            None => {
-                self.hashes.push(new);
-                true
-            }
+        if let Some(old) = self.hashes.get_mut(number as usize - 1) {
+            return std::mem::replace(old, new) != new;
         }
+        self.hashes.push(new);
+        true
     }
 }
 
