@@ -113,17 +113,15 @@ fn main() -> Result<()> {
         options.seed, options.size_mib, options.days, options.runs
     );
     let images = make_images(&options, scratch.path())?;
-    let mut rows = Vec::new();
+    table::print_head(options.days);
     for way in WAYS {
         let figures = measure::way(way, &images, options.runs, scratch.path())?;
-        eprintln!("{way}: done");
-        rows.push((way.to_string(), figures));
+        table::print_row(&way.to_string(), &figures);
     }
     if restic::is_here() {
         let figures = measure::restic(&images, options.runs, scratch.path())?;
-        rows.push(("restic itself".to_owned(), figures));
+        table::print_row("restic itself", &figures);
     }
-    table::print(&rows);
     println!("\nA base and its log, {} days:", options.days);
     measure::mishaps(&images, scratch.path())
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tillsafe::monitor::{Monitor, Quiet};
 use tillsafe::repository::Repository;
 use tillsafe::repository::snapshot::Snapshot;
@@ -15,6 +15,15 @@ use crate::library::{self, Size};
 use crate::ways::{Keeper, NAME, WAL_NAME, Way};
 use crate::{Image, answer, image_id, pair, restic};
 
+/// How long something took.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Seconds {
+    /// On the clock.
+    pub wall: f64,
+    /// Of all processors, ours and those of programs that we ran: what a busy machine changes least.
+    pub processor: f64,
+}
+
 /// What a way costs.
 #[derive(Debug, Default)]
 pub struct Figures {
@@ -23,15 +32,15 @@ pub struct Figures {
     /// Bytes of JSON of the newest snapshot's trees; none where we cannot tell.
     pub tree_bytes: Option<u64>,
     /// Seconds of the first backup, once a run.
-    pub full_seconds: Vec<f64>,
+    pub full_seconds: Vec<Seconds>,
     /// Seconds of the later ones, each after a day.
-    pub day_seconds: Vec<f64>,
+    pub day_seconds: Vec<Seconds>,
     /// Seconds of the last one, after a quiet hour.
-    pub hour_seconds: Vec<f64>,
+    pub hour_seconds: Vec<Seconds>,
     /// Seconds to restore and prove the newest state.
-    pub restore_seconds: Vec<f64>,
+    pub restore_seconds: Vec<Seconds>,
     /// The same by stock restic, without a proof.
-    pub restic_seconds: Vec<f64>,
+    pub restic_seconds: Vec<Seconds>,
 }
 
 /// Measures one of our ways.
@@ -70,7 +79,7 @@ pub fn way(way: Way, images: &[Image], runs: u64, scratch: &Path) -> Result<Figu
 
 impl Figures {
     /// Notes one of `all` backups of a run.
-    fn note(&mut self, seconds: f64, size: Size, all: usize) {
+    fn note(&mut self, seconds: Seconds, size: Size, all: usize) {
         self.sizes.push(size);
         let number = self.sizes.len();
         let list = if number == 1 {
@@ -109,9 +118,9 @@ fn base(way: Way, scratch: &Path) -> PathBuf {
     }
 }
 
-fn restore_by_restic(way: Way, folder: &Path, scratch: &Path, image: &Image) -> Result<f64> {
+fn restore_by_restic(way: Way, folder: &Path, scratch: &Path, image: &Image) -> Result<Seconds> {
     let target = fresh(scratch, "target")?;
-    let seconds = restic::restore(folder, &target)?;
+    let ((), seconds) = timed(|| restic::restore(folder, &target))?;
     let base = base(way, scratch);
     let restored = target.join(base.strip_prefix("/")?);
     if restored.join(WAL_NAME).exists() {
@@ -132,8 +141,8 @@ pub fn restic(images: &[Image], runs: u64, scratch: &Path) -> Result<Figures> {
         restic::init(&folder)?;
         figures.sizes.clear();
         for image in images {
-            let seconds = at_work(image, scratch, |database| {
-                restic::back_up(&folder, database)
+            let ((), seconds) = at_work(image, scratch, |database| {
+                timed(|| restic::back_up(&folder, database))
             })?;
             let bytes = library::folder_bytes(&folder)?;
             let size = Size {
@@ -144,9 +153,8 @@ pub fn restic(images: &[Image], runs: u64, scratch: &Path) -> Result<Figures> {
         }
         if let Some(image) = images.last() {
             let target = fresh(scratch, "target")?;
-            figures
-                .restic_seconds
-                .push(restic::restore(&folder, &target)?);
+            let ((), seconds) = timed(|| restic::restore(&folder, &target))?;
+            figures.restic_seconds.push(seconds);
             let base = scratch.join("live");
             require_image(&target.join(base.strip_prefix("/")?).join(NAME), image)?;
         }
@@ -201,8 +209,28 @@ fn require_image(path: &Path, image: &Image) -> Result<()> {
     Ok(())
 }
 
-fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
-    let begun = Instant::now();
+fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Seconds)> {
+    let (begun, before) = (Instant::now(), processor_seconds()?);
     let result = work()?;
-    Ok((result, begun.elapsed().as_secs_f64()))
+    let seconds = Seconds {
+        wall: begun.elapsed().as_secs_f64(),
+        processor: processor_seconds()? - before,
+    };
+    Ok((result, seconds))
+}
+
+/// Seconds that this process and its ended children have computed so far.
+fn processor_seconds() -> Result<f64> {
+    /// Linux counts them in hundredths (proc(5), fields 14 to 17: utime, stime, cutime, cstime).
+    const TICKS: f64 = 100.0;
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    // The second field is a name in parentheses, which may hold spaces.
+    let (_, fields) = stat
+        .rsplit_once(')')
+        .context("an unknown form of /proc/self/stat")?;
+    let times = fields.split_whitespace().skip(11).take(4);
+    let ticks: u32 = times
+        .map(str::parse::<u32>)
+        .sum::<std::result::Result<_, _>>()?;
+    Ok(f64::from(ticks) / TICKS)
 }

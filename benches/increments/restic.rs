@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 use anyhow::{Result, ensure};
 
@@ -17,9 +16,8 @@ pub fn is_here() -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// Runs restic on the repository in `folder`; returns the seconds it took.
-fn run(folder: &Path, arguments: &[&str]) -> Result<f64> {
-    let begun = Instant::now();
+/// Runs restic on the repository in `folder`.
+fn run(folder: &Path, arguments: &[&str]) -> Result<()> {
     let status = Command::new("restic")
         .args(["--quiet", "--no-cache", "--repo"])
         .arg(folder)
@@ -28,21 +26,21 @@ fn run(folder: &Path, arguments: &[&str]) -> Result<f64> {
         .stdout(Stdio::null())
         .status()?;
     ensure!(status.success(), "restic {arguments:?}: {status}");
-    Ok(begun.elapsed().as_secs_f64())
+    Ok(())
 }
 
 /// Creates a repository.
-pub fn init(folder: &Path) -> Result<f64> {
+pub fn init(folder: &Path) -> Result<()> {
     run(folder, &["init", "--repository-version", "2"])
 }
 
 /// Backs a file up.
-pub fn back_up(folder: &Path, file: &Path) -> Result<f64> {
+pub fn back_up(folder: &Path, file: &Path) -> Result<()> {
     run(folder, &["backup", &file.to_string_lossy()])
 }
 
 /// Restores the newest snapshot.
-pub fn restore(folder: &Path, target: &Path) -> Result<f64> {
+pub fn restore(folder: &Path, target: &Path) -> Result<()> {
     run(
         folder,
         &["restore", "latest", "--target", &target.to_string_lossy()],

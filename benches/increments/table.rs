@@ -1,27 +1,22 @@
 //! The figures as a Markdown table.
 
 use crate::library::Size;
-use crate::measure::Figures;
+use crate::measure::{Figures, Seconds};
 
 const MIB: u64 = 1024 * 1024;
 
-/// Prints one row a way.
-pub fn print(rows: &[(String, Figures)]) {
-    let days = rows
-        .first()
-        .map_or(0, |(_, figures)| figures.sizes.len().saturating_sub(2));
+/// Prints what stands above the rows.
+pub fn print_head(days: u64) {
     let each: Vec<String> = (1..=days).map(|day| format!("day {day}")).collect();
     println!(
-        "\nSizes in MiB, times in seconds (medians).\n\n| way | full | {} | hour | of it trees and index, full / day / hour | blobs | tree JSON, KiB | backup full | day | hour | restore and prove | restore by restic |",
+        "\nSizes in MiB. Times in seconds: on the clock / of the processors; medians.\n\n| way | full | {} | hour | of it trees and index, full / day / hour | blobs | tree JSON, KiB | backup full | day | hour | restore and prove | restore by restic |",
         each.join(" | ")
     );
-    println!("|---|{}", "---:|".repeat(days + 10));
-    for (name, figures) in rows {
-        print_row(name, figures);
-    }
+    println!("|---|{}", "---:|".repeat(each.len() + 10));
 }
 
-fn print_row(name: &str, figures: &Figures) {
+/// Prints the row of one way.
+pub fn print_row(name: &str, figures: &Figures) {
     let (Some(first), Some(last)) = (figures.sizes.first(), figures.sizes.last()) else {
         return;
     };
@@ -70,10 +65,17 @@ pub fn percent(part: u64, whole: u64) -> String {
     format!("{}.{:02} %", hundredths / 100, hundredths % 100)
 }
 
-fn median(seconds: &[f64]) -> String {
-    let mut sorted = seconds.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted
-        .get(sorted.len() / 2)
-        .map_or_else(unknown, |middle| format!("{middle:.1}"))
+fn median(times: &[Seconds]) -> String {
+    let middle = |part: fn(&Seconds) -> f64| {
+        let mut sorted: Vec<f64> = times.iter().map(part).collect();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied()
+    };
+    match (
+        middle(|seconds| seconds.wall),
+        middle(|seconds| seconds.processor),
+    ) {
+        (Some(wall), Some(processor)) => format!("{wall:.1} / {processor:.1}"),
+        _ => unknown(),
+    }
 }
