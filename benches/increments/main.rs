@@ -1,7 +1,7 @@
 //! What it costs to store a database again after a day of trading, one way and another
 //! (docs/design/increments.md).
 //!
-//! `cargo bench --locked --bench increments -- --size-mib 1024 --days 3 --runs 3 --seed 7`
+//! `cargo bench --locked --bench increments -- --size-mib 1024 --days 3 --runs 3 --seed 7 --only log`
 //!
 //! Each way stores the same images through the library's own writer into a repository of its own, and
 //! the newest image is restored and compared with its source. Times are medians.
@@ -31,7 +31,7 @@ use shop::Shop;
 use wal::PAGE;
 use ways::Way;
 
-const WAYS: [Way; 12] = [
+const WAYS: [Way; 13] = [
     Way::Fixed { chunk_bytes: 4096 },
     Way::Fixed { chunk_bytes: 8192 },
     Way::Fixed {
@@ -59,7 +59,12 @@ const WAYS: [Way; 12] = [
         chunk_bytes: 1 << 20,
     },
     Way::Content,
-    Way::Log,
+    Way::Log {
+        chunk_bytes: 256 << 10,
+    },
+    Way::Log {
+        chunk_bytes: 1 << 20,
+    },
 ];
 
 /// What to measure.
@@ -69,6 +74,8 @@ struct Options {
     days: u64,
     runs: u64,
     seed: u64,
+    /// Only ways whose name holds this.
+    only: String,
 }
 
 impl Options {
@@ -78,19 +85,22 @@ impl Options {
             days: 3,
             runs: 3,
             seed: 7,
+            only: String::new(),
         };
         while let Some(argument) = arguments.next() {
-            let option = match argument.as_str() {
+            if argument == "--bench" {
                 // What cargo itself adds.
-                "--bench" => continue,
-                "--size-mib" => &mut options.size_mib,
-                "--days" => &mut options.days,
-                "--runs" => &mut options.runs,
-                "--seed" => &mut options.seed,
+                continue;
+            }
+            let value = arguments.next().context("an option wants a value")?;
+            match argument.as_str() {
+                "--size-mib" => options.size_mib = value.parse()?,
+                "--days" => options.days = value.parse()?,
+                "--runs" => options.runs = value.parse()?,
+                "--seed" => options.seed = value.parse()?,
+                "--only" => options.only = value,
                 other => bail!("unknown option {other}"),
-            };
-            let value = arguments.next().context("an option wants a number")?;
-            *option = value.parse().context("an option wants a number")?;
+            }
         }
         Ok(options)
     }
@@ -114,11 +124,12 @@ fn main() -> Result<()> {
     );
     let images = make_images(&options, scratch.path())?;
     table::print_head(options.days);
-    for way in WAYS {
-        let figures = measure::way(way, &images, options.runs, scratch.path())?;
+    let wanted = |name: &str| name.contains(&options.only);
+    for way in WAYS.iter().filter(|way| wanted(&way.to_string())) {
+        let figures = measure::way(*way, &images, options.runs, scratch.path())?;
         table::print_row(&way.to_string(), &figures);
     }
-    if restic::is_here() {
+    if restic::is_here() && wanted("restic itself") {
         let figures = measure::restic(&images, options.runs, scratch.path())?;
         table::print_row("restic itself", &figures);
     }

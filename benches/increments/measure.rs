@@ -114,7 +114,7 @@ fn restore(
 fn base(way: Way, scratch: &Path) -> PathBuf {
     match way {
         Way::Fixed { .. } => scratch.join("live"),
-        Way::Split { .. } | Way::Content | Way::Log => PathBuf::from("/"),
+        Way::Split { .. } | Way::Content | Way::Log { .. } => PathBuf::from("/"),
     }
 }
 
@@ -166,7 +166,9 @@ pub fn restic(images: &[Image], runs: u64, scratch: &Path) -> Result<Figures> {
 /// Stores all evenings as base and log, restores the pair as it is, and tries mishaps on it.
 pub fn mishaps(images: &[Image], scratch: &Path) -> Result<()> {
     let repository = library::create(&fresh(scratch, "repository")?)?;
-    let mut keeper = Keeper::new(Way::Log);
+    let mut keeper = Keeper::new(Way::Log {
+        chunk_bytes: 256 << 10,
+    });
     let mut newest = None;
     for image in images {
         newest = Some(at_work(image, scratch, |database| {

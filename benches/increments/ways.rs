@@ -16,15 +16,12 @@ use tillsafe::repository::writer::Writer;
 use tillsafe::source::sqlite;
 
 use crate::library;
-use crate::wal::{Chain, FRAME, PAGE, REFUSING};
+use crate::wal::{Chain, FRAME, HEADER, PAGE, REFUSING};
 
 /// The database's name in a snapshot.
 pub const NAME: &str = "shop.db";
 /// Its log's.
 pub const WAL_NAME: &str = "shop.db-wal";
-
-/// Bytes of a blob of the log.
-const WAL_BLOB: usize = 254 * FRAME;
 
 /// How to store a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +38,11 @@ pub enum Way {
     },
     /// Chunks where the content says so: what restic does.
     Content,
-    /// A base in chunks of 1 MiB, and a growing log of the pages that have changed since.
-    Log,
+    /// A base in large chunks, and a growing log of the pages that have changed since.
+    Log {
+        /// Bytes of a chunk, and at most of a blob of the log.
+        chunk_bytes: usize,
+    },
 }
 
 impl std::fmt::Display for Way {
@@ -53,7 +53,7 @@ impl std::fmt::Display for Way {
                 write!(f, "{} KiB, changed ones split to 4 KiB", chunk_bytes / 1024)
             }
             Self::Content => f.write_str("content-defined, 1 MiB"),
-            Self::Log => f.write_str("base 1 MiB + log"),
+            Self::Log { chunk_bytes } => write!(f, "base {} KiB + log", chunk_bytes / 1024),
         }
     }
 }
@@ -81,7 +81,12 @@ impl Keeper {
                 extents: Vec::new(),
             }),
             Way::Content => Self::Content,
-            Way::Log => Self::Log(Log::default()),
+            Way::Log { chunk_bytes } => Self::Log(Log {
+                chunk_bytes,
+                base: None,
+                frames: None,
+                hashes: Vec::new(),
+            }),
         }
     }
 
@@ -167,8 +172,9 @@ impl Split {
 }
 
 /// Remembers the base, the log so far, and a hash of each page.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Log {
+    chunk_bytes: usize,
     base: Option<StoredFile>,
     frames: Option<(StoredFile, Chain)>,
     hashes: Vec<[u8; 16]>,
@@ -197,7 +203,7 @@ impl Log {
 
     /// Page 1 is a blob of its own: it is all that differs in a base that refuses to open.
     fn read_base(&mut self, database: &Path, writer: &Writer) -> Result<StoredFile> {
-        let options = library::sqlite_options(1024 * 1024, database);
+        let options = library::sqlite_options(self.chunk_bytes, database);
         let mut file = PendingFile::default();
         sqlite::capture(database, &options, &mut |mut chunk| {
             self.hashes.extend(chunk.chunks(PAGE).map(hash));
@@ -214,7 +220,8 @@ impl Log {
     /// Appends the pages that differ from those of the day before. Returns the log, and page 1 of a
     /// base that refuses to open.
     fn read_changes(&mut self, database: &Path, writer: &Writer) -> Result<(StoredFile, Id)> {
-        let mut blob = Vec::with_capacity(WAL_BLOB + FRAME);
+        let blob_bytes = (self.chunk_bytes - HEADER) / FRAME * FRAME;
+        let mut blob = Vec::with_capacity(self.chunk_bytes);
         let (mut frames, mut chain) = match self.frames.take() {
             Some(frames) => frames,
             None => (
@@ -227,7 +234,7 @@ impl Log {
         };
         let (mut number, mut first_page) = (0_u32, Vec::new());
         let mut new = PendingFile::default();
-        let options = library::sqlite_options(1024 * 1024, database);
+        let options = library::sqlite_options(self.chunk_bytes, database);
         sqlite::capture(database, &options, &mut |chunk| {
             for page in chunk.chunks(PAGE) {
                 number += 1;
@@ -235,7 +242,7 @@ impl Log {
                     first_page = page.to_vec();
                 } else if self.is_new(number, page) {
                     chain = chain.frame(number, 0, page, &mut blob);
-                    if blob.len() >= WAL_BLOB {
+                    if blob.len() >= blob_bytes {
                         push(writer, &mut new, std::mem::take(&mut blob))?;
                     }
                 }
