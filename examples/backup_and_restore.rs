@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use tillsafe::backend::{Backend, MemBackend};
 use tillsafe::backup::{self, Options};
-use tillsafe::chunker::PAGES_SIZE;
+use tillsafe::chunker::PageChunks;
 use tillsafe::durable::OsDisk;
 use tillsafe::monitor::{Monitor, Quiet};
 use tillsafe::repository::{Repository, Services, keys::Cost};
@@ -37,7 +37,7 @@ fn main() -> Result<()> {
         tags: Vec::new(),
         host: "till".to_owned(),
         sqlite: sqlite::Options {
-            chunk_bytes: PAGES_SIZE,
+            chunks: PageChunks::BySize,
             scratch: place.path().to_owned(),
             page_table: true,
             disk: Arc::clone(&disk) as _,

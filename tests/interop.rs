@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use tillsafe::backend::{Backend, LocalBackend};
-use tillsafe::chunker::PAGES_SIZE;
+use tillsafe::chunker::PageChunks;
 use tillsafe::durable::OsDisk;
 use tillsafe::rng::SystemRng;
 
@@ -271,7 +271,7 @@ fn assert_manifest_is_true(restic: &Restic, copy: &Path) {
         Command::new(find("python3").expect("python3 is on every machine that runs these tests"))
             .args(["-c", include_str!("common/fingerprint.py")])
             .arg(copy)
-            .arg(PAGES_SIZE.to_string()),
+            .arg(PageChunks::BySize.bytes(0, 4096).to_string()),
     );
     assert_eq!(judge.code, 0, "{}", judge.stderr);
     let found: Value = serde_json::from_str(&judge.stdout).unwrap();

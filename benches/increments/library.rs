@@ -7,6 +7,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use tillsafe::backend::{Backend, LocalBackend};
 use tillsafe::backup;
+use tillsafe::chunker::PageChunks;
 use tillsafe::durable::OsDisk;
 use tillsafe::entry::{Entry, Kind, Owner, Place};
 use tillsafe::id::Id;
@@ -38,6 +39,7 @@ pub fn create(folder: &Path) -> Result<Repository> {
         services,
         &password,
         Cost::CHEAP,
+        &Quiet::default(),
     )?)
 }
 
@@ -45,7 +47,7 @@ pub fn create(folder: &Path) -> Result<Repository> {
 pub fn sqlite_options(chunk_bytes: usize, scratch: &Path) -> sqlite::Options {
     let services = Services::system();
     sqlite::Options {
-        chunk_bytes,
+        chunks: PageChunks::Fixed(chunk_bytes),
         scratch: scratch.to_owned(),
         page_table: true,
         disk: Arc::new(OsDisk),
@@ -82,7 +84,7 @@ pub fn store(
         .map(|(name, file)| Visit::Stored(entry(name, now), file))
         .collect();
     let trees = write_trees(&writer, visits)?;
-    let tree = store_tree(&writer, &trees.root)?;
+    let tree = store_tree(&writer, "/".as_ref(), &trees.root)?;
     writer.commit()?;
     Ok(repository.save_snapshot(SnapshotFile {
         time: now,

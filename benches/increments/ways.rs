@@ -6,10 +6,8 @@ use std::path::Path;
 use anyhow::Result;
 use tillsafe::chunker::ContentChunks;
 use tillsafe::chunker::rabin::Rabin;
-use tillsafe::error;
 use tillsafe::id::Id;
 use tillsafe::repository::Repository;
-use tillsafe::repository::pack::BlobKind;
 use tillsafe::repository::snapshot::Snapshot;
 use tillsafe::repository::tree_writer::{PendingFile, StoredFile};
 use tillsafe::repository::writer::Writer;
@@ -114,20 +112,13 @@ impl Keeper {
     }
 }
 
-/// Hands `bytes` to the writer as the next blob of `file`.
-fn push(writer: &Writer, file: &mut PendingFile, bytes: Vec<u8>) -> error::Result<()> {
-    file.size += bytes.len() as u64;
-    file.blobs.push(writer.store(BlobKind::Data, bytes)?);
-    Ok(())
-}
-
 fn read_content(database: &Path, rabin: Rabin, writer: &Writer) -> Result<StoredFile> {
     let reader = File::open(database)?;
     let length = reader.metadata()?.len();
     let mut chunks = ContentChunks::new(reader, rabin, length);
     let mut file = PendingFile::default();
     while let Some(chunk) = chunks.next_chunk()? {
-        push(writer, &mut file, chunk)?;
+        file.store(writer, chunk)?;
     }
     Ok(file.wait(writer)?)
 }
@@ -162,9 +153,9 @@ impl Split {
             if *extent == Extent::Pages {
                 chunk
                     .chunks(PAGE)
-                    .try_for_each(|page| push(writer, &mut file, page.to_vec()))
+                    .try_for_each(|page| file.store(writer, page.to_vec()))
             } else {
-                push(writer, &mut file, chunk)
+                file.store(writer, chunk)
             }
         })?;
         Ok(file.wait(writer)?)
@@ -207,12 +198,12 @@ impl Log {
         let mut file = PendingFile::default();
         sqlite::capture(database, &options, &mut |mut chunk| {
             self.hashes.extend(chunk.chunks(PAGE).map(hash));
-            if file.size == 0 {
+            if file.is_empty() {
                 let rest = chunk.split_off(PAGE);
-                push(writer, &mut file, chunk)?;
+                file.store(writer, chunk)?;
                 chunk = rest;
             }
-            push(writer, &mut file, chunk)
+            file.store(writer, chunk)
         })?;
         Ok(file.wait(writer)?)
     }
@@ -243,14 +234,14 @@ impl Log {
                 } else if self.is_new(number, page) {
                     chain = chain.frame(number, 0, page, &mut blob);
                     if blob.len() >= blob_bytes {
-                        push(writer, &mut new, std::mem::take(&mut blob))?;
+                        new.store(writer, std::mem::take(&mut blob))?;
                     }
                 }
             }
             Ok(())
         })?;
         if !blob.is_empty() {
-            push(writer, &mut new, blob)?;
+            new.store(writer, blob)?;
         }
         self.hashes.truncate(number as usize);
         let new = new.wait(writer)?;
@@ -259,9 +250,9 @@ impl Log {
         let mut end = PendingFile::default();
         let mut commit = Vec::with_capacity(FRAME);
         let _ = chain.frame(1, number, &first_page, &mut commit);
-        push(writer, &mut end, commit)?;
+        end.store(writer, commit)?;
         first_page[..16].copy_from_slice(REFUSING);
-        push(writer, &mut end, first_page)?;
+        end.store(writer, first_page)?;
         let end = end.wait(writer)?;
         let mut log = frames.clone();
         log.blobs.push(end.blobs[0]);

@@ -3,17 +3,15 @@
 //! Files are cut where their content says so ([`rabin`], with the repository's own polynomial, so
 //! that restic and tillsafe cut alike and share blobs); database images are cut at page boundaries.
 
+mod pages;
 pub mod polynomial;
 pub mod rabin;
 
 use std::io::{self, Read};
 
+pub use pages::PageChunks;
 pub use polynomial::Polynomial;
 use rabin::{MAX_SIZE, MIN_SIZE, Rabin};
-
-/// Size of a database chunk in bytes. Every `SQLite` page size divides it
-/// (why this size: docs/design/increments.md).
-pub const PAGES_SIZE: usize = 64 * 1024;
 
 /// Cuts what a reader gives at places that its content decides.
 pub struct ContentChunks<R> {

@@ -9,7 +9,7 @@ use super::Done;
 use super::args;
 use super::session::Session;
 use crate::backup::{self, Options, Outcome};
-use crate::chunker::PAGES_SIZE;
+use crate::chunker::PageChunks;
 use crate::config;
 use crate::error::{Error, ExitCode, Result};
 use crate::repository::lock::host_name;
@@ -40,7 +40,7 @@ pub fn run(session: &Session, args: args::Backup) -> Result<Done> {
         tags: args.tag,
         host: args.host.unwrap_or_else(host_name),
         sqlite: sqlite::Options {
-            chunk_bytes: PAGES_SIZE,
+            chunks: PageChunks::BySize,
             scratch: Session::scratch_folder(),
             page_table: true,
             disk: Arc::clone(&session.disk),

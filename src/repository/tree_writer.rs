@@ -35,6 +35,12 @@ impl PendingFile {
     /// and a database of a billion pages needs no channel for each chunk of it.
     const MAX_WAITING: usize = 16;
 
+    /// Whether no chunk was handed in yet.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.stored.size == 0
+    }
+
     /// Hands in the next chunk.
     ///
     /// # Errors

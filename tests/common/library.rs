@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tillsafe::backend::Backend;
 use tillsafe::backup::{self, Options, Outcome};
-use tillsafe::chunker::PAGES_SIZE;
+use tillsafe::chunker::PageChunks;
 use tillsafe::clock::Clock;
 use tillsafe::durable::{Disk, OsDisk};
 use tillsafe::error::Result;
@@ -81,7 +81,7 @@ pub fn options(paths: &[&Path], scratch: &Path, disk: &Arc<dyn Disk>) -> Options
         tags: Vec::new(),
         host: "test".to_owned(),
         sqlite: sqlite::Options {
-            chunk_bytes: PAGES_SIZE,
+            chunks: PageChunks::BySize,
             scratch: scratch.to_owned(),
             page_table: true,
             disk: Arc::clone(disk),

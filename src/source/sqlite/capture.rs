@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::detect::beside;
 use super::fingerprint::Fingerprint;
 use super::prove::open_immutable;
+use crate::chunker::PageChunks;
 use crate::clock::Clock;
 use crate::durable::scratch::Scratch;
 use crate::durable::{Disk, File};
@@ -33,8 +34,8 @@ const LONG_LOCK: Duration = Duration::from_secs(2);
 /// How to capture.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Bytes of a chunk; every page size divides it.
-    pub chunk_bytes: usize,
+    /// How images are cut.
+    pub chunks: PageChunks,
     /// Folder for spools.
     pub scratch: PathBuf,
     /// Whether to use the page table where this build of `SQLite` has it. Off only in tests.
@@ -222,7 +223,15 @@ fn capture_pages(
 ) -> Result<Captured> {
     let engine = |cause: rusqlite::Error| unreachable_source(path, &cause);
     let view = View::begin(connection, options.clock.as_ref()).map_err(engine)?;
-    let size_bytes = read_pages(path, connection, options.chunk_bytes, sink)?;
+    let number = |pragma: &str| {
+        connection
+            .query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0))
+            .map(i64::unsigned_abs)
+            .map_err(engine)
+    };
+    let (pages, page_bytes) = (number("page_count")?, number("page_size")?);
+    let chunk_bytes = options.chunks.bytes(pages * page_bytes, page_bytes);
+    let size_bytes = read_pages(path, connection, chunk_bytes, sink)?;
     let fingerprint = Fingerprint::take(connection).map_err(engine)?;
     require_whole(path, &fingerprint, size_bytes)?;
     Ok(Captured {
@@ -325,7 +334,9 @@ fn capture_spooled(
     let copy = open_immutable(&spool).map_err(engine)?;
     let fingerprint = Fingerprint::take(&copy).map_err(engine)?;
     drop(copy);
-    let size_bytes = read_file(&spool, options.chunk_bytes, sink)?;
+    let (pages, page_bytes) = (fingerprint.page_count, fingerprint.page_size_bytes);
+    let chunk_bytes = options.chunks.bytes(pages * page_bytes, page_bytes);
+    let size_bytes = read_file(&spool, chunk_bytes, sink)?;
     require_whole(path, &fingerprint, size_bytes)?;
     Ok(Captured {
         fingerprint,
