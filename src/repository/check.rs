@@ -103,7 +103,7 @@ impl Check<'_> {
     fn keys(&mut self) -> Result<()> {
         let listing = self.repository.list(Class::Keys)?;
         for (id, _) in listing.objects {
-            if let Err(cause) = read_key_file(self.repository.backend.as_ref(), id) {
+            if let Err(cause) = read_key_file(self.repository.inner.backend.as_ref(), id) {
                 self.damaged(Object::Named(Class::Keys, id), &finding(&cause));
             }
         }
@@ -349,7 +349,7 @@ fn read_pack_header(
     let header_at = length_at - length;
     let tail = read(header_at, length + 4)?;
     let (header, _) = tail.split_at(tail.len() - 4);
-    let blobs = pack::read_header(&repository.key, header, header_at)?;
+    let blobs = pack::read_header(&repository.inner.key, header, header_at)?;
     Ok((blobs, tail))
 }
 

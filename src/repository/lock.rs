@@ -128,7 +128,7 @@ impl SharedLock {
     pub(super) fn take(repository: &Repository) -> Result<Self> {
         look(repository, None)?;
         let lock = write(repository)?;
-        repository.services.clock.sleep(SETTLE);
+        repository.inner.services.clock.sleep(SETTLE);
         if let Err(cause) = look(repository, Some(lock.id)) {
             remove(repository, lock.id);
             return Err(cause);
@@ -171,6 +171,7 @@ impl SharedLock {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let age = self
             .repository
+            .inner
             .services
             .clock
             .now()
@@ -196,14 +197,17 @@ impl Drop for SharedLock {
 }
 
 fn write(repository: &Repository) -> Result<Current> {
-    let written = repository.services.clock.now();
+    let written = repository.inner.services.clock.now();
     let id = repository.save_json(Class::Locks, &LockFile::ours(written))?;
     Ok(Current { id, written })
 }
 
 /// Best effort: what cannot be removed goes stale, and names this process.
 fn remove(repository: &Repository, id: Id) {
-    let _ = repository.backend.delete(Object::Named(Class::Locks, id));
+    let _ = repository
+        .inner
+        .backend
+        .delete(Object::Named(Class::Locks, id));
 }
 
 /// Fails if somebody else holds an exclusive lock. Locks that dead processes of this machine left
@@ -225,7 +229,7 @@ fn look(repository: &Repository, ours: Option<Id>) -> Result<()> {
                 });
             }
         };
-        let now = repository.services.clock.now();
+        let now = repository.inner.services.clock.now();
         if lock.is_left_over(now) {
             remove(repository, id);
         } else if lock.exclusive {

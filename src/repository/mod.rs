@@ -4,6 +4,7 @@
 //! the SHA-256 of its plain bytes, checked on every read. Packs become durable before an index names
 //! them, the index before a snapshot needs it. Called by the verbs (`backup`, `restore`) and `cli`.
 
+mod blob;
 mod budget;
 pub mod check;
 pub mod compress;
@@ -34,11 +35,10 @@ use crate::monitor::{Monitor, Problem};
 use crate::rng::{Rng, SystemRng};
 use crate::secret::Secret;
 use crypto::Key;
-use format::{Config, MAX_BLOB, MAX_OBJECT};
-use index::{Index, IndexFile, Location};
+use format::{Config, MAX_OBJECT};
+use index::{Index, IndexFile};
 use keys::{Cost, KeyFailure, KeyFile};
 use lock::SharedLock;
-use pack::BlobKind;
 use snapshot::{Snapshot, SnapshotFile, Snapshots};
 
 /// Most key files that are tried, as in restic: each costs a derivation.
@@ -74,19 +74,11 @@ pub struct Repository {
 
 /// What an open repository knows.
 #[derive(Debug)]
-pub struct Inner {
+struct Inner {
     backend: Arc<dyn Backend>,
     services: Services,
     key: Key,
     config: Config,
-}
-
-impl std::ops::Deref for Repository {
-    type Target = Inner;
-
-    fn deref(&self) -> &Inner {
-        &self.inner
-    }
 }
 
 impl Repository {
@@ -129,19 +121,19 @@ impl Repository {
         if is_new {
             repository.add_key(password, cost)?;
         }
-        let sealed = repository.seal(&encode(&repository.config)?)?;
+        let sealed = repository.seal(&encode(&repository.inner.config)?)?;
         repository.put(Object::Config, &sealed)?;
         Ok(repository)
     }
 
     fn add_key(&self, password: &Secret, cost: Cost) -> Result<()> {
-        let created = self.services.clock.now();
+        let created = self.inner.services.clock.now();
         let file = KeyFile::wrap(
-            &self.key,
+            &self.inner.key,
             password,
             cost,
             created,
-            self.services.rng.as_ref(),
+            self.inner.services.rng.as_ref(),
         )?;
         let bytes = encode(&file)?;
         self.put(Object::Named(Class::Keys, Id::of(&bytes)), &bytes)
@@ -204,25 +196,23 @@ impl Repository {
     pub fn lock_shared(&self) -> Result<SharedLock> {
         SharedLock::take(self)
     }
-}
 
-impl Inner {
     /// The repository's config.
     #[must_use]
-    pub const fn config(&self) -> &Config {
-        &self.config
+    pub fn config(&self) -> &Config {
+        &self.inner.config
     }
 
     /// Time and randomness.
     #[must_use]
-    pub const fn services(&self) -> &Services {
-        &self.services
+    pub fn services(&self) -> &Services {
+        &self.inner.services
     }
 
     /// Where it is.
     #[must_use]
     pub fn location(&self) -> String {
-        self.backend.location()
+        self.inner.backend.location()
     }
 
     /// Fails unless the repository is of the version that is written.
@@ -230,7 +220,7 @@ impl Inner {
     /// # Errors
     /// [`Error::Unsupported`].
     pub fn require_writable(&self) -> Result<()> {
-        if self.config.version == 2 {
+        if self.inner.config.version == 2 {
             return Ok(());
         }
         Err(Error::Unsupported {
@@ -240,13 +230,14 @@ impl Inner {
     }
 
     fn list(&self, class: Class) -> Result<Listing> {
-        self.backend
+        self.inner
+            .backend
             .list(class)
             .map_err(|cause| cause.on("listing", class.folder()))
     }
 
     fn put(&self, object: Object, bytes: &[u8]) -> Result<()> {
-        match self.backend.put_new(object, bytes) {
+        match self.inner.backend.put_new(object, bytes) {
             // Named by its own hash: the same bytes are there already.
             Err(backend::Error::AlreadyExists) if object != Object::Config => Ok(()),
             other => other.map_err(|cause| cause.on("writing", object)),
@@ -254,14 +245,14 @@ impl Inner {
     }
 
     fn seal(&self, plain: &[u8]) -> Result<Vec<u8>> {
-        self.key.seal(plain, self.services.rng.as_ref())
+        self.inner.key.seal(plain, self.inner.services.rng.as_ref())
     }
 
     /// Stores a JSON object under the hash of its sealed bytes: compressed, but for the locks that we
     /// take in repositories of version 1, which knows no compression.
     fn save_json<T: Serialize>(&self, class: Class, value: &T) -> Result<Id> {
         let json = encode(value)?;
-        let plain = if self.config.version == 1 {
+        let plain = if self.inner.config.version == 1 {
             json
         } else {
             let compressed = compress::compressor(compress::METADATA_LEVEL)
@@ -279,6 +270,7 @@ impl Inner {
     fn load_json<T: DeserializeOwned>(&self, class: Class, id: Id) -> Result<T> {
         let object = Object::Named(class, id);
         let sealed = self
+            .inner
             .backend
             .get(object, MAX_OBJECT)
             .map_err(|cause| cause.on("reading", object))?;
@@ -290,6 +282,7 @@ impl Inner {
             return Err(damaged("its bytes are not those it is named after".into()));
         }
         let plain = self
+            .inner
             .key
             .open(&sealed)
             .map_err(|cause| damaged(cause.to_string()))?;
@@ -359,100 +352,6 @@ impl Inner {
         let listing = self.list(Class::Data)?;
         report_strays(monitor, Class::Data, &listing);
         Ok(listing.objects.into_iter().collect())
-    }
-
-    /// Reads a blob from whichever copy of it is whole.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`] if no copy is; it names the pack of the first.
-    pub fn read_blob(&self, index: &Index, kind: BlobKind, id: Id) -> Result<Vec<u8>> {
-        let mut first = None;
-        for location in index.locations(kind, id) {
-            match self.read_blob_at(&location) {
-                Ok(plain) => return Ok(plain),
-                Err(cause) => first = first.or(Some(cause)),
-            }
-        }
-        Err(first.unwrap_or_else(|| Error::Damaged {
-            object: format!("{kind} blob {}", id.short()),
-            finding: "no index names it".into(),
-        }))
-    }
-
-    fn read_blob_at(&self, location: &Location) -> Result<Vec<u8>> {
-        let (offset, length) = (location.blob.offset, location.blob.length);
-        let sealed = self.read_pack_range(location.pack, offset.into(), length as usize)?;
-        self.open_blob(location, &sealed)
-    }
-
-    /// Reads `length` bytes of a pack: several blobs at once.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`] if the pack is not there or ends before; [`Error::Storage`].
-    pub fn read_pack_range(&self, pack: Id, offset: u64, length: usize) -> Result<Vec<u8>> {
-        let object = Object::Named(Class::Data, pack);
-        match self.backend.get_range(object, offset, length) {
-            Err(backend::Error::NotFound) => Err(Error::Damaged {
-                object: object.to_string(),
-                finding: "it is not there, or ends too early".into(),
-            }),
-            other => other.map_err(|cause| cause.on("reading", object)),
-        }
-    }
-
-    /// Opens a sealed blob and checks authentication code, length and hash.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`].
-    pub fn open_blob(&self, location: &Location, sealed: &[u8]) -> Result<Vec<u8>> {
-        let blob = &location.blob;
-        let damaged = |finding: String| Error::Damaged {
-            object: Object::Named(Class::Data, location.pack).to_string(),
-            finding: format!(
-                "{} blob {} at byte {}: {finding}",
-                blob.kind,
-                blob.id.short(),
-                blob.offset
-            ),
-        };
-        if location.plain_length() > MAX_BLOB {
-            return Err(damaged(format!(
-                "it claims {} bytes",
-                location.plain_length()
-            )));
-        }
-        let opened = self
-            .key
-            .open(sealed)
-            .map_err(|cause| damaged(cause.to_string()))?;
-        let plain = match blob.plain_length {
-            Some(length) => compress::decompress(&opened, length as usize)
-                .map_err(|cause| damaged(cause.to_string()))?,
-            None => opened,
-        };
-        if plain.len() as u64 != location.plain_length() {
-            return Err(damaged(format!(
-                "it has {} bytes, not {}",
-                plain.len(),
-                location.plain_length()
-            )));
-        }
-        if Id::of(&plain) != blob.id {
-            return Err(damaged("its bytes are not those it is named after".into()));
-        }
-        Ok(plain)
-    }
-
-    /// Reads a folder.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`].
-    pub fn read_tree(&self, index: &Index, id: Id) -> Result<Vec<tree::Node>> {
-        let bytes = self.read_blob(index, BlobKind::Tree, id)?;
-        tree::from_bytes(&bytes).map_err(|finding| Error::Damaged {
-            object: format!("tree {}", id.short()),
-            finding,
-        })
     }
 }
 

@@ -139,7 +139,7 @@ impl Writer {
             unindexed: Mutex::new(Unindexed {
                 packs: Vec::new(),
                 blobs: 0,
-                since: repository.services.clock.now(),
+                since: repository.inner.services.clock.now(),
             }),
             failure: Mutex::default(),
             failed: AtomicBool::new(false),
@@ -222,8 +222,8 @@ impl Writer {
                 let packer = lock(packer).take();
                 if !packer.is_empty() && !self.shared.failed.load(Ordering::Acquire) {
                     let sealed = packer.seal(
-                        &self.shared.repository.key,
-                        self.shared.repository.services.rng.as_ref(),
+                        &self.shared.repository.inner.key,
+                        self.shared.repository.inner.services.rng.as_ref(),
                     )?;
                     // Refused only if all uploaders have failed; their error is returned below.
                     let _ = packs.send(sealed);
@@ -317,6 +317,7 @@ impl Shared {
         drop(compressed);
         let opened = self
             .repository
+            .inner
             .key
             .open(&sealed)
             .map_err(|cause| failed(cause.to_string()))?;
@@ -363,7 +364,10 @@ impl Shared {
             packer.is_full().then(|| packer.take())
         };
         if let Some(packer) = full {
-            let pack = packer.seal(&self.repository.key, self.repository.services.rng.as_ref())?;
+            let pack = packer.seal(
+                &self.repository.inner.key,
+                self.repository.inner.services.rng.as_ref(),
+            )?;
             // Refused only if all uploaders have failed, and then theirs is the error to tell.
             let _ = packs.send(pack);
         }
@@ -384,6 +388,7 @@ impl Shared {
             unindexed.blobs += pack.blobs.len();
             let age = self
                 .repository
+                .inner
                 .services
                 .clock
                 .now()
@@ -406,7 +411,7 @@ impl Shared {
             self.repository.save_json(Class::Index, &file)?;
         }
         unindexed.blobs = 0;
-        unindexed.since = self.repository.services.clock.now();
+        unindexed.since = self.repository.inner.services.clock.now();
         Ok(())
     }
 }

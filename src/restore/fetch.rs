@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::plan::{Item, Plan};
-use super::swap::Target;
+use super::target::Target;
 use crate::durable::scratch::Scratch;
 use crate::durable::{Disk, File, Folder};
 use crate::entry::Kind;

@@ -12,9 +12,11 @@ mod metadata;
 mod plan;
 mod ready;
 mod swap;
+mod target;
 mod verify;
 
 pub use fetch::Staged;
 pub use plan::{Item, Plan, Request, select};
-pub use swap::{Restored, Target};
+pub use ready::Restored;
+pub use target::Target;
 pub use verify::{DatabaseProof, ProofLevel, Verified};

@@ -13,29 +13,25 @@ use std::path::{Path, PathBuf};
 
 use super::metadata::Metadata;
 use super::plan::{Item, Plan};
-use super::swap::{Restored, Target};
+use super::target::Target;
 use super::verify::ProofLevel;
 use crate::durable::scratch::{PREFIX, remove_leftovers};
-use crate::durable::{Disk, Folder, Listed, ListedKind};
+use crate::durable::{Disk, Folder};
 use crate::entry::Kind;
 use crate::error::{Error, Result};
 use crate::id::Hasher;
 use crate::monitor::{Monitor, Step};
+use crate::repository::snapshot::Snapshot;
 
-/// The first ready folder among the names in a target.
-pub(super) fn find(listed: &[Listed]) -> Option<PathBuf> {
-    let prefix = format!("{PREFIX}ready-");
-    let is_ready = |listed: &&Listed| {
-        listed.kind == ListedKind::Folder
-            && listed
-                .name
-                .as_encoded_bytes()
-                .starts_with(prefix.as_bytes())
-    };
-    listed
-        .iter()
-        .find(is_ready)
-        .map(|listed| PathBuf::from(&listed.name))
+/// What a restore has done.
+#[derive(Debug)]
+pub struct Restored {
+    /// The snapshot.
+    pub snapshot: Snapshot,
+    /// Where it is now.
+    pub path: PathBuf,
+    /// How far it is proved.
+    pub level: ProofLevel,
 }
 
 /// The ready folder's name for this restore: the same snapshot and the same path in it.
@@ -152,14 +148,6 @@ impl Target {
         // run removes it.
         let _ = folder.sync_folder(Path::new(""));
         Ok(())
-    }
-
-    /// An interrupted restore waits here; `which` one.
-    pub(super) fn is_unfinished(&self, which: &str) -> Error {
-        Error::UnfinishedRestore {
-            path: self.path().to_owned(),
-            finding: which.to_owned(),
-        }
     }
 
     fn is_taken(&self, name: &OsStr) -> Error {

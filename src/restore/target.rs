@@ -1,0 +1,194 @@
+//! Where a restore goes, looked at before anything is written.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::durable::scratch::{PREFIX, Scratch, is_scratch, remove_leftovers};
+use crate::durable::{Disk, Listed, ListedKind};
+use crate::error::{Error, Result};
+use crate::rng::Rng;
+
+/// Where a restore goes: a folder that does not exist yet, or an empty one.
+#[derive(Debug, Clone)]
+pub struct Target {
+    path: PathBuf,
+    kind: TargetKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum TargetKind {
+    /// Staged beside, and given the name.
+    New,
+    /// Staged beside, and put in the empty folder's place.
+    Empty,
+    /// Staged inside, because the folder is a mount point or its parent is closed to us; then moved
+    /// up, one name at a time.
+    Inside,
+    /// Staged inside and thrown away: for `verify`.
+    Scratch,
+    /// An interrupted restore waits in it, in the ready folder of this name.
+    Unfinished(PathBuf),
+}
+
+impl Target {
+    /// Looks at the absolute `path`; writes nothing.
+    ///
+    /// # Errors
+    /// [`Error::TargetNotEmpty`], [`Error::TargetUnfit`].
+    pub fn look_at(path: &Path, disk: &dyn Disk) -> Result<Self> {
+        let unfit = |finding: String| Error::TargetUnfit {
+            path: path.to_owned(),
+            finding,
+        };
+        let metadata = match std::fs::metadata(path) {
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
+                if std::fs::symlink_metadata(path).is_ok() {
+                    return Err(unfit("it is a link to nowhere".to_owned()));
+                }
+                return Ok(Self {
+                    path: path.to_owned(),
+                    kind: TargetKind::New,
+                });
+            }
+            other => other.map_err(|cause| unfit(cause.to_string()))?,
+        };
+        if !metadata.is_dir() {
+            return Err(unfit("it is not a folder".to_owned()));
+        }
+        // A link to a folder stands for that folder.
+        let path = std::fs::canonicalize(path).map_err(|cause| unfit(cause.to_string()))?;
+        let folder = disk.open(&path).map_err(|cause| unfit(cause.to_string()))?;
+        let listed = folder
+            .list(Path::new(""))
+            .map_err(|cause| unfit(cause.to_string()))?;
+        if let Some(ready) = find_ready(&listed) {
+            return Ok(Self {
+                path,
+                kind: TargetKind::Unfinished(ready),
+            });
+        }
+        if listed.iter().any(|listed| !is_scratch(&listed.name)) {
+            return Err(Error::TargetNotEmpty { path });
+        }
+        let beside = listed.is_empty()
+            && path
+                .parent()
+                .is_some_and(|parent| is_movable(parent, metadata.dev()));
+        let kind = if beside {
+            TargetKind::Empty
+        } else {
+            TargetKind::Inside
+        };
+        Ok(Self { path, kind })
+    }
+
+    /// A place in `folder` that is thrown away with its content.
+    #[must_use]
+    pub fn scratch(folder: &Path) -> Self {
+        Self {
+            path: folder.to_owned(),
+            kind: TargetKind::Scratch,
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The ready folder of an interrupted restore, if one waits here.
+    pub(super) fn unfinished(&self) -> Option<&Path> {
+        match &self.kind {
+            TargetKind::Unfinished(ready) => Some(ready),
+            _ => None,
+        }
+    }
+
+    pub(super) fn kind(&self) -> &TargetKind {
+        &self.kind
+    }
+
+    /// An interrupted restore waits here; `which` one.
+    pub(super) fn is_unfinished(&self, which: &str) -> Error {
+        Error::UnfinishedRestore {
+            path: self.path().to_owned(),
+            finding: which.to_owned(),
+        }
+    }
+
+    pub(super) fn unfit(&self, finding: &str) -> Error {
+        Error::TargetUnfit {
+            path: self.path.clone(),
+            finding: finding.to_owned(),
+        }
+    }
+
+    /// Creates the folder to stage in, on the target's own file system, if that has room for
+    /// `needed_bytes`.
+    pub(super) fn stage(
+        &self,
+        needed_bytes: u64,
+        disk: &dyn Disk,
+        rng: &dyn Rng,
+    ) -> Result<Scratch> {
+        let beside = match &self.kind {
+            TargetKind::New | TargetKind::Empty => self.path.parent().unwrap_or(Path::new("/")),
+            TargetKind::Inside | TargetKind::Scratch => &self.path,
+            TargetKind::Unfinished(_) => {
+                return Err(self.is_unfinished("that waits to be finished"));
+            }
+        };
+        require_room(beside, needed_bytes, disk)?;
+        if self.kind == TargetKind::New {
+            disk.create_all(beside, 0o755)
+                .map_err(Error::file("creating", beside))?;
+        }
+        Scratch::create(disk, beside, "stage", rng)
+    }
+}
+
+/// Looks for room where `folder` is or will be, before anything is written.
+fn require_room(folder: &Path, needed_bytes: u64, disk: &dyn Disk) -> Result<()> {
+    let mut ancestors = folder.ancestors();
+    let nearest = ancestors.find(|path| path.is_dir()).unwrap_or(folder);
+    // What cannot be opened cannot be staged in either: that error comes next, and says more.
+    let Ok(root) = disk.open(nearest) else {
+        return Ok(());
+    };
+    if nearest == folder {
+        // What a killed run left is in our way now.
+        remove_leftovers(disk, root.as_ref());
+    }
+    // A file system that cannot tell its free space gets the benefit of the doubt.
+    let free_bytes = root.free_bytes().unwrap_or(u64::MAX);
+    if free_bytes < needed_bytes {
+        return Err(Error::NoRoom {
+            path: nearest.to_owned(),
+            needed_bytes,
+            free_bytes,
+        });
+    }
+    Ok(())
+}
+
+/// Whether a folder of `device` in `parent` can be exchanged: same file system, and open to us.
+fn is_movable(parent: &Path, device: u64) -> bool {
+    use rustix::fs::{Access, access};
+    std::fs::metadata(parent).is_ok_and(|metadata| metadata.dev() == device)
+        && access(parent, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+}
+
+/// The first ready folder among the names in a target.
+fn find_ready(listed: &[Listed]) -> Option<PathBuf> {
+    let prefix = format!("{PREFIX}ready-");
+    let is_ready = |listed: &&Listed| {
+        listed.kind == ListedKind::Folder
+            && listed
+                .name
+                .as_encoded_bytes()
+                .starts_with(prefix.as_bytes())
+    };
+    listed
+        .iter()
+        .find(is_ready)
+        .map(|listed| PathBuf::from(&listed.name))
+}
