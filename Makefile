@@ -1,5 +1,5 @@
 # What people and CI type. `make demo` and `make test` do all their own set-up.
-.PHONY: demo test check bench tools fmt
+.PHONY: demo test check bench tools
 
 export CARGO_TERM_COLOR ?= auto
 
@@ -17,6 +17,7 @@ check:
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 	cargo test --locked -- --test-threads=2
+	set -e; for example in examples/*.rs; do cargo run --quiet --locked --example $$(basename $$example .rs); done
 
 tools:
 	sh .ci/tools.sh
