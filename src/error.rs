@@ -116,7 +116,7 @@ pub enum Error {
         next: String,
     },
     /// A file on this machine could not be read or written.
-    #[error("{doing} {}: {cause}", shown(.path))]
+    #[error("{doing} {} failed: {cause}", shown(.path))]
     File {
         /// What was tried: `reading`, `creating` …
         doing: &'static str,
@@ -126,7 +126,7 @@ pub enum Error {
         cause: std::io::Error,
     },
     /// The storage of the repository refused.
-    #[error("{doing} {object}: {cause}")]
+    #[error("{doing} {object} failed: {cause}")]
     Storage {
         /// What was tried.
         doing: &'static str,
@@ -470,6 +470,152 @@ mod tests {
         numbers.sort_unstable();
         numbers.dedup();
         assert_eq!(numbers.len(), count);
+    }
+
+    /// One of each. The match makes the compiler ask for what is missing here.
+    fn every() -> Vec<Error> {
+        let text = |word: &str| word.to_owned();
+        let path = PathBuf::from("/srv/shop");
+        let io = |kind: std::io::ErrorKind| std::io::Error::from(kind);
+        let all = vec![
+            Error::Usage {
+                finding: text("no repository is named"),
+                next: text("tillsafe -r …"),
+            },
+            Error::File {
+                doing: "writing",
+                path: path.clone(),
+                cause: io(std::io::ErrorKind::PermissionDenied),
+            },
+            Error::File {
+                doing: "writing",
+                path: path.clone(),
+                cause: io(std::io::ErrorKind::StorageFull),
+            },
+            Error::Storage {
+                doing: "writing",
+                object: text("index/ab"),
+                cause: text("gone"),
+                full: false,
+            },
+            Error::Storage {
+                doing: "writing",
+                object: text("index/ab"),
+                cause: text("no room"),
+                full: true,
+            },
+            Error::NoRepository {
+                location: text("/backup"),
+            },
+            Error::RepositoryExists {
+                location: text("/backup"),
+            },
+            Error::Unsupported {
+                location: text("/backup"),
+                finding: text("has format version 3"),
+            },
+            Error::Locked {
+                holder: text("root on till, process 7, since noon"),
+            },
+            Error::WrongPassword {
+                location: text("/backup"),
+                tried: 2,
+            },
+            Error::NoSnapshot {
+                wanted: text("\"latest\""),
+            },
+            Error::NoSuchPath {
+                snapshot: text("1a2b3c4d"),
+                path: text("/srv/x"),
+            },
+            Error::Source {
+                name: text("/srv/shop.db"),
+                finding: text("database is locked"),
+            },
+            Error::Damaged {
+                object: text("data/ab"),
+                finding: text("it is not there"),
+            },
+            Error::SealFailed {
+                finding: text("it opens to other bytes"),
+            },
+            Error::Internal {
+                finding: text("a name comes out of order"),
+            },
+            Error::LockLost {
+                finding: text("somebody has removed it"),
+            },
+            Error::TargetNotEmpty { path: path.clone() },
+            Error::TargetUnfit {
+                path: path.clone(),
+                finding: text("it is not a folder"),
+            },
+            Error::UnfinishedRestore {
+                path: path.clone(),
+                finding: text("of another snapshot or path"),
+            },
+            Error::NoRoom {
+                path,
+                needed_bytes: 3000,
+                free_bytes: 1000,
+            },
+            Error::NotVerified {
+                name: text("/srv/shop.db"),
+                finding: text("table \"orders\" is missing"),
+            },
+            Error::NoRandomness {
+                cause: text("not permitted"),
+            },
+            Error::Interrupted { signal: 2 },
+            Error::Interrupted { signal: 15 },
+        ];
+        for error in &all {
+            match error {
+                Error::Usage { .. }
+                | Error::File { .. }
+                | Error::Storage { .. }
+                | Error::NoRepository { .. }
+                | Error::RepositoryExists { .. }
+                | Error::Unsupported { .. }
+                | Error::Locked { .. }
+                | Error::WrongPassword { .. }
+                | Error::NoSnapshot { .. }
+                | Error::NoSuchPath { .. }
+                | Error::Source { .. }
+                | Error::Damaged { .. }
+                | Error::SealFailed { .. }
+                | Error::Internal { .. }
+                | Error::LockLost { .. }
+                | Error::TargetNotEmpty { .. }
+                | Error::TargetUnfit { .. }
+                | Error::UnfinishedRestore { .. }
+                | Error::NoRoom { .. }
+                | Error::NotVerified { .. }
+                | Error::NoRandomness { .. }
+                | Error::Interrupted { .. } => {}
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn every_message_is_the_one_in_the_golden_file() {
+        use std::fmt::Write;
+        let mut found = String::new();
+        for error in every() {
+            let (advice, code) = (error.advice(), error.exit_code().number());
+            writeln!(
+                found,
+                "{code}: {error}\n  safe: {}\n  next: {}",
+                advice.safe, advice.next
+            )
+            .unwrap();
+        }
+        assert_eq!(
+            found,
+            include_str!("../tests/golden/errors.txt"),
+            "\n{found}"
+        );
     }
 
     #[test]
