@@ -473,6 +473,7 @@ mod tests {
     }
 
     /// One of each. The match makes the compiler ask for what is missing here.
+    #[allow(clippy::too_many_lines, reason = "a table")]
     fn every() -> Vec<Error> {
         let text = |word: &str| word.to_owned();
         let path = PathBuf::from("/srv/shop");
