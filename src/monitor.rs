@@ -36,7 +36,7 @@ impl Step {
             Self::Surveying => "looking at files",
             Self::BackingUp => "backing up",
             Self::Checking => "checking",
-            Self::Staging => "restoring beside the target",
+            Self::Staging => "restoring",
             Self::Verifying => "proving the copy",
             Self::Syncing => "making it durable",
         }

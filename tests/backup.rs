@@ -135,11 +135,12 @@ fn a_database_with_a_hot_journal_is_named_and_never_copied_as_it_is() {
     let backend = repository();
     let outcome = back_up(&backend, &copy).unwrap();
     assert!(outcome.manifest.databases.is_empty());
-    assert_eq!(
-        outcome.manifest.incomplete.len(),
-        1,
-        "{:?}",
-        outcome.manifest.incomplete
+    let [note] = outcome.manifest.incomplete.as_slice() else {
+        panic!("{:?}", outcome.manifest.incomplete);
+    };
+    assert!(
+        note.finding.contains("start the application once"),
+        "{note:?}"
     );
     assert_eq!(outcome.manifest.files.files, 0);
     assert_eq!(
@@ -446,4 +447,37 @@ fn a_creation_that_was_interrupted_is_completed_by_the_next() {
     let place = Place::new();
     let shop = Shop::open(&place.join("shop"), 5, "wal");
     assert!(back_up(&backend, &shop.folder).unwrap().is_complete());
+}
+
+#[test]
+fn a_root_of_any_name_is_read_and_an_unfinished_restore_in_it_is_named() {
+    let place = Place::new();
+    let shop = Shop::open(&place.join(".tillsafe-old"), 5, "delete");
+    symlink(&shop.folder, place.join("shop")).unwrap();
+    let waiting = shop.folder.join(".tillsafe-ready-matched-0123456789abcdef");
+    fs::create_dir(&waiting).unwrap();
+    fs::write(waiting.join("orders.txt"), "x").unwrap();
+    let (outcome, _) = round_trip(&place.join("shop"), &place.join("target"));
+    assert_eq!(outcome.manifest.databases.len(), 1);
+    let [note] = outcome.manifest.incomplete.as_slice() else {
+        panic!("{:?}", outcome.manifest.incomplete);
+    };
+    assert!(note.finding.contains("interrupted restore"), "{note:?}");
+    assert_eq!(outcome.snapshot.file.tags, ["incomplete"]);
+    assert!(
+        !place
+            .join("target")
+            .join(waiting.file_name().unwrap())
+            .exists()
+    );
+}
+
+#[test]
+fn an_empty_root_is_worth_a_word() {
+    let place = Place::new();
+    let folder = place.join("shop");
+    fs::create_dir(&folder).unwrap();
+    let outcome = back_up(&repository(), &folder).unwrap();
+    assert!(outcome.is_complete());
+    assert!(outcome.manifest.warnings[0].finding.contains("is empty"));
 }

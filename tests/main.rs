@@ -12,6 +12,7 @@ mod cli;
 mod consistency;
 mod crash;
 mod docs;
+mod errors;
 mod interop;
 mod restore;
 mod shops;

@@ -16,6 +16,7 @@ use tillsafe::id::Id;
 use tillsafe::monitor::{Monitor, Problem, Quiet};
 use tillsafe::repository::snapshot::Snapshot;
 use tillsafe::restore::{Plan, ProofLevel, Restored, Target};
+use tillsafe::source::sqlite;
 
 use crate::common::Place;
 use crate::common::compare::{difference, is_database};
@@ -401,6 +402,22 @@ fn an_unfinished_restore_is_finished_by_the_same_restore_and_no_other() {
     assert!(gone.to_string().contains("is gone"), "{gone}");
     fs::rename(&away, &moved).unwrap();
 
+    let file = waiting.join("notes.txt");
+    let file = if file.exists() {
+        file
+    } else {
+        target.join("notes.txt")
+    };
+    let (notes, time) = (
+        fs::read(&file).unwrap(),
+        fs::metadata(&file).unwrap().modified().unwrap(),
+    );
+    fs::write(&file, "changed").unwrap();
+    refused(&snapshot, &shop.folder, "was changed since");
+    fs::write(&file, notes).unwrap();
+    let file = fs::File::options().write(true).open(&file).unwrap();
+    file.set_modified(time).unwrap();
+
     let taken = target.join(&before.1[0]);
     fs::write(&taken, "mine").unwrap();
     let refusal = restore(&backend, snapshot.clone(), &shop.folder, &target, &OsDisk).unwrap_err();
@@ -603,4 +620,60 @@ fn folders_that_their_owner_cannot_write_to_are_moved_and_cleared_away_all_the_s
         close(folder.join("closed"), 0o755);
         close(folder.join("pictures/old"), 0o755);
     }
+}
+
+/// SQLite writes beside its database: whoever owns the shop must own its folder too.
+#[test]
+fn a_new_target_gets_owner_mode_and_time_of_the_folder_that_lands_in_it() {
+    let place = Place::new();
+    let shop = Shop::open(&place.join("shop"), 5, "wal");
+    fs::set_permissions(&shop.folder, fs::Permissions::from_mode(0o750)).unwrap();
+    if rustix::process::geteuid().is_root() {
+        chown(&shop.folder, Some(65534), Some(65534)).unwrap();
+    } else {
+        skipped(
+            "the owner of a restored folder",
+            "only root gives files away",
+        );
+    }
+    let backend: Arc<dyn Backend> = Arc::new(MemBackend::default());
+    create(&backend);
+    back_up(&backend, &shop.folder).unwrap();
+    let target = place.join("restored");
+    let snapshot = snapshots(&backend).remove(0);
+    restore(&backend, snapshot, &shop.folder, &target, &OsDisk).unwrap();
+    let seen = |path: &Path| {
+        let metadata = fs::metadata(path).unwrap();
+        (
+            metadata.mode(),
+            metadata.uid(),
+            metadata.gid(),
+            metadata.mtime(),
+            metadata.mtime_nsec(),
+        )
+    };
+    assert_eq!(seen(&target), seen(&shop.folder));
+}
+
+/// A database with a hot journal, stored as files by another program: each file is whole, and opened
+/// alone it shows what was never committed.
+#[test]
+fn a_foreign_database_with_a_journal_beside_it_is_not_called_opened() {
+    let place = Place::new();
+    let (live, copy) = (place.join("live.db"), place.join("copy.db"));
+    let open = Connection::open(&live).unwrap();
+    open.execute_batch(
+        "CREATE TABLE accounts(balance INT, note TEXT);
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)
+           INSERT INTO accounts SELECT 100, hex(randomblob(200)) FROM n;
+         PRAGMA cache_size = 2; BEGIN; UPDATE accounts SET balance = 99",
+    )
+    .unwrap();
+    for suffix in ["", "-journal"] {
+        fs::copy(sqlite::beside(&live, suffix), sqlite::beside(&copy, suffix)).unwrap();
+    }
+    drop(open);
+    let monitor: Arc<dyn Monitor> = Arc::new(Quiet::default());
+    let proof = sqlite::prove(&copy, "copy.db", &monitor).unwrap();
+    assert!(proof.unchecked.unwrap().contains("journal"));
 }

@@ -36,9 +36,14 @@ pub fn capture_all(
     for (path, named) in &survey.databases {
         let captured = match capture(path, &survey.walk.real(path), options, writer, monitor) {
             Ok(captured) => Some(captured),
-            Err(Error::Source { name, finding }) if !named => {
+            // Its own fault, or that of the disk for its spool: the rest is saved.
+            Err(cause @ (Error::Source { .. } | Error::File { .. })) if !named => {
+                let finding = match &cause {
+                    Error::Source { finding, .. } => finding.clone(),
+                    other => other.to_string(),
+                };
                 monitor.problem(Problem {
-                    item: name,
+                    item: crate::units::shown(path),
                     finding: format!("this database was left out: {finding}"),
                     incomplete: true,
                 });

@@ -37,6 +37,9 @@ use databases::StoredDatabase;
 /// Program and version, as snapshots and manifests name them.
 pub const PROGRAM: &str = concat!("tillsafe ", env!("CARGO_PKG_VERSION"));
 
+/// The tag of a snapshot that lacks something that was to be in it.
+pub const INCOMPLETE: &str = "incomplete";
+
 /// What to back up, and how.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -117,17 +120,13 @@ pub fn backup(
         time: begun,
         parent: None,
         tree: root.tree,
-        paths: options
-            .paths
-            .iter()
-            .map(|path| path.to_string_lossy().into_owned())
-            .collect(),
+        paths: paths(options),
         hostname: options.host.clone(),
         username: lock::user_name(),
         uid: rustix::process::getuid().as_raw(),
         gid: rustix::process::getgid().as_raw(),
         excludes: Vec::new(),
-        tags: options.tags.clone(),
+        tags: tags(options, &manifest),
         original: None,
         program_version: PROGRAM.to_owned(),
         summary: Some(summary),
@@ -137,6 +136,22 @@ pub fn backup(
         manifest,
         added,
     })
+}
+
+/// The paths asked for, in one order: whatever words made it, it is one series of snapshots.
+fn paths(options: &Options) -> Vec<String> {
+    let paths = options.paths.iter();
+    let sorted: BTreeSet<String> = paths
+        .map(|path| path.to_string_lossy().into_owned())
+        .collect();
+    sorted.into_iter().collect()
+}
+
+/// The tags asked for, and a mark for a snapshot that lacks something: any tool lists it.
+fn tags(options: &Options, manifest: &Manifest) -> Vec<String> {
+    let mark = (!manifest.incomplete.is_empty()).then(|| INCOMPLETE.to_owned());
+    let tags = options.tags.iter().cloned();
+    tags.chain(mark).collect()
 }
 
 /// The index, without what lies in packs that are gone: that is stored again where the source has it.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
-use crate::monitor::{self, Monitor};
+use crate::monitor::{self, Monitor, Problem};
 use crate::source::files::{Step, Walk};
 use crate::source::sqlite::{self, SIDE_FILES, Signature};
 
@@ -32,6 +32,13 @@ impl Survey {
     pub fn take(roots: &[PathBuf], excluded: &[PathBuf], monitor: &dyn Monitor) -> Result<Self> {
         monitor.step(monitor::Step::Surveying, None);
         let walk = Walk::plan(roots, excluded)?;
+        for root in roots.iter().filter(|root| is_empty_folder(root)) {
+            monitor.problem(Problem {
+                item: crate::units::shown(root),
+                finding: "is empty; is something to be mounted there?".to_owned(),
+                incomplete: false,
+            });
+        }
         let mut files = BTreeSet::new();
         let mut databases = BTreeSet::new();
         let mut bytes = 0;
@@ -85,6 +92,10 @@ impl Survey {
             .flat_map(|path| SIDE_FILES.iter().map(|suffix| sqlite::beside(path, suffix)))
             .collect()
     }
+}
+
+fn is_empty_folder(path: &Path) -> bool {
+    std::fs::read_dir(path).is_ok_and(|mut listed| listed.next().is_none())
 }
 
 /// The database that a side file belongs to by its name.

@@ -1,10 +1,17 @@
 //! The words of the command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
 use super::after_help;
+
+const RESTORE: &str = "Restore a snapshot into a new or empty folder: staged, proved, and only then named
+
+Files keep their full path below the target; with SNAPSHOT:PATH the content of that folder lands directly in it, \
+and a new target gets that folder's owner, mode and time.
+Example: tillsafe -r /media/backup/shop -p /root/shop.pass restore latest:/srv/shop --target /srv/shop";
 
 /// What every command understands.
 #[derive(Debug, Parser)]
@@ -69,10 +76,7 @@ pub enum Command {
     #[command(display_order = 5)]
     Ls(Ls),
     /// Restore a snapshot into a new or empty folder: staged, proved, and only then named
-    ///
-    /// Files keep their full path below the target; with SNAPSHOT:PATH the content of that folder
-    /// lands directly in it. Example: tillsafe -r … -p … restore <latest:/srv/shop> --target /srv/shop
-    #[command(display_order = 6)]
+    #[command(display_order = 6, long_about = RESTORE)]
     Restore(Restore),
     /// Check the repository: its structure, and with --read-data every byte
     #[command(display_order = 7)]
@@ -106,9 +110,9 @@ pub struct Filter {
     /// Only snapshots of this machine
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
-    /// Only snapshots of this path
+    /// Only snapshots of this path; given several times, of all of them
     #[arg(long, value_name = "PATH")]
-    pub path: Option<PathBuf>,
+    pub path: Vec<PathBuf>,
     /// Only snapshots with this mark
     #[arg(long, value_name = "TAG")]
     pub tag: Option<String>,
@@ -118,7 +122,7 @@ pub struct Filter {
 pub struct Ls {
     /// Snapshot id or `latest`, with :PATH only what is below it
     #[arg(value_name = "SNAPSHOT[:PATH]")]
-    pub snapshot: String,
+    pub snapshot: OsString,
     /// With mode, owner, size and time
     #[arg(short, long)]
     pub long: bool,
@@ -130,7 +134,7 @@ pub struct Ls {
 pub struct Restore {
     /// Snapshot id or `latest`, with :PATH only what is below it
     #[arg(value_name = "SNAPSHOT[:PATH]")]
-    pub snapshot: String,
+    pub snapshot: OsString,
     /// Folder to restore into: one that does not exist, or is empty
     #[arg(long, value_name = "DIR", required = true)]
     pub target: PathBuf,
@@ -149,7 +153,7 @@ pub struct Check {
 pub struct Verify {
     /// Snapshot id or `latest`, with :PATH only what is below it
     #[arg(value_name = "SNAPSHOT[:PATH]", default_value = "latest")]
-    pub snapshot: String,
+    pub snapshot: OsString,
     /// Folder for the scratch copy; default: $TMPDIR, else /var/tmp
     #[arg(long, value_name = "DIR")]
     pub scratch: Option<PathBuf>,

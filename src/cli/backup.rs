@@ -106,28 +106,52 @@ fn tell(session: &Session, location: &str, outcome: &Outcome) {
     } else {
         "saved, but incomplete"
     };
-    session.output.good_news(format!(
+    let last = format!(
         "snapshot {} {state} in {} ({} new, {} stored) to {location}",
         outcome.snapshot.id.short(),
         session.output.elapsed(),
         ByteSize(outcome.added.added_bytes),
         ByteSize(outcome.added.stored_bytes),
-    ));
+    );
+    if outcome.is_complete() {
+        session.output.good_news(last);
+    } else {
+        // Only success is silent with -q.
+        session.output.line(last);
+    }
 }
 
 fn fields(location: &str, outcome: &Outcome) -> serde_json::Value {
-    let summary = outcome.snapshot.file.summary;
+    let manifest = &outcome.manifest;
+    let databases: Vec<serde_json::Value> = manifest
+        .databases
+        .iter()
+        .map(|database| {
+            json!({
+                "path": database.path,
+                "rows": database.fingerprint.totals().rows,
+                "size_bytes": database.size_bytes,
+                "not_before": database.point.not_before,
+                "not_after": database.point.not_after,
+            })
+        })
+        .collect();
+    let images: u64 = manifest
+        .databases
+        .iter()
+        .map(|database| database.size_bytes)
+        .sum();
     json!({
         "repository": location,
         "snapshot_id": outcome.snapshot.id,
         "complete": outcome.is_complete(),
-        "databases": outcome.manifest.databases.len(),
-        "files": outcome.manifest.files.files,
-        "folders": outcome.manifest.files.folders,
-        "total_bytes": summary.map_or(0, |summary| summary.total_bytes_processed),
+        "files": manifest.files.files + databases.len() as u64,
+        "databases": databases,
+        "folders": manifest.files.folders,
+        "total_bytes": manifest.files.bytes + images,
         "added_bytes": outcome.added.added_bytes,
         "stored_bytes": outcome.added.stored_bytes,
-        "incomplete": outcome.manifest.incomplete,
-        "warnings": outcome.manifest.warnings,
+        "incomplete": manifest.incomplete,
+        "warnings": manifest.warnings,
     })
 }

@@ -4,8 +4,9 @@ use serde_json::json;
 
 use super::Done;
 use super::args;
+use super::failure::Failure;
 use super::session::Session;
-use crate::error::{ExitCode, Result};
+use crate::error::{Advice, ExitCode, Result};
 use crate::repository::check::{CheckReport, check};
 use crate::units::{ByteSize, counted};
 
@@ -22,6 +23,9 @@ pub fn run(session: &Session, args: &args::Check) -> Result<Done> {
     }
     tell(session, &repository.location(), &report);
     let sound = report.damage.is_empty();
+    if !sound {
+        session.output.failure(&damage_found(session, &report));
+    }
     let mut fields = json!(report);
     fields["repository"] = repository.location().into();
     fields["sound"] = sound.into();
@@ -56,18 +60,30 @@ fn tell(session: &Session, location: &str, report: &CheckReport) {
         counted(report.trees, "folder"),
         counted(report.blobs, "blob")
     ));
+    let sound = report.damage.is_empty();
     if report.unreferenced_packs > 0 {
-        session.output.good_news(format!(
-            "{} in no index: left by an interrupted run; costs room, nothing else",
-            counted(report.unreferenced_packs, "pack")
-        ));
+        let packs = counted(report.unreferenced_packs, "pack");
+        session.output.good_news(if sound {
+            format!("{packs} in no index: left by an interrupted run; costs room, nothing else")
+        } else {
+            session.typed(&format!(
+                "{packs} in no index: what is missing may be there; `restic rebuild-index` (`restic repair index` since 0.16) lists it again"
+            ))
+        });
     }
-    if report.damage.is_empty() {
+    if sound {
         session.output.good_news("no damage found");
-    } else {
-        session.output.line(format!(
-            "{}\n  safe: nothing was changed; what does not depend on the damaged objects can still be restored\n  next: run `tillsafe verify SNAPSHOT` on those you rely on, and back up now: what a missing or cut pack held is stored again where the source still has it; `restic repair packs` (0.17 and later) salvages a pack that is damaged inside",
-            counted(report.damage.len() as u64, "finding")
-        ));
+    }
+}
+
+/// What to do about damage: part of the result, for people and for programs.
+fn damage_found(session: &Session, report: &CheckReport) -> Failure {
+    Failure {
+        text: format!("{} in the repository", counted(report.damage.len() as u64, "finding")),
+        advice: Advice {
+            safe: "nothing was changed; what does not depend on the damaged objects can still be restored by its path (latest:PATH)".to_owned(),
+            next: session.typed("run `tillsafe verify SNAPSHOT` on those you rely on; move each damaged pack (data/…) out of the repository and back up: what it held is stored again where the source still has it (`restic repair index`, 0.14: rebuild-index, then forgets the pack)"),
+        },
+        code: ExitCode::Damage,
     }
 }

@@ -15,12 +15,13 @@ use crate::units::shown;
 pub fn run(session: &Session) -> Result<Done> {
     let choice = session.choice()?;
     let backend = session.backend(&choice.path);
-    if repository::what_is_there(backend.as_ref())? == Found::Repository {
+    let found = repository::what_is_there(backend.as_ref())?;
+    if found == Found::Repository {
         return Err(Error::RepositoryExists {
             location: backend.location(),
         });
     }
-    let made = make_password(session, &choice.password)?;
+    let made = found == Found::Nothing && make_password(session, &choice.password)?;
     let password = choice
         .password
         .read(session.may_ask(), session.output.as_ref())?;

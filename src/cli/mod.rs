@@ -74,7 +74,8 @@ fn run(words: &[OsString]) -> u8 {
     let (code, fields) = match result {
         Ok(done) => (done.code, done.fields),
         Err(error) => {
-            let failure = Failure::from(error);
+            let mut failure = Failure::from(error);
+            failure.advice.next = session.typed(&failure.advice.next);
             output.failure(&failure);
             (failure.code, session.repository_field())
         }
@@ -134,7 +135,10 @@ const fn name_of(command: &Command) -> &'static str {
 fn listen(signal: &Arc<AtomicUsize>) -> std::io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let again = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    for number in [SIGINT, SIGTERM, SIGHUP] {
+    // restic asks with SIGHUP whether the holder of a lock lives, and a closed terminal sends it too:
+    // neither is a reason to stop. Being caught, it does nothing.
+    signal_hook::flag::register(SIGHUP, Arc::default())?;
+    for number in [SIGINT, SIGTERM] {
         // In this order: the first signal arms the shutdown that the second one runs.
         signal_hook::flag::register_conditional_shutdown(number, 128 + number, Arc::clone(&again))?;
         signal_hook::flag::register(number, Arc::clone(&again))?;
@@ -194,18 +198,25 @@ fn refused(words: &[OsString], refusal: &clap::Error, signal: Arc<AtomicUsize>) 
     let json = words.iter().any(|word| word == "--json");
     let program = Cli::command();
     let mut names = program.get_subcommands().map(clap::Command::get_name);
-    let command = names.find(|name| words.iter().any(|word| word == name));
-    let output = Output::new(json, false, command.unwrap_or_default(), signal);
+    let known = names.find(|name| words.iter().any(|word| word == name));
+    let command = known.map(str::to_owned).or_else(|| unknown(refusal));
+    let output = Output::new(json, false, &command.unwrap_or_default(), signal);
     output.failure(&Failure::from(anyhow::Error::from(error)));
     end(&output, ExitCode::Usage, &json!({}))
 }
 
-fn not_yet(refusal: &clap::Error) -> Option<&'static str> {
+/// The word that stands where a command should.
+fn unknown(refusal: &clap::Error) -> Option<String> {
     use clap::error::{ContextKind, ContextValue};
-    let ContextValue::String(name) = refusal.get(ContextKind::InvalidSubcommand)? else {
-        return None;
-    };
-    NOT_YET.into_iter().find(|not_yet| not_yet == name)
+    match refusal.get(ContextKind::InvalidSubcommand)? {
+        ContextValue::String(name) => Some(name.clone()),
+        _ => None,
+    }
+}
+
+fn not_yet(refusal: &clap::Error) -> Option<&'static str> {
+    let name = unknown(refusal)?;
+    NOT_YET.into_iter().find(|not_yet| *not_yet == name)
 }
 
 /// What stands below the program's own `--help`.

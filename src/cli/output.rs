@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::failure::Failure;
 use crate::monitor::{Monitor, Problem, Progress, Step};
-use crate::units::{ByteSize, Shown, Span};
+use crate::units::{ByteSize, Shown, Span, counted};
 
 /// Without a terminal, a line at most this often.
 const LINE_EVERY: Duration = Duration::from_secs(30);
@@ -48,6 +48,9 @@ impl Output {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         if !json && !quiet && std::io::stderr().is_terminal() {
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
+                bar.set_style(style);
+            }
         }
         let now = Instant::now();
         Self {
@@ -186,29 +189,69 @@ impl Output {
             self.bytes.load(Ordering::Relaxed),
             self.files.load(Ordering::Relaxed),
         );
-        self.bar.set_position(bytes);
-        self.bar.set_message(format!("{files} files"));
+        let done = Done {
+            bytes,
+            files,
+            seconds: state.step_begun.elapsed().as_secs_f64(),
+        };
+        let (step, total) = (state.step, state.total);
+        if !self.bar.is_hidden() {
+            self.bar.set_message(told(step, total, done));
+        }
         let every = if self.json { STATUS_EVERY } else { LINE_EVERY };
         if state.last_line.elapsed() < every || self.quiet {
             return;
         }
         state.last_line = Instant::now();
-        let seconds = state.step_begun.elapsed().as_secs_f64();
-        let (step, total) = (state.step, state.total);
         drop(state);
         if self.json {
             self.object(
                 "status",
-                json!({"step": step, "bytes_done": bytes, "bytes_total": total, "files_done": files, "step_seconds": seconds}),
+                json!({"step": step, "bytes_done": bytes, "bytes_total": total, "files_done": files, "step_seconds": done.seconds}),
             );
         } else if self.bar.is_hidden() {
-            let total = total.map_or(String::new(), |total| format!(" of {}", ByteSize(total)));
-            self.write_stderr(&format!(
-                "{}: {}{total}, {files} files",
-                step.words(),
-                ByteSize(bytes)
-            ));
+            self.write_stderr(&told(step, total, done));
         }
+    }
+}
+
+/// How far a step has come.
+#[derive(Debug, Clone, Copy)]
+struct Done {
+    bytes: u64,
+    files: u64,
+    seconds: f64,
+}
+
+/// Progress in a person's words: the same on a terminal, which cuts it to its width, and in a log.
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "two digits are shown"
+)]
+fn told(step: Step, total: Option<u64>, done: Done) -> String {
+    let mut parts = Vec::new();
+    if done.bytes > 0 {
+        let total = total.map_or(String::new(), |total| format!(" of {}", ByteSize(total)));
+        parts.push(format!("{}{total}", ByteSize(done.bytes)));
+    }
+    // Before a second has gone by, a rate says little.
+    if done.bytes > 0 && done.seconds >= 1.0 {
+        let rate = done.bytes as f64 / done.seconds;
+        if let Some(left) = total.and_then(|total| total.checked_sub(done.bytes)) {
+            let left = Duration::from_secs_f64(left as f64 / rate);
+            parts.push(format!("{} left", Span(left)));
+        }
+        parts.push(format!("{}/s", ByteSize(rate as u64)));
+    }
+    if done.files > 0 {
+        parts.push(counted(done.files, "file"));
+    }
+    if parts.is_empty() {
+        step.words().to_owned()
+    } else {
+        format!("{}: {}", step.words(), parts.join(", "))
     }
 }
 
@@ -229,19 +272,7 @@ impl Monitor for Output {
         state.step_begun = Instant::now();
         state.total = bytes;
         drop(state);
-        self.bar.reset();
-        let style = match bytes {
-            Some(total) => {
-                self.bar.set_length(total);
-                "{prefix}  {wide_bar}  {bytes} of {total_bytes}  {bytes_per_sec}  {msg}  {eta} left"
-            }
-            None => "{prefix}  {spinner}  {msg}",
-        };
-        if let Ok(style) = ProgressStyle::with_template(style) {
-            self.bar.set_style(style);
-        }
-        self.bar.set_prefix(step.words());
-        self.bar.set_message("");
+        self.bar.set_message(step.words());
         self.bar.tick();
     }
 

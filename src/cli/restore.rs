@@ -1,5 +1,6 @@
 //! `restore`: stage, prove, swap in.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -8,7 +9,7 @@ use super::Done;
 use super::args;
 use super::session::{Session, snapshot_and_path};
 use crate::config;
-use crate::error::{ExitCode, Result};
+use crate::error::{Error, ExitCode, Result};
 use crate::repository::Repository;
 use crate::repository::index::Index;
 use crate::repository::lock::SharedLock;
@@ -18,9 +19,15 @@ use crate::units::{ByteSize, shown};
 pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
     let disk = session.disk.as_ref();
     let monitor = session.monitor();
-    session.choice()?;
+    let place = config::absolute(&args.target)?;
+    if place.starts_with(session.choice()?.path) {
+        return Err(Error::TargetUnfit {
+            path: place,
+            finding: "it lies in the repository".to_owned(),
+        });
+    }
     // Before the password is asked for: a target that is not fit is the quickest answer.
-    let target = Target::look_at(&config::absolute(&args.target)?, disk)?;
+    let target = Target::look_at(&place, disk)?;
     let Planned {
         repository,
         index,
@@ -34,7 +41,7 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
         plan.snapshot.file.time,
         ByteSize(bytes)
     ));
-    let finished = target.finish(&plan, disk, monitor.as_ref())?;
+    let finished = target.finish(&plan, &index, disk, monitor.as_ref())?;
     let (done, databases, restored) = if let Some(finished) = finished {
         ("finished the interrupted restore of", Vec::new(), finished)
     } else {
@@ -74,7 +81,7 @@ pub struct Planned {
 }
 
 /// Chooses the snapshot and plans its restore: what `restore` and `verify` begin with.
-pub fn plan(session: &Session, snapshot: &str, filter: &args::Filter) -> Result<Planned> {
+pub fn plan(session: &Session, snapshot: &OsStr, filter: &args::Filter) -> Result<Planned> {
     let (request, base) = snapshot_and_path(snapshot, filter)?;
     let repository = session.open()?;
     let lock = session.lock_if_possible(&repository);

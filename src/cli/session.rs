@@ -1,6 +1,8 @@
 //! What the commands share: the chosen repository, its password, the output.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
@@ -15,6 +17,7 @@ use crate::monitor::{Monitor, Problem, go_on};
 use crate::repository::lock::SharedLock;
 use crate::repository::{Repository, Services};
 use crate::restore::Request;
+use crate::units::Shown;
 
 /// One run of one command.
 pub struct Session {
@@ -97,6 +100,35 @@ impl Session {
         }
     }
 
+    /// Commands in an advice, written so that they can be typed: with the repository and the password
+    /// that this run was given as flags.
+    pub fn typed(&self, advice: &str) -> String {
+        let Global {
+            repo: Some(repo),
+            password_file,
+            password_command,
+            ..
+        } = &self.global
+        else {
+            return advice.to_owned();
+        };
+        let repo = quoted(repo);
+        let (ours, theirs) = match (password_file, password_command) {
+            (Some(file), _) => {
+                let file = quoted(&file.to_string_lossy());
+                (format!(" -p {file}"), format!(" --password-file {file}"))
+            }
+            (None, Some(command)) => {
+                let flag = format!(" --password-command {}", quoted(command));
+                (flag.clone(), flag)
+            }
+            (None, None) => (String::new(), String::new()),
+        };
+        advice
+            .replace("`tillsafe ", &format!("`tillsafe -r {repo}{ours} "))
+            .replace("`restic ", &format!("`restic -r {repo}{theirs} "))
+    }
+
     /// Field of every summary that could name a repository.
     pub fn repository_field(&self) -> Value {
         self.location
@@ -110,28 +142,57 @@ impl Session {
     }
 }
 
-/// Splits `SNAPSHOT[:PATH]`; the path is absolute in the snapshot.
-pub fn snapshot_and_path(text: &str, filter: &Filter) -> Result<(Request, PathBuf)> {
-    let (snapshot, path) = text.split_once(':').unwrap_or((text, "/"));
-    let clean: PathBuf = Path::new("/").join(path).components().collect();
-    if snapshot.is_empty()
-        || clean
-            .components()
-            .any(|part| part == std::path::Component::ParentDir)
-    {
-        return Err(Error::Usage {
-            finding: format!("{text:?} is no SNAPSHOT[:PATH]"),
-            next: "give the first digits of an id or `latest`, then perhaps a colon and a path: latest:/srv/shop".to_owned(),
-        });
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |letter: char| letter.is_alphanumeric() || "/._-:,+@%".contains(letter);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
     }
-    Ok((request(snapshot, filter), clean))
+}
+
+/// Splits `SNAPSHOT[:PATH]`; the path is absolute in the snapshot.
+pub fn snapshot_and_path(words: &OsStr, filter: &Filter) -> Result<(Request, PathBuf)> {
+    let bytes = words.as_bytes();
+    let colon = bytes.iter().position(|byte| *byte == b':');
+    let (snapshot, path) = colon.map_or((bytes, &b"/"[..]), |at| (&bytes[..at], &bytes[at + 1..]));
+    let usage = |finding: &str, next: &str| {
+        Err(Error::Usage {
+            finding: format!("{} {finding}", Shown(bytes)),
+            next: next.to_owned(),
+        })
+    };
+    if snapshot.contains(&b'/') {
+        return usage(
+            "is a path, not a snapshot",
+            &format!("did you mean latest:{} ?", Shown(bytes)),
+        );
+    }
+    let path: PathBuf = Path::new("/")
+        .join(OsStr::from_bytes(path))
+        .components()
+        .collect();
+    let (Ok(snapshot), false) = (std::str::from_utf8(snapshot), snapshot.is_empty()) else {
+        return usage(
+            "is no SNAPSHOT[:PATH]",
+            "give the first digits of an id or `latest`, then perhaps a colon and a path: latest:/srv/shop",
+        );
+    };
+    if path.components().any(|part| part == Component::ParentDir) {
+        return usage(
+            "has `..` in its path",
+            "write the path as it stands in the snapshot; `tillsafe ls` shows it",
+        );
+    }
+    Ok((request(snapshot, filter), path))
 }
 
 pub fn request(snapshot: &str, filter: &Filter) -> Request {
     Request {
         snapshot: snapshot.to_owned(),
         host: filter.host.clone(),
-        path: filter.path.clone(),
+        paths: filter.path.clone(),
         tag: filter.tag.clone(),
     }
 }

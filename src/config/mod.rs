@@ -76,7 +76,7 @@ pub fn choose(flags: &Flags, variables: Variables<'_>) -> Result<RepositoryChoic
     }
     Err(Error::Usage {
         finding: "no repository is named".to_owned(),
-        next: "tillsafe -r /media/backup/shop -p /root/shop.pass init, then the same with `backup /srv/shop`".to_owned(),
+        next: "name it with -r LOCATION and its password with -p FILE, as in: tillsafe -r /media/backup/shop -p /root/shop.pass backup /srv/shop (a new one is made by the same with `init`)".to_owned(),
     })
 }
 

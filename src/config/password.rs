@@ -47,7 +47,7 @@ impl PasswordSource {
         if secret.is_empty() {
             return Err(Error::Usage {
                 finding: "the password is empty".to_owned(),
-                next: "put a password into the file; `tillsafe init` makes a strong one in a file that does not exist yet".to_owned(),
+                next: "give the repository's password; `init` makes a strong one in a file that does not exist yet".to_owned(),
             });
         }
         Ok(secret)
@@ -57,12 +57,14 @@ impl PasswordSource {
 fn read_file(path: &Path, monitor: &dyn Monitor) -> Result<Secret> {
     /// Nobody types more.
     const MAX_BYTES: u64 = 64 * 1024;
-    let unreadable = |cause: std::io::Error| Error::Usage {
+    let unreadable = |cause: std::io::Error| {
+        Error::Usage {
         finding: format!(
             "the password file {} cannot be read: {cause}",
             crate::units::shown(path)
         ),
-        next: "check the path and its rights; only you should be able to read it".to_owned(),
+        next: "check the path; if the file is lost, put the copy that you keep elsewhere back there (chmod 600)".to_owned(),
+    }
     };
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
     if metadata.len() > MAX_BYTES {

@@ -14,6 +14,8 @@ use crate::rng::{self, Rng};
 
 /// What all our own work folders begin with.
 pub const PREFIX: &str = ".tillsafe-";
+/// What a folder begins with that holds a proved restore on its last steps. Never removed as a leftover.
+pub const READY: &str = ".tillsafe-ready-";
 /// What our scratch folders are for. Nothing else is ever removed as a leftover.
 const PURPOSES: [&str; 3] = ["stage", "spool", "demo"];
 /// How often a new folder may be taken for a leftover before we give up.

@@ -55,17 +55,19 @@ impl LockFile {
         }
     }
 
-    /// Whether it was left by a process of this machine that is gone. The holder of an exclusive lock
-    /// may live in a container that shares the machine's name but not its process numbers, so such a
-    /// lock must be stale as well.
+    /// Whether it was left by a process of this machine that is gone. A holder may live in a container
+    /// that shares the machine's name but not its process numbers, so the lock must be stale as well.
     fn is_left_over(&self, now: Timestamp) -> bool {
-        let is_gone = || {
-            self.pid > 0
-                && rustix::process::Pid::from_raw(self.pid).is_some_and(|pid| {
-                    rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH)
-                })
-        };
-        self.hostname == host_name() && is_gone() && (!self.exclusive || self.is_stale(now))
+        self.is_gone() && self.is_stale(now)
+    }
+
+    /// Whether its process was one of this machine, and no longer runs.
+    fn is_gone(&self) -> bool {
+        self.hostname == host_name()
+            && self.pid > 0
+            && rustix::process::Pid::from_raw(self.pid).is_some_and(|pid| {
+                rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH)
+            })
     }
 
     fn is_stale(&self, now: Timestamp) -> bool {
@@ -73,7 +75,9 @@ impl LockFile {
     }
 
     fn holder(&self, now: Timestamp) -> String {
-        let stale = if self.is_stale(now) {
+        let stale = if self.is_gone() {
+            ", which no longer runs here"
+        } else if self.is_stale(now) {
             ", long not refreshed: probably left by a crash"
         } else {
             ""
@@ -139,7 +143,11 @@ impl SharedLock {
         let refresher = std::thread::spawn(move || {
             while stopped.recv_timeout(REFRESH) == Err(RecvTimeoutError::Timeout) {
                 let mut current = object.lock().unwrap_or_else(PoisonError::into_inner);
-                // A refresh that fails leaves the older lock, which still holds; try again later.
+                // A lock that somebody may have acted against is not made to look whole again: the
+                // holder must learn of it. A refresh that fails is tried again later.
+                if current.require_held(&held).is_err() {
+                    continue;
+                }
                 if let Ok(newer) = write(&held) {
                     remove(&held, current.id);
                     *current = newer;
@@ -162,24 +170,24 @@ impl SharedLock {
     /// # Errors
     /// [`Error::LockLost`]; [`Error::Storage`].
     pub fn require_held(&self) -> Result<()> {
+        // Held while we look, or the refresher could exchange the object in between.
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.require_held(&self.repository)
+    }
+}
+
+impl Current {
+    fn require_held(&self, repository: &Repository) -> Result<()> {
         let lost = |finding: &str| {
             Err(Error::LockLost {
                 finding: finding.to_owned(),
             })
         };
-        // Held while we look, or the refresher could exchange the object in between.
-        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let age = self
-            .repository
-            .inner
-            .services
-            .clock
-            .now()
-            .duration_since(current.written);
-        if age > LOST {
+        let now = repository.inner.services.clock.now();
+        if now.duration_since(self.written) > LOST {
             return lost("it could not be refreshed for more than 22 minutes");
         }
-        if !is_there(&self.repository, current.id)? {
+        if !is_there(repository, self.id)? {
             return lost("somebody has removed it");
         }
         Ok(())

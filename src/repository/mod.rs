@@ -86,8 +86,8 @@ impl Repository {
     /// interrupted creation left is used, if the password opens it.
     ///
     /// # Errors
-    /// [`Error::RepositoryExists`] if a config, a snapshot, or somebody else's key is there;
-    /// [`Error::Storage`].
+    /// [`Error::RepositoryExists`] if anything but keys is there; [`Error::WrongPassword`] if there are
+    /// keys that it does not open; [`Error::Storage`].
     pub fn create(
         backend: Arc<dyn Backend>,
         services: Services,
@@ -96,15 +96,10 @@ impl Repository {
         monitor: &dyn Monitor,
     ) -> Result<Self> {
         let location = backend.location();
-        let left = match what_is_there(backend.as_ref())? {
-            Found::Nothing => None,
-            Found::KeysAlone => Some(find_key(backend.as_ref(), password, monitor).ok()),
-            Found::Repository => Some(None),
-        };
-        let (key, is_new) = match left {
-            None => (Key::random(services.rng.as_ref())?, true),
-            Some(Some(key)) => (key, false),
-            Some(None) => return Err(Error::RepositoryExists { location }),
+        let (key, is_new) = match what_is_there(backend.as_ref())? {
+            Found::Nothing => (Key::random(services.rng.as_ref())?, true),
+            Found::KeysAlone => (find_key(backend.as_ref(), password, monitor)?, false),
+            Found::Repository => return Err(Error::RepositoryExists { location }),
         };
         backend
             .create()
@@ -423,9 +418,8 @@ fn find_key(backend: &dyn Backend, password: &Secret, monitor: &dyn Monitor) -> 
         }
     }
     if tried == 0 {
-        return Err(Error::Damaged {
-            object: Class::Keys.folder().to_owned(),
-            finding: "no key can be read, and without a key nothing can".into(),
+        return Err(Error::NoKey {
+            location: backend.location(),
         });
     }
     Err(Error::WrongPassword {

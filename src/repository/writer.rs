@@ -5,7 +5,8 @@
 //! ```
 //! Both queues are bounded, so memory is: at most `BYTES_IN_FLIGHT` of plain chunks in the queue and
 //! in the workers' hands (each about four times: plain, sealed, and opened again), two packs being
-//! filled, one waiting and one in each uploader's hands.
+//! filled, one waiting, and one in the hands of each uploader and, while the storage is slow, of each
+//! worker.
 //!
 //! Order is safety: an index file is written only from packs that the backend has confirmed, and
 //! `commit` returns only when all are indexed. The caller writes the snapshot after that.

@@ -1,6 +1,6 @@
 //! Writing the copy beside the target: every pack is read once, in order, on all cores.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,12 +11,13 @@ use crate::durable::{Disk, File, Folder};
 use crate::entry::Kind;
 use crate::error::{Error, Result};
 use crate::id::Id;
-use crate::monitor::{Monitor, Problem, Progress, Step, go_on};
+use crate::monitor::{Monitor, Progress, Step, go_on};
 use crate::parallel;
 use crate::repository::Repository;
 use crate::repository::index::{Index, Location};
 use crate::repository::pack::BlobKind;
 use crate::repository::tree::Content;
+use crate::units::counted;
 
 /// Bytes that are read from a pack at a time, unless one blob is longer.
 const RUN: u64 = 4 * 1024 * 1024;
@@ -61,11 +62,12 @@ impl Plan {
         /// What a file system takes for an inode and the last, partly filled block.
         const PER_ITEM: u64 = 4096;
         monitor.step(Step::Staging, Some(self.bytes));
+        self.require_sizes(index)?;
         let needed_bytes = PER_ITEM.saturating_mul(self.items.len() as u64);
         let needed_bytes = needed_bytes.saturating_add(self.bytes);
         let scratch = target.stage(needed_bytes, disk, repository.services().rng.as_ref())?;
         let folder = scratch.folder();
-        tell_unsupported(&self.items, monitor);
+        self.tell_missing(monitor);
         create_folders(folder, &self.items)?;
         fetch_files(repository, index, folder, &self.items, monitor)?;
         Ok(Staged {
@@ -73,20 +75,6 @@ impl Plan {
             target,
             scratch,
         })
-    }
-}
-
-/// Names what this version lists but does not bring back.
-fn tell_unsupported(items: &[Item], monitor: &dyn Monitor) {
-    for item in items {
-        if let Kind::Other(kind) = &item.entry.kind {
-            monitor.problem(Problem {
-                item: crate::units::shown(&item.path),
-                finding: format!("a {kind} is not restored by this version"),
-                // A socket holds nothing that could be.
-                incomplete: kind != "socket",
-            });
-        }
     }
 }
 
@@ -192,7 +180,9 @@ fn fetch_run(
         // Not there, or damaged there: perhaps another copy is whole. Its error tells the rest.
         let plain = match opened {
             Ok(plain) => plain,
-            Err(()) => repository.read_blob(index, blob.kind, blob.id)?,
+            Err(()) => repository
+                .read_blob(index, blob.kind, blob.id)
+                .map_err(|cause| files.needed_by(&wanted.places, cause))?,
         };
         for place in &wanted.places {
             // One blob may go to a million places: a hole in a file has as many.
@@ -228,6 +218,25 @@ impl<'a> Files<'a> {
                 created: vec![false; items.len()],
                 open: HashMap::new(),
             }),
+        }
+    }
+
+    /// Says which files a damaged object costs.
+    fn needed_by(&self, places: &[Place], cause: Error) -> Error {
+        let numbers: BTreeSet<usize> = places.iter().map(|(number, _)| *number).collect();
+        let (Error::Damaged { object, finding }, Some(first)) = (&cause, numbers.first()) else {
+            return cause;
+        };
+        let others = match numbers.len() - 1 {
+            0 => String::new(),
+            others => format!(" and {}", counted(others as u64, "other file")),
+        };
+        Error::Damaged {
+            object: object.clone(),
+            finding: format!(
+                "{finding}; it is part of {}{others}",
+                crate::units::shown(&self.items[*first].path)
+            ),
         }
     }
 

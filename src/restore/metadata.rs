@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::plan::Item;
 use crate::durable::Folder;
-use crate::entry::{Kind, Owner};
+use crate::entry::{Entry, Kind, Owner};
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Problem};
 
@@ -89,6 +89,19 @@ impl<'a> Metadata<'a> {
         for item in folders {
             self.apply_one(folder, item)?;
         }
+        self.tell();
+        Ok(())
+    }
+
+    /// Gives the copy itself, `name` in `parent`, what the captured folder had.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn apply_base(&mut self, parent: &dyn Folder, name: &Path, entry: &Entry) -> Result<()> {
+        let owner = self.owners.here(&entry.owner);
+        self.apply_to_copy(parent, name, owner, entry.mode)?;
+        let set = parent.set_modified(name, entry.modified);
+        self.attempt(&TIME, Path::new(""), set)?;
         self.tell();
         Ok(())
     }
@@ -208,8 +221,11 @@ impl<'a> Owners<'a> {
             rustix::process::geteuid().as_raw(),
             rustix::process::getegid().as_raw(),
         );
-        if self.root || (uid, gid) == ours {
-            return self.root.then_some((uid, gid));
+        if self.root {
+            return Some((uid, gid));
+        }
+        if (uid, gid) == ours {
+            return None;
         }
         if !std::mem::replace(&mut self.told, true) {
             self.monitor.problem(Problem {

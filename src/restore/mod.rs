@@ -11,12 +11,14 @@ mod fetch;
 mod metadata;
 mod plan;
 mod ready;
+mod select;
 mod swap;
 mod target;
 mod verify;
 
 pub use fetch::Staged;
-pub use plan::{Item, Plan, Request, select};
+pub use plan::{Item, Plan};
 pub use ready::Restored;
+pub use select::{Request, select};
 pub use target::Target;
 pub use verify::{DatabaseProof, ProofLevel, Verified};

@@ -2,20 +2,20 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use crate::capture::manifest::{self, Manifest};
-use crate::entry::Entry;
+use crate::entry::{Entry, Kind};
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::monitor::{Monitor, Problem, go_on};
 use crate::repository::Repository;
 use crate::repository::index::Index;
 use crate::repository::pack::BlobKind;
-use crate::repository::snapshot::{Snapshot, Snapshots};
+use crate::repository::snapshot::Snapshot;
 use crate::repository::tree::{Content, Node};
+use crate::source::sqlite::beside;
 
 /// Deepest folder that is followed. The kernel takes no path beyond 4096 bytes anyway.
 const MAX_DEPTH: usize = 2048;
@@ -25,117 +25,6 @@ const MAX_DEPTH: usize = 2048;
 const MAX_REPEATED: usize = 1_000_000;
 /// Longest manifest that is read, in bytes: about a hundred thousand databases.
 const MAX_MANIFEST: u64 = 64 * 1024 * 1024;
-
-/// Which snapshot is asked for.
-#[derive(Debug, Clone, Default)]
-pub struct Request {
-    /// `latest`, or the first digits of an id.
-    pub snapshot: String,
-    /// Only of this machine.
-    pub host: Option<String>,
-    /// Only with this path.
-    pub path: Option<PathBuf>,
-    /// Only with this mark.
-    pub tag: Option<String>,
-}
-
-impl Request {
-    fn fits(&self, snapshot: &Snapshot) -> bool {
-        let file = &snapshot.file;
-        self.host.as_ref().is_none_or(|host| *host == file.hostname)
-            && self.tag.as_ref().is_none_or(|tag| file.tags.contains(tag))
-            && self
-                .path
-                .as_ref()
-                .is_none_or(|path| file.paths.iter().any(|other| Path::new(other) == path))
-    }
-
-    /// The snapshots that fit, of those given.
-    #[must_use]
-    pub fn filter(&self, snapshots: Vec<Snapshot>) -> Vec<Snapshot> {
-        snapshots
-            .into_iter()
-            .filter(|snapshot| self.fits(snapshot))
-            .collect()
-    }
-}
-
-/// Chooses one snapshot. `latest` must mean one series: with snapshots of several machines or path
-/// sets it is refused, and they are listed.
-///
-/// # Errors
-/// [`Error::NoSnapshot`]; [`Error::Usage`] if more than one fits; [`Error::Damaged`] for `latest` if
-/// one cannot be read, which might be the latest.
-pub fn select(request: &Request, snapshots: Snapshots) -> Result<Snapshot> {
-    let wanted = request.snapshot.as_str();
-    let mut fitting = request.filter(snapshots.readable);
-    if wanted == "latest" {
-        if let Some(damaged) = snapshots.damaged.first() {
-            let readable = fitting.last().map_or_else(
-                || "none fits that can be read".to_owned(),
-                |last| {
-                    format!(
-                        "the last that can is {} of {:.0}",
-                        last.id.short(),
-                        last.file.time
-                    )
-                },
-            );
-            return Err(Error::Damaged {
-                object: format!("snapshots/{damaged}"),
-                finding: format!("it cannot be read and may be the latest; {readable}"),
-            });
-        }
-    } else {
-        fitting.retain(|snapshot| wanted.len() >= 4 && snapshot.id.to_string().starts_with(wanted));
-        if fitting.len() > 1 {
-            return Err(Error::Usage {
-                finding: format!("{} snapshots begin with {wanted}", fitting.len()),
-                next: "type more digits of the id".to_owned(),
-            });
-        }
-    }
-    let series: HashSet<(&String, &Vec<String>)> = fitting
-        .iter()
-        .map(|snapshot| (&snapshot.file.hostname, &snapshot.file.paths))
-        .collect();
-    if series.len() > 1 {
-        let mut lines: Vec<String> = series
-            .into_iter()
-            .map(|(host, paths)| format!("--host {host} --path {}", paths.join(" --path ")))
-            .collect();
-        lines.sort();
-        return Err(Error::Usage {
-            finding: format!(
-                "`latest` could mean {} different things: {}",
-                lines.len(),
-                lines.join("; ")
-            ),
-            next: "add one of these, or name a snapshot by its id".to_owned(),
-        });
-    }
-    fitting.pop().ok_or_else(|| Error::NoSnapshot {
-        wanted: describe(request),
-    })
-}
-
-fn describe(request: &Request) -> String {
-    let mut words = format!("{:?}", request.snapshot);
-    for (flag, value) in [
-        ("--host", request.host.clone()),
-        (
-            "--path",
-            request.path.as_ref().map(|path| crate::units::shown(path)),
-        ),
-        ("--tag", request.tag.clone()),
-    ] {
-        if let Some(value) = value {
-            // Writing to a String cannot fail.
-            let _ = write!(words, " {flag} {value}");
-        }
-    }
-    words
-}
 
 /// One thing to restore.
 #[derive(Debug, Clone)]
@@ -163,8 +52,12 @@ pub struct Plan {
     pub bytes: u64,
     /// Number of files.
     pub files: u64,
+    /// The base folder itself: who owns it, and its mode; none for the whole of a snapshot.
+    pub base_folder: Option<Entry>,
     /// Whether `base` is a single file.
     is_file: bool,
+    /// Of a single file: files beside it in the snapshot that it is not whole without.
+    parts_left: Vec<String>,
 }
 
 impl Plan {
@@ -185,7 +78,9 @@ impl Plan {
             base: base.to_owned(),
             bytes: 0,
             files: 0,
+            base_folder: None,
             is_file: false,
+            parts_left: Vec::new(),
             snapshot,
         };
         let root = repository.read_tree(index, plan.snapshot.file.tree)?;
@@ -218,15 +113,70 @@ impl Plan {
     ) -> Result<Vec<Node>> {
         let node = nodes.iter().find(|node| node.entry.name == name);
         match node.map(|node| (node, &node.content)) {
-            Some((_, Content::Folder { tree })) => repository.read_tree(index, *tree),
+            Some((node, Content::Folder { tree })) => {
+                self.base_folder = Some(node.entry.clone());
+                repository.read_tree(index, *tree)
+            }
             Some((node, _)) if path == self.base => {
-                self.is_file = true;
+                (self.is_file, self.base_folder) = (true, None);
+                for part in ["-wal", "-journal"] {
+                    let beside = beside(name.as_ref(), part);
+                    if nodes.iter().any(|node| *node.entry.name == *beside) {
+                        self.parts_left.push(crate::units::shown(&beside));
+                    }
+                }
                 Ok(vec![node.clone()])
             }
             _ => Err(Error::NoSuchPath {
                 snapshot: self.snapshot.id.short(),
                 path: crate::units::shown(&self.base),
+                finding: self.why_missing(),
             }),
+        }
+    }
+
+    /// What the manifest says of a path that is not there.
+    fn why_missing(&self) -> Option<String> {
+        let wanted = crate::units::shown(&self.base);
+        let mut notes = self
+            .manifest
+            .iter()
+            .flat_map(|manifest| &manifest.incomplete);
+        let note = notes.find(|note| note.item == wanted)?;
+        Some(note.finding.clone())
+    }
+
+    /// Tells what this restore cannot bring back: what its capture missed, and what this version
+    /// lists but does not restore.
+    pub(super) fn tell_missing(&self, monitor: &dyn Monitor) {
+        let manifest = self.manifest.iter();
+        for note in manifest.flat_map(|manifest| &manifest.incomplete) {
+            if Path::new(&note.item).starts_with(&self.base) {
+                monitor.problem(Problem {
+                    item: note.item.clone(),
+                    finding: format!("when it was captured: {}", note.finding),
+                    incomplete: true,
+                });
+            }
+        }
+        for part in &self.parts_left {
+            monitor.problem(Problem {
+                item: crate::units::shown(&self.base),
+                finding: format!(
+                    "{part} lies beside it in the snapshot, and a database is not whole without it; restore the folder"
+                ),
+                incomplete: true,
+            });
+        }
+        for item in &self.items {
+            if let Kind::Other(kind) = &item.entry.kind {
+                monitor.problem(Problem {
+                    item: crate::units::shown(&item.path),
+                    finding: format!("a {kind} is not restored by this version"),
+                    // A socket holds nothing that could be.
+                    incomplete: kind != "socket",
+                });
+            }
         }
     }
 
@@ -266,11 +216,9 @@ impl Plan {
                         }
                         waiting.push((path.clone(), nodes));
                     }
-                    Content::File { blobs, size } => {
+                    Content::File { size, .. } => {
                         self.files += 1;
-                        self.bytes = self
-                            .bytes
-                            .saturating_add(require_size(index, blobs, *size, &path)?);
+                        self.bytes = self.bytes.saturating_add(*size);
                     }
                     Content::Nothing => {}
                 }
@@ -282,6 +230,14 @@ impl Plan {
             }
         }
         Ok(())
+    }
+
+    /// Fails if the index does not lead to every byte of every file.
+    pub(super) fn require_sizes(&self, index: &Index) -> Result<()> {
+        self.items.iter().try_for_each(|item| match &item.content {
+            Content::File { blobs, size } => require_size(index, blobs, *size, &item.path),
+            Content::Folder { .. } | Content::Nothing => Ok(()),
+        })
     }
 
     /// The item's full path in the snapshot.
@@ -305,7 +261,7 @@ fn weight(nodes: &[Node]) -> usize {
 }
 
 /// A file's size must be that of its blobs: files are preallocated and offsets computed from it.
-fn require_size(index: &Index, blobs: &[Id], size: u64, path: &Path) -> Result<u64> {
+fn require_size(index: &Index, blobs: &[Id], size: u64, path: &Path) -> Result<()> {
     let damaged = |finding: String| Error::Damaged {
         object: format!("file {}", crate::units::shown(path)),
         finding,
@@ -318,7 +274,7 @@ fn require_size(index: &Index, blobs: &[Id], size: u64, path: &Path) -> Result<u
         total = total.saturating_add(location.plain_length());
     }
     if total == size {
-        Ok(size)
+        Ok(())
     } else {
         Err(damaged(format!(
             "its blobs hold {total} bytes, its folder says {size}"

@@ -14,13 +14,14 @@ use std::path::{Path, PathBuf};
 use super::metadata::Metadata;
 use super::plan::{Item, Plan};
 use super::target::Target;
-use super::verify::ProofLevel;
-use crate::durable::scratch::{PREFIX, remove_leftovers};
+use super::verify::{ProofLevel, read_back};
+use crate::durable::scratch::{READY, remove_leftovers};
 use crate::durable::{Disk, Folder};
 use crate::entry::Kind;
 use crate::error::{Error, Result};
 use crate::id::Hasher;
 use crate::monitor::{Monitor, Step};
+use crate::repository::index::Index;
 use crate::repository::snapshot::Snapshot;
 
 /// What a restore has done.
@@ -40,7 +41,7 @@ pub(super) fn name(plan: &Plan, level: ProofLevel) -> PathBuf {
     hasher.update(plan.snapshot.id.as_bytes());
     hasher.update(plan.base.as_os_str().as_encoded_bytes());
     let hash = hasher.finish().to_string();
-    format!("{PREFIX}ready-{}-{}", level.name(), &hash[..16]).into()
+    format!("{READY}{}-{}", level.name(), &hash[..16]).into()
 }
 
 /// Whether an item is a folder whose mode and times come after it has been moved up.
@@ -62,6 +63,7 @@ impl Target {
     pub fn finish(
         &self,
         plan: &Plan,
+        index: &Index,
         disk: &dyn Disk,
         monitor: &dyn Monitor,
     ) -> Result<Option<Restored>> {
@@ -84,6 +86,18 @@ impl Target {
             return Err(self.is_unfinished("that is at work right now"));
         }
         remove_leftovers(disk, folder.as_ref());
+        // It was proved before the interruption; whether it is still that, only its bytes can tell.
+        monitor.step(Step::Verifying, Some(plan.bytes));
+        let items = self.where_they_are(folder.as_ref(), ready, plan)?;
+        read_back(folder.as_ref(), &items, index, monitor).map_err(|cause| match cause {
+            Error::NotVerified { name, .. } => {
+                self.is_unfinished(&format!("whose {name} was changed since"))
+            }
+            Error::File { path, cause, .. } if cause.kind() == io::ErrorKind::NotFound => {
+                self.is_unfinished(&format!("whose {} is gone", crate::units::shown(&path)))
+            }
+            other => other,
+        })?;
         monitor.step(Step::Syncing, None);
         let mut metadata = Metadata::new(self.path(), monitor);
         self.move_up(folder.as_ref(), ready, plan, &mut metadata)?;
@@ -92,6 +106,21 @@ impl Target {
             path: self.path().to_owned(),
             level,
         }))
+    }
+
+    /// The plan's items under the names that they have now: still waiting, or moved up already.
+    fn where_they_are(&self, folder: &dyn Folder, ready: &Path, plan: &Plan) -> Result<Vec<Item>> {
+        let listed = folder.list(ready);
+        let listed = listed.map_err(Error::file("reading", self.path()))?;
+        let waiting: BTreeSet<OsString> = listed.into_iter().map(|listed| listed.name).collect();
+        let items = plan.items.iter().cloned().map(|mut item| {
+            let top = item.path.iter().next().unwrap_or_default();
+            if waiting.contains(top) {
+                item.path = ready.join(&item.path);
+            }
+            item
+        });
+        Ok(items.collect())
     }
 
     /// Moves everything that is in `ready` one level up, durably, and removes it.

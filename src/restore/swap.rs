@@ -14,14 +14,13 @@ use std::sync::Arc;
 
 use super::fetch::Staged;
 use super::metadata::Metadata;
-use super::plan::Item;
+use super::plan::{Item, Plan};
 use super::ready::{self, Restored, is_top_folder};
-use super::target::TargetKind;
+use super::target::{TargetKind, is_content};
 use super::verify::{ProofLevel, Verified};
 use crate::durable::Folder;
-use crate::durable::scratch::is_scratch;
 use crate::error::{Error, Result};
-use crate::monitor::{Monitor, Step, go_on};
+use crate::monitor::{Monitor, Problem, Step, go_on};
 use crate::repository::snapshot::Snapshot;
 
 impl Verified {
@@ -52,12 +51,16 @@ impl Verified {
         let items: Vec<&Item> = plan.items.iter().filter(|item| !later(item)).collect();
         metadata.apply(folder, &items)?;
         match target.kind() {
-            TargetKind::New => metadata.apply_to_copy(parent, name, None, 0o755)?,
+            TargetKind::New => match &plan.base_folder {
+                Some(entry) => metadata.apply_base(parent, name, entry)?,
+                None => metadata.apply_to_copy(parent, name, None, 0o755)?,
+            },
             TargetKind::Empty => {
                 let old = std::fs::metadata(path).map_err(Error::file("looking at", path))?;
                 let is_root = rustix::process::geteuid().is_root();
                 let owner = is_root.then(|| (old.uid(), old.gid()));
                 metadata.apply_to_copy(parent, name, owner, old.mode() & 0o7777)?;
+                tell_kept(&old, &plan, path, monitor.as_ref());
             }
             TargetKind::Inside | TargetKind::Scratch | TargetKind::Unfinished(_) => {}
         }
@@ -105,12 +108,30 @@ impl Verified {
     }
 }
 
+/// Says that a target which was there keeps its owner and mode, if they are not the captured folder's.
+fn tell_kept(old: &std::fs::Metadata, plan: &Plan, target: &Path, monitor: &dyn Monitor) {
+    let Some(entry) = &plan.base_folder else {
+        return;
+    };
+    let kept = (old.uid(), old.gid(), old.mode() & 0o7777);
+    if kept != (entry.owner.uid, entry.owner.gid, entry.mode) {
+        monitor.problem(Problem {
+            item: crate::units::shown(target),
+            finding: format!(
+                "was there before and keeps its owner and mode ({}:{} {:04o}); the captured folder had {}:{} {:04o}",
+                kept.0, kept.1, kept.2, entry.owner.uid, entry.owner.gid, entry.mode
+            ),
+            incomplete: false,
+        });
+    }
+}
+
 /// A target that is filled in place must still hold nothing of anybody's.
 fn require_empty(folder: &dyn Folder, target: &Path) -> Result<()> {
     let listed = folder
         .list(Path::new(""))
         .map_err(Error::file("reading", target))?;
-    if listed.iter().all(|listed| is_scratch(&listed.name)) {
+    if !listed.iter().any(is_content) {
         return Ok(());
     }
     Err(Error::TargetNotEmpty {

@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::durable::scratch::{PREFIX, Scratch, is_scratch, remove_leftovers};
+use crate::durable::scratch::{READY, Scratch, is_scratch, remove_leftovers};
 use crate::durable::{Disk, Listed, ListedKind};
 use crate::error::{Error, Result};
 use crate::rng::Rng;
@@ -67,7 +67,7 @@ impl Target {
                 kind: TargetKind::Unfinished(ready),
             });
         }
-        if listed.iter().any(|listed| !is_scratch(&listed.name)) {
+        if listed.iter().any(is_content) {
             return Err(Error::TargetNotEmpty { path });
         }
         let beside = listed.is_empty()
@@ -139,11 +139,29 @@ impl Target {
         };
         require_room(beside, needed_bytes, disk)?;
         if self.kind == TargetKind::New {
-            disk.create_all(beside, 0o755)
-                .map_err(Error::file("creating", beside))?;
+            disk.create_all(beside, 0o755).map_err(|cause| {
+                if is_closed(&cause) {
+                    self.unfit(&cause.to_string())
+                } else {
+                    Error::file("creating", beside)(cause)
+                }
+            })?;
         }
-        Scratch::create(disk, beside, "stage", rng)
+        Scratch::create(disk, beside, "stage", rng).map_err(|cause| match cause {
+            Error::File { cause, .. } if is_closed(&cause) => self.unfit(&cause.to_string()),
+            other => other,
+        })
     }
+}
+
+/// Whether a name in a target is somebody's: not ours, and not what a new file system begins with.
+pub(super) fn is_content(listed: &Listed) -> bool {
+    !is_scratch(&listed.name) && listed.name != "lost+found"
+}
+
+fn is_closed(cause: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    matches!(cause.kind(), PermissionDenied | ReadOnlyFilesystem)
 }
 
 /// Looks for room where `folder` is or will be, before anything is written.
@@ -179,13 +197,9 @@ fn is_movable(parent: &Path, device: u64) -> bool {
 
 /// The first ready folder among the names in a target.
 fn find_ready(listed: &[Listed]) -> Option<PathBuf> {
-    let prefix = format!("{PREFIX}ready-");
     let is_ready = |listed: &&Listed| {
         listed.kind == ListedKind::Folder
-            && listed
-                .name
-                .as_encoded_bytes()
-                .starts_with(prefix.as_bytes())
+            && listed.name.as_encoded_bytes().starts_with(READY.as_bytes())
     };
     listed
         .iter()

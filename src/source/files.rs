@@ -236,9 +236,7 @@ impl Walker<'_> {
             .min_depth(usize::from(at_the_top))
             .sort_by_file_name()
             .into_iter()
-            .filter_entry(|item| {
-                !excluded.contains(item.path()) && !scratch::is_scratch(item.file_name())
-            });
+            .filter_entry(|item| !excluded.contains(item.path()));
         let base = usize::from(at_the_top);
         let mut entered = base;
         while let Some(item) = walk.next() {
@@ -262,6 +260,11 @@ impl Walker<'_> {
                 root.join(inner)
             };
             let was_entered = match item.metadata() {
+                // A root may have any name: its owner named it.
+                _ if item.depth() > 0 && scratch::is_scratch(item.file_name()) => {
+                    self.own_folder(&path);
+                    false
+                }
                 Ok(metadata) => self.item(&path, item.path(), &metadata)?,
                 Err(cause) => {
                     self.unreadable(&path, &cause);
@@ -319,6 +322,23 @@ impl Walker<'_> {
             });
         }
         Ok(false)
+    }
+
+    /// Passes over work of our own; a restore that waits to be finished is a part of the shop.
+    fn own_folder(&self, path: &Path) {
+        let name = path.file_name().unwrap_or_default();
+        if name
+            .as_encoded_bytes()
+            .starts_with(scratch::READY.as_bytes())
+        {
+            self.monitor.problem(Problem {
+                item: crate::units::shown(path),
+                finding:
+                    "holds what an interrupted restore has not moved up yet; run that restore again"
+                        .to_owned(),
+                incomplete: true,
+            });
+        }
     }
 
     /// Whether a folder lies on a file system that holds no files, only views of the kernel. Asked once

@@ -13,6 +13,7 @@ use crate::common::forge::Thing;
 use crate::common::mount::SmallDisk;
 use crate::common::program::{Run, Started};
 use crate::common::shop::noise;
+use tillsafe::repository::lock::host_name;
 
 pub fn with_no_repository(scene: &mut Scene, command: &str) -> Run {
     fs::remove_dir_all(&scene.program.repository).unwrap();
@@ -27,6 +28,8 @@ pub fn with_no_repository_and_password(scene: &mut Scene, command: &str) -> Run 
 pub fn with_no_scratch_folder(scene: &mut Scene, command: &str) -> Run {
     let words = match command {
         "verify" => vec!["verify".to_owned()],
+        // One that was found in a folder would be left out.
+        "backup" => vec!["backup".to_owned(), scene.text("shop/shop.db")],
         other => scene.words(other),
     };
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -80,6 +83,15 @@ pub fn with_a_broken_database_named(scene: &mut Scene, command: &str) -> Run {
     let path = scene.path("old.db");
     make_broken_database(&path);
     scene.run(&[command, super::as_text(&path)])
+}
+
+pub fn with_an_incomplete_snapshot(scene: &mut Scene, command: &str) -> Run {
+    make_broken_database(&scene.shop.join("old.db"));
+    assert_eq!(scene.usual("backup").code, 3);
+    // The snapshot that was there before is of another machine.
+    let run = scene.usual_with(command, &["--host", &host_name()]);
+    assert!(run.text().contains("old.db"), "it is named: {}", run.text());
+    run
 }
 
 pub fn with_a_device_in_the_snapshot(scene: &mut Scene, command: &str) -> Run {

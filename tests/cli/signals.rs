@@ -110,9 +110,23 @@ fn a_second_signal_ends_a_backup_at_once_and_the_next_needs_no_help() {
     assert_eq!(backup.finish().code, 143);
     held.execute_batch("COMMIT").unwrap();
     assert!(scene.program.has_lock(), "it had no time to remove it");
+    // A shared lock keeps no backup out; once it is stale, the next run removes it.
     scene.program.ok(&["backup", &scene.text("shop")]);
-    assert_no_lock(&scene.program);
     assert_eq!(scene.program.json(&["snapshots"]).1.len(), 3);
+}
+
+/// restic asks with SIGHUP whether the holder of a lock lives; a closed terminal sends it too.
+#[test]
+fn a_hangup_stops_nothing() {
+    let original = Original::new();
+    let scene = original.scene("scene", true);
+    let held = scene.hold_the_database();
+    let mut backup = Started::of(&mut scene.command(&["backup", &scene.text("shop")]));
+    backup.wait_until("its lock", || scene.program.has_lock());
+    backup.signal(Signal::HUP);
+    held.execute_batch("COMMIT").unwrap();
+    assert_eq!(backup.finish().code, 0);
+    assert_no_lock(&scene.program);
 }
 
 /// A repository with one snapshot of 24 MiB: long enough to be stopped in the middle.

@@ -123,7 +123,7 @@ pub fn restore(
     let index = repository.load_index(monitor.as_ref())?;
     let plan = Plan::make(&repository, &index, snapshot, base, monitor.as_ref())?;
     let target = Target::look_at(target, disk)?;
-    if let Some(finished) = target.finish(&plan, disk, monitor.as_ref())? {
+    if let Some(finished) = target.finish(&plan, &index, disk, monitor.as_ref())? {
         return Ok(finished);
     }
     let staged = plan.fetch(&repository, &index, target, disk, monitor.as_ref())?;

@@ -108,7 +108,16 @@ pub fn capture(
     sink: &mut dyn FnMut(Vec<u8>) -> Result<()>,
 ) -> Result<Captured> {
     refuse_harm(path)?;
-    let engine = |cause: rusqlite::Error| unreachable_source(path, &cause);
+    let engine = |cause: rusqlite::Error| match cause.sqlite_error_code() {
+        // Only a writer may roll back what a crash left.
+        Some(rusqlite::ErrorCode::ReadOnly) if beside(path, "-journal").exists() => {
+            unreachable_source(
+                path,
+                &"its application crashed and left a -journal; start the application once, which rolls it back, then back up again",
+            )
+        }
+        _ => unreachable_source(path, &cause),
+    };
     let connection = open_shared(path).map_err(engine)?;
     let journal_mode: String = connection
         .query_row("PRAGMA journal_mode", [], |row| row.get(0))

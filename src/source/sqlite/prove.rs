@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::detect::beside;
+use super::detect::{Signature, beside, signature};
 use super::fingerprint::Fingerprint;
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, go_on};
@@ -78,6 +78,9 @@ pub fn prove(path: &Path, name: &str, monitor: &Arc<dyn Monitor>) -> Result<Proo
         .and_then(|mut statement| statement.query_map([], |row| row.get(0))?.collect());
     let unchecked = match findings {
         // The only good answer is exactly one row "ok".
+        Ok(findings) if findings == ["ok"] && is_hot(path) => {
+            Some("the journal beside it holds what must first be rolled back".to_owned())
+        }
         Ok(findings) if findings == ["ok"] => None,
         Ok(findings) => return Err(failed(findings.join("; "))),
         Err(cause) if needs_the_application(&cause) => Some(cause.to_string()),
@@ -88,6 +91,11 @@ pub fn prove(path: &Path, name: &str, monitor: &Arc<dyn Monitor>) -> Result<Proo
         fingerprint: Fingerprint::take(&connection).map_err(engine)?,
         unchecked,
     })
+}
+
+/// Whether a rollback journal lies beside the copy: then the file alone is not the database.
+fn is_hot(path: &Path) -> bool {
+    signature(&beside(path, "-journal")).is_ok_and(|signature| signature == Signature::Journal)
 }
 
 /// Whether `SQLite` lacks something that an application brings along: an order of text (collation), a

@@ -1,0 +1,138 @@
+//! Which snapshot is meant.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::repository::snapshot::{Snapshot, Snapshots};
+
+/// Fewest digits of an id that name a snapshot.
+const MIN_DIGITS: usize = 4;
+
+/// Which snapshot is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// `latest`, or the first digits of an id.
+    pub snapshot: String,
+    /// Only of this machine.
+    pub host: Option<String>,
+    /// Only with all of these paths.
+    pub paths: Vec<PathBuf>,
+    /// Only with this mark.
+    pub tag: Option<String>,
+}
+
+impl Request {
+    fn fits(&self, snapshot: &Snapshot) -> bool {
+        let file = &snapshot.file;
+        let has = |path: &PathBuf| file.paths.iter().any(|other| Path::new(other) == path);
+        self.host.as_ref().is_none_or(|host| *host == file.hostname)
+            && self.tag.as_ref().is_none_or(|tag| file.tags.contains(tag))
+            && self.paths.iter().all(has)
+    }
+
+    /// The snapshots that fit, of those given.
+    #[must_use]
+    pub fn filter(&self, snapshots: Vec<Snapshot>) -> Vec<Snapshot> {
+        snapshots
+            .into_iter()
+            .filter(|snapshot| self.fits(snapshot))
+            .collect()
+    }
+}
+
+/// Chooses one snapshot.
+///
+/// # Errors
+/// [`Error::NoSnapshot`]; [`Error::Usage`] if more than one fits; [`Error::Damaged`] and
+/// [`Error::LatestUncertain`] if one that cannot be read may be the one.
+pub fn select(request: &Request, snapshots: Snapshots) -> Result<Snapshot> {
+    let fitting = request.filter(snapshots.readable);
+    let object = |id| format!("snapshots/{id}");
+    if request.snapshot == "latest" {
+        if let Some(damaged) = snapshots.damaged.first() {
+            return Err(Error::LatestUncertain {
+                object: object(damaged),
+                readable: fitting.last().map(|last| last.id.short()),
+            });
+        }
+        return latest(request, fitting);
+    }
+    let digits = request.snapshot.as_str();
+    if digits.len() < MIN_DIGITS {
+        return Err(Error::Usage {
+            finding: format!("{digits:?} is too short for an id"),
+            next: format!("give at least {MIN_DIGITS} digits; `tillsafe snapshots` lists them"),
+        });
+    }
+    let mut damaged = snapshots.damaged.iter();
+    if let Some(damaged) = damaged.find(|id| id.to_string().starts_with(digits)) {
+        return Err(Error::Damaged {
+            object: object(damaged),
+            finding: "it cannot be read".to_owned(),
+        });
+    }
+    let begins = |snapshot: &Snapshot| snapshot.id.to_string().starts_with(digits);
+    let mut found: Vec<Snapshot> = fitting.into_iter().filter(begins).collect();
+    match found.pop() {
+        Some(snapshot) if found.is_empty() => Ok(snapshot),
+        Some(_) => Err(Error::Usage {
+            finding: format!("{} snapshots begin with {digits}", found.len() + 1),
+            next: "type more digits of the id".to_owned(),
+        }),
+        None => Err(none(request)),
+    }
+}
+
+/// The last of one series. Snapshots of several machines or sets of paths are several series: unless
+/// the paths that were asked for are exactly those of one, it is refused, and they are listed.
+fn latest(request: &Request, mut fitting: Vec<Snapshot>) -> Result<Snapshot> {
+    if series(&fitting).len() > 1 && !request.paths.is_empty() {
+        let wanted: BTreeSet<&Path> = request.paths.iter().map(PathBuf::as_path).collect();
+        fitting.retain(|snapshot| {
+            let paths = snapshot.file.paths.iter().map(Path::new);
+            paths.collect::<BTreeSet<&Path>>() == wanted
+        });
+    }
+    let series = series(&fitting);
+    if series.len() > 1 {
+        return Err(Error::Usage {
+            finding: format!("`latest` could mean {} different things", series.len()),
+            next: format!(
+                "add one of these, or name a snapshot by its id: {}",
+                series.into_iter().collect::<Vec<_>>().join("; ")
+            ),
+        });
+    }
+    fitting.pop().ok_or_else(|| none(request))
+}
+
+/// The flags that would choose each series.
+fn series(snapshots: &[Snapshot]) -> BTreeSet<String> {
+    let flags = |snapshot: &Snapshot| {
+        let file = &snapshot.file;
+        format!(
+            "--host {} --path {}",
+            file.hostname,
+            file.paths.join(" --path ")
+        )
+    };
+    snapshots.iter().map(flags).collect()
+}
+
+fn none(request: &Request) -> Error {
+    let mut wanted = format!("{:?}", request.snapshot);
+    let paths = request.paths.iter().map(|path| crate::units::shown(path));
+    let flags = request
+        .host
+        .iter()
+        .map(|host| ("--host", host.clone()))
+        .chain(paths.map(|path| ("--path", path)))
+        .chain(request.tag.iter().map(|tag| ("--tag", tag.clone())));
+    for (flag, value) in flags {
+        // Writing to a String cannot fail.
+        let _ = write!(wanted, " {flag} {value}");
+    }
+    Error::NoSnapshot { wanted }
+}

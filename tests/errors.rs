@@ -1,0 +1,144 @@
+//! What every error says: text, what is safe, what to do next. The golden file is what people read.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use tillsafe::error::Error;
+
+/// At least one of each.
+#[allow(clippy::too_many_lines, reason = "a table")]
+fn every() -> Vec<Error> {
+    let text = |word: &str| word.to_owned();
+    let path = PathBuf::from("/srv/shop");
+    let io = |kind: std::io::ErrorKind| std::io::Error::from(kind);
+    vec![
+        Error::Usage {
+            finding: text("no repository is named"),
+            next: text("tillsafe -r …"),
+        },
+        Error::File {
+            doing: "writing",
+            path: path.clone(),
+            cause: io(std::io::ErrorKind::PermissionDenied),
+        },
+        Error::File {
+            doing: "writing",
+            path: path.clone(),
+            cause: io(std::io::ErrorKind::StorageFull),
+        },
+        Error::Storage {
+            doing: "writing",
+            object: text("index/ab"),
+            cause: text("gone"),
+            full: false,
+        },
+        Error::Storage {
+            doing: "writing",
+            object: text("index/ab"),
+            cause: text("no room"),
+            full: true,
+        },
+        Error::NoRepository {
+            location: text("/backup"),
+        },
+        Error::RepositoryExists {
+            location: text("/backup"),
+        },
+        Error::Unsupported {
+            location: text("/backup"),
+            finding: text("has format version 3"),
+        },
+        Error::Locked {
+            holder: text("root on till, process 7, since noon"),
+        },
+        Error::WrongPassword {
+            location: text("/backup"),
+            tried: 2,
+        },
+        Error::NoSnapshot {
+            wanted: text("\"latest\""),
+        },
+        Error::LatestUncertain {
+            object: text("snapshots/ab"),
+            readable: Some(text("1a2b3c4d")),
+        },
+        Error::NoKey {
+            location: text("/backup"),
+        },
+        Error::NoSuchPath {
+            snapshot: text("1a2b3c4d"),
+            path: text("/srv/x"),
+            finding: Some(text("database is locked")),
+        },
+        Error::Source {
+            name: text("/srv/shop.db"),
+            finding: text("database is locked"),
+        },
+        Error::Damaged {
+            object: text("data/ab"),
+            finding: text("it is not there"),
+        },
+        Error::SealFailed {
+            finding: text("it opens to other bytes"),
+        },
+        Error::Internal {
+            finding: text("a name comes out of order"),
+        },
+        Error::LockLost {
+            finding: text("somebody has removed it"),
+        },
+        Error::TargetNotEmpty { path: path.clone() },
+        Error::TargetUnfit {
+            path: path.clone(),
+            finding: text("it is not a folder"),
+        },
+        Error::UnfinishedRestore {
+            path: path.clone(),
+            finding: text("of another snapshot or path"),
+        },
+        Error::NoRoom {
+            path,
+            needed_bytes: 3000,
+            free_bytes: 1000,
+        },
+        Error::NotVerified {
+            name: text("/srv/shop.db"),
+            finding: text("table \"orders\" is missing"),
+        },
+        Error::NoRandomness {
+            cause: text("not permitted"),
+        },
+        Error::Interrupted { signal: 2 },
+        Error::Interrupted { signal: 15 },
+    ]
+}
+
+#[test]
+fn every_message_is_the_one_in_the_golden_file() {
+    let mut found = String::new();
+    for error in every() {
+        let (advice, code) = (error.advice(), error.exit_code().number());
+        let (safe, next) = (advice.safe, advice.next);
+        writeln!(found, "{code}: {error}\n  safe: {safe}\n  next: {next}").unwrap();
+    }
+    assert_eq!(found, include_str!("golden/errors.txt"), "\n{found}");
+}
+
+#[test]
+fn no_error_is_missing_from_the_golden_file() {
+    let source = include_str!("../src/error.rs");
+    let (_, variants) = source.split_once("pub enum Error {").unwrap();
+    let (variants, _) = variants.split_once("\n}").unwrap();
+    let names = variants
+        .lines()
+        .filter_map(|line| line.strip_prefix("    ")?.strip_suffix(" {"))
+        .filter(|name| name.chars().all(char::is_alphanumeric));
+    let shown: Vec<String> = every().iter().map(|error| format!("{error:?}")).collect();
+    let mut count = 0;
+    for name in names {
+        let begins = |text: &String| text.starts_with(&format!("{name} {{"));
+        assert!(shown.iter().any(begins), "{name} is missing here");
+        count += 1;
+    }
+    assert!(count > 20, "only {count} variants were seen");
+}
