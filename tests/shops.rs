@@ -34,10 +34,9 @@ fn the_chinook_shop_comes_back() {
     let source =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/chinook/Chinook_Sqlite.sqlite");
     if !source.is_file() {
-        return skipped(
-            "the Chinook shop",
-            "its sample data does not lie beside the checkout",
-        );
+        // Not part of the project, so no machine owes it to us: loud, but no failure even in CI.
+        eprintln!("SKIPPED: the Chinook shop: its sample data does not lie beside the checkout");
+        return;
     }
     let place = Place::new();
     let shop = place.join("chinook");
