@@ -21,8 +21,10 @@ pub enum Step {
     Checking,
     /// Writing a copy beside the target.
     Staging,
-    /// Reading the copy back; the engine opens it.
+    /// Reading the copy back.
     Verifying,
+    /// The engine checks the copies of databases.
+    EngineChecking,
     /// Making it durable.
     Syncing,
 }
@@ -37,7 +39,8 @@ impl Step {
             Self::BackingUp => "backing up",
             Self::Checking => "checking",
             Self::Staging => "restoring",
-            Self::Verifying => "proving the copy",
+            Self::Verifying => "reading the copy back",
+            Self::EngineChecking => "having SQLite check the databases",
             Self::Syncing => "making it durable",
         }
     }

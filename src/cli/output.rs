@@ -15,6 +15,8 @@ use crate::units::{ByteSize, Shown, Span, counted};
 
 /// Without a terminal, a line at most this often.
 const LINE_EVERY: Duration = Duration::from_secs(30);
+/// How often the terminal shows that something goes on.
+const TICK: Duration = Duration::from_millis(250);
 /// With `--json`, a status at most this often.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
 
@@ -51,6 +53,7 @@ impl Output {
             if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
                 bar.set_style(style);
             }
+            bar.enable_steady_tick(TICK);
         }
         let now = Instant::now();
         Self {

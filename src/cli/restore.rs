@@ -14,7 +14,7 @@ use crate::repository::Repository;
 use crate::repository::index::Index;
 use crate::repository::lock::SharedLock;
 use crate::restore::{DatabaseProof, Plan, ProofLevel, Target, select};
-use crate::units::{ByteSize, shown};
+use crate::units::{ByteSize, counted, shown};
 
 pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
     let disk = session.disk.as_ref();
@@ -36,9 +36,10 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
     } = plan(session, &args.snapshot, &args.filter)?;
     let (files, bytes) = (plan.files, plan.bytes);
     session.output.note(&format!(
-        "snapshot {} of {:.0}: {files} files, {}",
+        "snapshot {} of {:.0}: {}, {}",
         plan.snapshot.id.short(),
         plan.snapshot.file.time,
+        counted(files, "file"),
         ByteSize(bytes)
     ));
     let finished = target.finish(&plan, &index, disk, monitor.as_ref())?;
@@ -53,11 +54,12 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
     session.output.finish();
     tell_databases(session, &databases);
     session.output.good_news(format!(
-        "{done} snapshot {} from {} to {} in {}: {files} files, {}; proof level: {}",
+        "{done} snapshot {} from {} to {} in {}: {}, {}; proof level: {}",
         restored.snapshot.id.short(),
         repository.location(),
         shown(&restored.path),
         session.output.elapsed(),
+        counted(files, "file"),
         ByteSize(bytes),
         restored.level.name()
     ));

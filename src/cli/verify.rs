@@ -9,7 +9,7 @@ use super::session::Session;
 use crate::config;
 use crate::error::{Error, Result};
 use crate::restore::Target;
-use crate::units::{ByteSize, shown};
+use crate::units::{ByteSize, counted, shown};
 
 pub fn run(session: &Session, args: &args::Verify) -> Result<Done> {
     let scratch = match &args.scratch {
@@ -43,10 +43,11 @@ pub fn run(session: &Session, args: &args::Verify) -> Result<Done> {
     session.output.finish();
     tell_databases(session, &databases);
     session.output.good_news(format!(
-        "snapshot {} of {:.0} in {} restores: {files} files, {}, in {}; proof level: {}",
+        "snapshot {} of {:.0} in {} restores: {}, {}, in {}; proof level: {}",
         snapshot.id.short(),
         snapshot.file.time,
         repository.location(),
+        counted(files, "file"),
         ByteSize(bytes),
         session.output.elapsed(),
         level.name()

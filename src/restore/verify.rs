@@ -88,6 +88,9 @@ impl Staged {
         )?;
         let (found, absent) = self.databases()?;
         let files = self.files_level(&absent, monitor.as_ref())?;
+        if !found.is_empty() {
+            monitor.step(Step::EngineChecking, None);
+        }
         let databases = found
             .into_iter()
             .map(|(item, described)| self.prove(item, described, index, monitor))

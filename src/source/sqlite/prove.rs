@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::detect::{Signature, beside, signature};
 use super::fingerprint::Fingerprint;
 use crate::error::{Error, Result};
-use crate::monitor::{Monitor, go_on};
+use crate::monitor::{Monitor, Progress, go_on};
 
 /// Steps of `SQLite`'s virtual machine between two looks at whether we are asked to stop.
 const STEPS: i32 = 100_000;
@@ -71,7 +71,14 @@ pub fn prove(path: &Path, name: &str, monitor: &Arc<dyn Monitor>) -> Result<Proo
     .map_err(engine)?;
     let watching = Arc::clone(monitor);
     connection
-        .progress_handler(STEPS, Some(move || watching.signal().is_some()))
+        .progress_handler(
+            STEPS,
+            Some(move || {
+                // Nothing to count, but whoever watches sees that it goes on.
+                watching.progress(Progress::default());
+                watching.signal().is_some()
+            }),
+        )
         .map_err(engine)?;
     let findings: rusqlite::Result<Vec<String>> = connection
         .prepare("PRAGMA integrity_check(10)")
