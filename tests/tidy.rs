@@ -124,7 +124,7 @@ fn each_dependency_has_one_room() {
         ("clap_complete", "cli"),
         ("indicatif", "cli"),
         ("rusqlite", "source/sqlite"),
-        ("walkdir", "source/files.rs"),
+        ("walkdir", "source/files"),
         ("zstd", "repository"),
         ("sha2", "id.rs"),
         ("scrypt", "repository/keys.rs"),

@@ -1,27 +1,19 @@
-//! Files: the walk through folders, in the order that trees want, and the reading of metadata.
+//! The walk: depth first, names in ascending order of their bytes, on through whatever cannot be read.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
-use std::io::Read;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
-use jiff::Timestamp;
 use walkdir::WalkDir;
 
+use super::metadata::{Names, special_name, time};
+use super::roots::Walk;
 use crate::durable::scratch;
-use crate::entry::{Entry, Kind, Owner, Place};
-use crate::error::{Error, Result};
+use crate::entry::{Entry, Kind, Place};
+use crate::error::Result;
 use crate::monitor::{Monitor, Problem, go_on};
-
-/// What to walk through.
-#[derive(Debug, Clone)]
-pub struct Walk {
-    /// The roots as their owner wrote them, which is how they are stored, and where they really are.
-    roots: BTreeMap<PathBuf, PathBuf>,
-    excluded: BTreeSet<PathBuf>,
-}
 
 /// One step of the walk, depth first, names in ascending order of their bytes.
 #[derive(Debug)]
@@ -37,103 +29,6 @@ pub enum Step {
 }
 
 impl Walk {
-    /// Plans a walk over absolute `roots`, leaving out `excluded` and all below. A root that is a
-    /// link stands for what it leads to; links below a root are stored as links.
-    ///
-    /// # Errors
-    /// [`Error::Source`] if a root does not exist or cannot be read; [`Error::Usage`] for one that
-    /// would not be stored where it was named.
-    pub fn plan(roots: &[PathBuf], excluded: &[PathBuf]) -> Result<Self> {
-        let mut real = BTreeMap::new();
-        for root in roots {
-            let path = readable(root).map_err(|cause| Error::Source {
-                name: crate::units::shown(root),
-                finding: cause.to_string(),
-            })?;
-            real.insert(root.clone(), path);
-        }
-        let walk = Self {
-            roots: real,
-            excluded: excluded.iter().cloned().collect(),
-        };
-        for (root, real) in &walk.roots {
-            walk.require_place(root, real)?;
-        }
-        // A root inside another is part of it already.
-        let outer: Vec<PathBuf> = walk.roots.keys().cloned().collect();
-        let is_inner = |root: &Path| {
-            outer
-                .iter()
-                .any(|other| other != root && root.starts_with(other))
-        };
-        let roots = walk.roots.into_iter().filter(|(root, _)| !is_inner(root));
-        Ok(Self {
-            roots: roots.collect(),
-            excluded: walk.excluded,
-        })
-    }
-
-    /// Refuses a root that is left out by rule, or that lies inside another root behind a link: the
-    /// other would store the link in its place.
-    fn require_place(&self, root: &Path, real: &Path) -> Result<()> {
-        let usage = |finding: &str, next: String| {
-            Err(Error::Usage {
-                finding: format!("{} {finding}", crate::units::shown(root)),
-                next,
-            })
-        };
-        let excluded = |path: &Path| self.excluded.iter().any(|other| path.starts_with(other));
-        let nested = self
-            .roots
-            .keys()
-            .filter_map(|other| root.strip_prefix(other).ok());
-        let in_scratch = nested.chain(root.file_name().map(Path::new));
-        if excluded(root)
-            || excluded(real)
-            || in_scratch
-                .into_iter()
-                .any(|way| way.iter().any(scratch::is_scratch))
-        {
-            return usage(
-                "is a folder of tillsafe's own: a repository, or work in progress",
-                "name what is to be backed up".to_owned(),
-            );
-        }
-        for (other, real_other) in &self.roots {
-            let Ok(inner) = root.strip_prefix(other) else {
-                continue;
-            };
-            if other != root && real != real_other.join(inner) {
-                return usage(
-                    &format!(
-                        "lies behind a link inside {}, which is stored as a link",
-                        crate::units::shown(other)
-                    ),
-                    format!("name {} instead", crate::units::shown(real)),
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// Where a path of the walk really is: no link leads to it.
-    #[must_use]
-    pub fn real(&self, path: &Path) -> PathBuf {
-        let inside = |(root, real): (&PathBuf, &PathBuf)| {
-            let inner = path.strip_prefix(root).ok()?;
-            // Joining an empty path would add a slash.
-            Some(if inner.as_os_str().is_empty() {
-                real.clone()
-            } else {
-                real.join(inner)
-            })
-        };
-        self.roots
-            .iter()
-            .find_map(inside)
-            .unwrap_or_else(|| path.to_owned())
-    }
-
     /// Goes through everything. What cannot be read is told to `monitor`, and the walk goes on.
     ///
     /// # Errors
@@ -159,17 +54,6 @@ impl Walk {
         walker.tell_notes();
         Ok(())
     }
-}
-
-/// Where a root really is, if it can be read at all.
-fn readable(root: &Path) -> std::io::Result<PathBuf> {
-    let real = std::fs::canonicalize(root)?;
-    if real.is_dir() {
-        std::fs::read_dir(&real)?;
-    } else {
-        FileReader::open(&real)?;
-    }
-    Ok(real)
 }
 
 /// The folders that lead to the roots.
@@ -441,106 +325,5 @@ impl Walker<'_> {
                 links: metadata.nlink(),
             },
         }
-    }
-}
-
-fn special_name(metadata: &Metadata) -> &'static str {
-    let file_type = metadata.file_type();
-    match () {
-        () if file_type.is_socket() => "socket",
-        () if file_type.is_fifo() => "named pipe",
-        () if file_type.is_block_device() => "block device",
-        () => "character device",
-    }
-}
-
-fn time(seconds: i64, nanoseconds: i64) -> Timestamp {
-    let nanoseconds = i32::try_from(nanoseconds).unwrap_or(0);
-    // A file system can hold times beyond the year 9999; nothing else can.
-    Timestamp::new(seconds, nanoseconds).unwrap_or(if seconds < 0 {
-        Timestamp::MIN
-    } else {
-        Timestamp::MAX
-    })
-}
-
-/// Names of users and groups, each looked up once.
-#[derive(Debug, Default)]
-struct Names {
-    users: HashMap<u32, String>,
-    groups: HashMap<u32, String>,
-}
-
-impl Names {
-    fn owner(&mut self, uid: u32, gid: u32) -> Owner {
-        let user = self.users.entry(uid).or_insert_with(|| {
-            uzers::get_user_by_uid(uid).map_or_else(String::new, |user| {
-                user.name().to_string_lossy().into_owned()
-            })
-        });
-        let group = self.groups.entry(gid).or_insert_with(|| {
-            uzers::get_group_by_gid(gid).map_or_else(String::new, |group| {
-                group.name().to_string_lossy().into_owned()
-            })
-        });
-        Owner {
-            uid,
-            gid,
-            user: user.clone(),
-            group: group.clone(),
-        }
-    }
-}
-
-/// A regular file held open for reading.
-#[derive(Debug)]
-pub struct FileReader {
-    file: std::fs::File,
-    before: Metadata,
-}
-
-impl FileReader {
-    /// Opens a regular file, following no link in the last place.
-    ///
-    /// # Errors
-    /// As the system reports them; `InvalidInput` if it is no regular file any more.
-    pub fn open(path: &Path) -> std::io::Result<Self> {
-        use rustix::fs::OFlags;
-        // NONBLOCK: a fifo that took the file's place must not hold us.
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = std::fs::OpenOptions::new()
-            .read(true)
-            .custom_flags(flags.bits().cast_signed())
-            .open(path)?;
-        let before = file.metadata()?;
-        if !before.is_file() {
-            return Err(std::io::ErrorKind::InvalidInput.into());
-        }
-        Ok(Self { file, before })
-    }
-
-    /// Its length in bytes when it was opened.
-    #[must_use]
-    pub fn length(&self) -> u64 {
-        self.before.len()
-    }
-
-    /// Whether it was written to since it was opened: then what was read may be of two moments.
-    #[must_use]
-    pub fn has_changed(&self) -> bool {
-        self.file.metadata().is_ok_and(|after| {
-            (after.len(), after.mtime(), after.mtime_nsec())
-                != (
-                    self.before.len(),
-                    self.before.mtime(),
-                    self.before.mtime_nsec(),
-                )
-        })
-    }
-}
-
-impl Read for &FileReader {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        (&self.file).read(buffer)
     }
 }
