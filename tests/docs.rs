@@ -7,6 +7,7 @@ use std::process::Command;
 
 use crate::common::Place;
 use crate::common::shop::Shop;
+use crate::common::tools::{find, skipped};
 
 /// One command of a session, and what the page says it prints.
 struct Step {
@@ -53,6 +54,15 @@ fn play(page: &str) {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
     let sessions = sessions(&text);
     assert!(!sessions.is_empty(), "{page} shows no session");
+    if let Some(tool) = ["restic", "sqlite3"]
+        .iter()
+        .find(|tool| find(tool).is_none())
+    {
+        return skipped(
+            page,
+            &format!("its sessions use {tool}; `make tools` installs it"),
+        );
+    }
     let place = Place::new();
     let home = place.path();
     Shop::open(&home.join("shop"), 1200, "wal");

@@ -32,7 +32,7 @@ impl Walk {
     /// Goes through everything. What cannot be read is told to `monitor`, and the walk goes on.
     ///
     /// # Errors
-    /// Those of `visit`, and [`Error::Interrupted`].
+    /// Those of `visit`, and [`crate::error::Error::Interrupted`].
     pub fn run(
         &self,
         monitor: &dyn Monitor,
