@@ -61,7 +61,7 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
         session.output.elapsed(),
         counted(files, "file"),
         ByteSize(bytes),
-        restored.level.name()
+        proved(session, restored.level)
     ));
     let mut fields = fields(&repository.location(), &databases, restored.level);
     fields["snapshot_id"] = json!(restored.snapshot.id);
@@ -97,6 +97,16 @@ pub fn plan(session: &Session, snapshot: &OsStr, filter: &args::Filter) -> Resul
         plan,
         lock,
     })
+}
+
+/// The level in words; of a snapshot that lacks something it is not the last word.
+pub fn proved(session: &Session, level: ProofLevel) -> String {
+    let lacks = if session.output.is_incomplete() {
+        ", but not all is there: see the warnings"
+    } else {
+        ""
+    };
+    format!("{}{lacks}", level.name())
 }
 
 /// What a proof's level means for the exit code.

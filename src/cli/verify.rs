@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::Done;
 use super::args;
-use super::restore::{Planned, exit_code, fields, plan, tell_databases};
+use super::restore::{Planned, exit_code, fields, plan, proved, tell_databases};
 use super::session::Session;
 use crate::config;
 use crate::error::{Error, Result};
@@ -50,7 +50,7 @@ pub fn run(session: &Session, args: &args::Verify) -> Result<Done> {
         counted(files, "file"),
         ByteSize(bytes),
         session.output.elapsed(),
-        level.name()
+        proved(session, level)
     ));
     let mut fields = fields(&repository.location(), &databases, level);
     fields["snapshot_id"] = json!(snapshot.id);
