@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rusqlite::Connection;
 use tillsafe::backend::{Backend, Class, MemBackend, Object};
 use tillsafe::backup::{self, Outcome};
+use tillsafe::capture::manifest::Note;
 use tillsafe::durable::{Disk, OsDisk};
 use tillsafe::monitor::{Monitor, Problem, Progress, Quiet, Step};
 use tillsafe::restore::ProofLevel;
@@ -26,6 +27,14 @@ fn repository() -> Arc<dyn Backend> {
     let backend: Arc<dyn Backend> = Arc::new(MemBackend::default());
     create(&backend);
     backend
+}
+
+/// The one item that the snapshot lacks.
+fn the_one_left_out(outcome: &Outcome) -> &Note {
+    let [note] = outcome.manifest.incomplete.as_slice() else {
+        panic!("{:?}", outcome.manifest.incomplete);
+    };
+    note
 }
 
 /// Backs `path` up, restores what it stored of it to `target`, and returns both words on it.
@@ -95,9 +104,7 @@ fn an_empty_file_with_a_full_log_is_named_and_not_opened() {
     let backend = repository();
     let outcome = back_up(&backend, &copy).unwrap();
     assert!(outcome.manifest.databases.is_empty());
-    let [note] = outcome.manifest.incomplete.as_slice() else {
-        panic!("{:?}", outcome.manifest.incomplete);
-    };
+    let note = the_one_left_out(&outcome);
     assert!(
         note.item.ends_with("shop.db") && note.finding.contains("left out"),
         "{note:?}"
@@ -135,9 +142,7 @@ fn a_database_with_a_hot_journal_is_named_and_never_copied_as_it_is() {
     let backend = repository();
     let outcome = back_up(&backend, &copy).unwrap();
     assert!(outcome.manifest.databases.is_empty());
-    let [note] = outcome.manifest.incomplete.as_slice() else {
-        panic!("{:?}", outcome.manifest.incomplete);
-    };
+    let note = the_one_left_out(&outcome);
     assert!(
         note.finding.contains("start the application once"),
         "{note:?}"
@@ -459,9 +464,7 @@ fn a_root_of_any_name_is_read_and_an_unfinished_restore_in_it_is_named() {
     fs::write(waiting.join("orders.txt"), "x").unwrap();
     let (outcome, _) = round_trip(&place.join("shop"), &place.join("target"));
     assert_eq!(outcome.manifest.databases.len(), 1);
-    let [note] = outcome.manifest.incomplete.as_slice() else {
-        panic!("{:?}", outcome.manifest.incomplete);
-    };
+    let note = the_one_left_out(&outcome);
     assert!(note.finding.contains("interrupted restore"), "{note:?}");
     assert_eq!(outcome.snapshot.file.tags, ["incomplete"]);
     assert!(

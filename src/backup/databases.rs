@@ -42,11 +42,7 @@ pub fn capture_all(
                     Error::Source { finding, .. } => finding.clone(),
                     other => other.to_string(),
                 };
-                monitor.problem(Problem {
-                    item: crate::units::shown(path),
-                    finding: format!("this database was left out: {finding}"),
-                    incomplete: true,
-                });
+                monitor.problem(left_out(path, &finding));
                 None
             }
             Err(cause) => return Err(cause),
@@ -76,18 +72,24 @@ pub fn keep_placed(
             kept.push(stored.described);
             continue;
         }
-        let finding = "it was deleted or exchanged during the backup".to_owned();
-        let name = crate::units::shown(&path);
+        let finding = "it was deleted or exchanged during the backup";
         if survey.databases.get(&path) == Some(&true) {
-            return Err(Error::Source { name, finding });
+            return Err(Error::Source {
+                name: crate::units::shown(&path),
+                finding: finding.to_owned(),
+            });
         }
-        monitor.problem(Problem {
-            item: name,
-            finding: format!("this database was left out: {finding}"),
-            incomplete: true,
-        });
+        monitor.problem(left_out(&path, finding));
     }
     Ok(kept)
+}
+
+fn left_out(path: &Path, finding: &str) -> Problem {
+    Problem {
+        item: crate::units::shown(path),
+        finding: format!("this database was left out: {finding}"),
+        incomplete: true,
+    }
 }
 
 /// Captures the database that is stored as `path` and really lies at `real`.

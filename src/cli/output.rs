@@ -192,14 +192,11 @@ impl Output {
             self.bytes.load(Ordering::Relaxed),
             self.files.load(Ordering::Relaxed),
         );
-        let done = Done {
-            bytes,
-            files,
-            seconds: state.step_begun.elapsed().as_secs_f64(),
-        };
+        let done = Progress { bytes, files };
+        let seconds = state.step_begun.elapsed().as_secs_f64();
         let (step, total) = (state.step, state.total);
         if !self.bar.is_hidden() {
-            self.bar.set_message(told(step, total, done));
+            self.bar.set_message(told(step, total, done, seconds));
         }
         let every = if self.json { STATUS_EVERY } else { LINE_EVERY };
         if state.last_line.elapsed() < every || self.quiet {
@@ -210,20 +207,12 @@ impl Output {
         if self.json {
             self.object(
                 "status",
-                json!({"step": step, "bytes_done": bytes, "bytes_total": total, "files_done": files, "step_seconds": done.seconds}),
+                json!({"step": step, "bytes_done": bytes, "bytes_total": total, "files_done": files, "step_seconds": seconds}),
             );
         } else if self.bar.is_hidden() {
-            self.write_stderr(&told(step, total, done));
+            self.write_stderr(&told(step, total, done, seconds));
         }
     }
-}
-
-/// How far a step has come.
-#[derive(Debug, Clone, Copy)]
-struct Done {
-    bytes: u64,
-    files: u64,
-    seconds: f64,
 }
 
 /// Progress in a person's words: the same on a terminal, which cuts it to its width, and in a log.
@@ -233,15 +222,15 @@ struct Done {
     clippy::cast_sign_loss,
     reason = "two digits are shown"
 )]
-fn told(step: Step, total: Option<u64>, done: Done) -> String {
+fn told(step: Step, total: Option<u64>, done: Progress, seconds: f64) -> String {
     let mut parts = Vec::new();
     if done.bytes > 0 {
         let total = total.map_or(String::new(), |total| format!(" of {}", ByteSize(total)));
         parts.push(format!("{}{total}", ByteSize(done.bytes)));
     }
     // Before a second has gone by, a rate says little.
-    if done.bytes > 0 && done.seconds >= 1.0 {
-        let rate = done.bytes as f64 / done.seconds;
+    if done.bytes > 0 && seconds >= 1.0 {
+        let rate = done.bytes as f64 / seconds;
         if let Some(left) = total.and_then(|total| total.checked_sub(done.bytes)) {
             let left = Duration::from_secs_f64(left as f64 / rate);
             parts.push(format!("{} left", Span(left)));

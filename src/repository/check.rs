@@ -74,9 +74,7 @@ pub fn check(
     };
     check.keys()?;
     let index = check.index()?;
-    let packs = repository.list(Class::Data)?;
-    report_strays(monitor, Class::Data, &packs);
-    let sizes: HashMap<Id, u64> = packs.objects.into_iter().collect();
+    let sizes = repository.packs(monitor)?;
     check.packs(&index, &sizes);
     report_strays(monitor, Class::Snapshots, &snapshots);
     check.snapshots(&index, &sizes, snapshots.objects.iter().map(|(id, _)| *id))?;

@@ -62,14 +62,21 @@ impl Plan {
         /// What a file system takes for an inode and the last, partly filled block.
         const PER_ITEM: u64 = 4096;
         monitor.step(Step::Staging, Some(self.bytes));
-        self.require_sizes(index)?;
+        // Before anything is written: the index must lead to every byte.
+        let runs = runs(wanted(index, &self.items)?);
         let needed_bytes = PER_ITEM.saturating_mul(self.items.len() as u64);
         let needed_bytes = needed_bytes.saturating_add(self.bytes);
         let scratch = target.stage(needed_bytes, disk, repository.services().rng.as_ref())?;
         let folder = scratch.folder();
         self.tell_missing(monitor);
         create_folders(folder, &self.items)?;
-        fetch_files(repository, index, folder, &self.items, monitor)?;
+        let files = Files::new(folder, &self.items);
+        files.create_empty(monitor)?;
+        parallel::for_each(&runs, |run| {
+            go_on(monitor)?;
+            fetch_run(repository, index, run, &files, monitor)
+        })?;
+        drop(files);
         Ok(Staged {
             plan: self,
             target,
@@ -88,44 +95,37 @@ fn create_folders(folder: &dyn Folder, items: &[Item]) -> Result<()> {
     Ok(())
 }
 
-fn fetch_files(
-    repository: &Repository,
-    index: &Index,
-    folder: &dyn Folder,
-    items: &[Item],
-    monitor: &dyn Monitor,
-) -> Result<()> {
-    let files = Files::new(folder, items);
+/// Every blob that the files consist of, with all the places it goes to. A file's size must be that of
+/// its blobs: room is reckoned from the one and offsets are computed from the others.
+fn wanted(index: &Index, items: &[Item]) -> Result<Vec<Wanted>> {
     let mut wanted: HashMap<Id, Wanted> = HashMap::new();
     for (number, item) in items.iter().enumerate() {
-        let Content::File { blobs, .. } = &item.content else {
+        let Content::File { blobs, size } = &item.content else {
             continue;
         };
-        if blobs.is_empty() {
-            files.open(number)?;
-            monitor.progress(Progress { bytes: 0, files: 1 });
-        }
-        let mut offset = 0;
+        let damaged = |finding: String| Error::Damaged {
+            object: format!("file {}", crate::units::shown(&item.path)),
+            finding,
+        };
+        let mut offset = 0_u64;
         for id in blobs {
             let location = index
                 .find(BlobKind::Data, *id)
-                .ok_or_else(|| Error::Damaged {
-                    object: format!("data blob {}", id.short()),
-                    finding: "no index names it".to_owned(),
-                })?;
+                .ok_or_else(|| damaged(format!("no index names its blob {}", id.short())))?;
             let wanted = wanted.entry(*id).or_insert_with(|| Wanted {
                 location,
                 places: Vec::new(),
             });
             wanted.places.push((number, offset));
-            offset += location.plain_length();
+            offset = offset.saturating_add(location.plain_length());
+        }
+        if offset != *size {
+            return Err(damaged(format!(
+                "its blobs hold {offset} bytes, its folder says {size}"
+            )));
         }
     }
-    let runs = runs(wanted.into_values().collect());
-    parallel::for_each(&runs, |run| {
-        go_on(monitor)?;
-        fetch_run(repository, index, run, &files, monitor)
-    })
+    Ok(wanted.into_values().collect())
 }
 
 /// Sorts by pack and offset, and joins what lies close together.
@@ -219,6 +219,17 @@ impl<'a> Files<'a> {
                 open: HashMap::new(),
             }),
         }
+    }
+
+    /// Creates the files that no blob is written to.
+    fn create_empty(&self, monitor: &dyn Monitor) -> Result<()> {
+        for (number, item) in self.items.iter().enumerate() {
+            if matches!(&item.content, Content::File { blobs, .. } if blobs.is_empty()) {
+                self.open(number)?;
+                monitor.progress(Progress { bytes: 0, files: 1 });
+            }
+        }
+        Ok(())
     }
 
     /// Says which files a damaged object costs.

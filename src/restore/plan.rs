@@ -8,7 +8,6 @@ use std::path::{Component, Path, PathBuf};
 use crate::capture::manifest::{self, Manifest};
 use crate::entry::{Entry, Kind};
 use crate::error::{Error, Result};
-use crate::id::Id;
 use crate::monitor::{Monitor, Problem, go_on};
 use crate::repository::Repository;
 use crate::repository::index::Index;
@@ -232,14 +231,6 @@ impl Plan {
         Ok(())
     }
 
-    /// Fails if the index does not lead to every byte of every file.
-    pub(super) fn require_sizes(&self, index: &Index) -> Result<()> {
-        self.items.iter().try_for_each(|item| match &item.content {
-            Content::File { blobs, size } => require_size(index, blobs, *size, &item.path),
-            Content::Folder { .. } | Content::Nothing => Ok(()),
-        })
-    }
-
     /// The item's full path in the snapshot.
     #[must_use]
     pub fn path_in_snapshot(&self, item: &Item) -> PathBuf {
@@ -258,28 +249,6 @@ fn weight(nodes: &[Node]) -> usize {
         Content::Folder { .. } | Content::Nothing => 0,
     });
     nodes.len() + blobs.sum::<usize>()
-}
-
-/// A file's size must be that of its blobs: files are preallocated and offsets computed from it.
-fn require_size(index: &Index, blobs: &[Id], size: u64, path: &Path) -> Result<()> {
-    let damaged = |finding: String| Error::Damaged {
-        object: format!("file {}", crate::units::shown(path)),
-        finding,
-    };
-    let mut total = 0_u64;
-    for id in blobs {
-        let location = index
-            .find(BlobKind::Data, *id)
-            .ok_or_else(|| damaged(format!("no index names its blob {}", id.short())))?;
-        total = total.saturating_add(location.plain_length());
-    }
-    if total == size {
-        Ok(())
-    } else {
-        Err(damaged(format!(
-            "its blobs hold {total} bytes, its folder says {size}"
-        )))
-    }
 }
 
 /// The manifest, if the snapshot has one that we understand. One that cannot be read costs the

@@ -110,9 +110,7 @@ impl Target {
 
     /// The plan's items under the names that they have now: still waiting, or moved up already.
     fn where_they_are(&self, folder: &dyn Folder, ready: &Path, plan: &Plan) -> Result<Vec<Item>> {
-        let listed = folder.list(ready);
-        let listed = listed.map_err(Error::file("reading", self.path()))?;
-        let waiting: BTreeSet<OsString> = listed.into_iter().map(|listed| listed.name).collect();
+        let waiting = self.names(folder, ready)?;
         let items = plan.items.iter().cloned().map(|mut item| {
             let top = item.path.iter().next().unwrap_or_default();
             if waiting.contains(top) {
@@ -131,12 +129,8 @@ impl Target {
         plan: &Plan,
         metadata: &mut Metadata<'_>,
     ) -> Result<()> {
-        let names = |path: &Path| -> Result<BTreeSet<OsString>> {
-            let listed = folder.list(path);
-            let listed = listed.map_err(Error::file("reading", self.path()))?;
-            Ok(listed.into_iter().map(|listed| listed.name).collect())
-        };
-        let (waiting, here) = (names(ready)?, names(Path::new(""))?);
+        let waiting = self.names(folder, ready)?;
+        let here = self.names(folder, Path::new(""))?;
         // All that can be known beforehand, so that nothing is touched if it cannot be completed.
         if let Some(taken) = waiting.iter().find(|name| here.contains(*name)) {
             return Err(self.is_taken(taken));
@@ -177,6 +171,12 @@ impl Target {
         // run removes it.
         let _ = folder.sync_folder(Path::new(""));
         Ok(())
+    }
+
+    fn names(&self, folder: &dyn Folder, path: &Path) -> Result<BTreeSet<OsString>> {
+        let listed = folder.list(path);
+        let listed = listed.map_err(Error::file("reading", self.path()))?;
+        Ok(listed.into_iter().map(|listed| listed.name).collect())
     }
 
     fn is_taken(&self, name: &OsStr) -> Error {

@@ -232,16 +232,8 @@ fn capture_pages(
 ) -> Result<Captured> {
     let engine = |cause: rusqlite::Error| unreachable_source(path, &cause);
     let view = View::begin(connection, options.clock.as_ref()).map_err(engine)?;
-    let number = |pragma: &str| {
-        connection
-            .query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0))
-            .map(i64::unsigned_abs)
-            .map_err(engine)
-    };
-    let (pages, page_bytes) = (number("page_count")?, number("page_size")?);
-    let chunk_bytes = options.chunks.bytes(pages * page_bytes, page_bytes);
-    let size_bytes = read_pages(path, connection, chunk_bytes, sink)?;
     let fingerprint = Fingerprint::take(connection).map_err(engine)?;
+    let size_bytes = read_pages(path, connection, chunk_bytes(options, &fingerprint), sink)?;
     require_whole(path, &fingerprint, size_bytes)?;
     Ok(Captured {
         fingerprint,
@@ -252,6 +244,11 @@ fn capture_pages(
         held: view.begun.elapsed(),
         warnings: Vec::new(),
     })
+}
+
+fn chunk_bytes(options: &Options, fingerprint: &Fingerprint) -> usize {
+    let page_bytes = fingerprint.page_size_bytes;
+    options.chunks.bytes(fingerprint.image_bytes(), page_bytes)
 }
 
 /// Streams the pages of the open transaction in order; returns their bytes.
@@ -290,7 +287,7 @@ fn read_pages(
 
 /// The end mark of an image: as many bytes as the engine counts pages.
 fn require_whole(path: &Path, fingerprint: &Fingerprint, bytes: u64) -> Result<()> {
-    let expected = fingerprint.page_count * fingerprint.page_size_bytes;
+    let expected = fingerprint.image_bytes();
     if bytes == expected {
         return Ok(());
     }
@@ -343,9 +340,7 @@ fn capture_spooled(
     let copy = open_immutable(&spool).map_err(engine)?;
     let fingerprint = Fingerprint::take(&copy).map_err(engine)?;
     drop(copy);
-    let (pages, page_bytes) = (fingerprint.page_count, fingerprint.page_size_bytes);
-    let chunk_bytes = options.chunks.bytes(pages * page_bytes, page_bytes);
-    let size_bytes = read_file(&spool, chunk_bytes, sink)?;
+    let size_bytes = read_file(&spool, chunk_bytes(options, &fingerprint), sink)?;
     require_whole(path, &fingerprint, size_bytes)?;
     Ok(Captured {
         fingerprint,

@@ -105,6 +105,12 @@ impl Fingerprint {
         (self != other).then(|| "schema, page count or header settings differ".to_owned())
     }
 
+    /// Bytes of the image: all its pages.
+    #[must_use]
+    pub const fn image_bytes(&self) -> u64 {
+        self.page_count * self.page_size_bytes
+    }
+
     /// Number and rows of the application's own tables: without those that `SQLite` keeps for itself.
     #[must_use]
     pub fn totals(&self) -> Totals {
