@@ -1,6 +1,8 @@
 #!/bin/sh
 # Installs what the tests need and what is missing; says what it does, and starts no service.
 #   restic, sqlite3   the distribution's own, as system packages
+#   mkfs.ext4, mkfs.xfs, xfs_io
+#                     from its e2fsprogs and xfsprogs: disks whose power the tests can cut
 #   a current restic  from Debian's newer suites, unpacked below target/tools: the system's stays
 # Without root it prints the line to type and goes on; the tests then skip loudly. In CI it fails.
 set -eu
@@ -12,10 +14,19 @@ missing() {
     [ -z "${CI:-}" ] || exit 1
 }
 
+# Whether a program is there; not everybody's PATH names the folders of mkfs.
+has() {
+    (PATH=$PATH:/usr/sbin:/sbin && command -v "$1" >/dev/null)
+}
+
 wanted=
 for tool in restic sqlite3; do
-    command -v "$tool" >/dev/null || wanted="$wanted $tool"
+    has "$tool" || wanted="$wanted $tool"
 done
+has mkfs.ext4 || wanted="$wanted e2fsprogs"
+if ! has mkfs.xfs || ! has xfs_io; then
+    wanted="$wanted xfsprogs"
+fi
 if [ -n "$wanted" ]; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         echo "tools: installing$wanted (system packages)"

@@ -1,4 +1,5 @@
-//! Programs that judge us: stock restic (two versions), stock sqlite3. `.ci/tools.sh` installs them.
+//! Programs that judge us: stock restic (two versions), stock sqlite3; and those that make and stop
+//! disks. `.ci/tools.sh` installs them.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +19,7 @@ pub fn skipped(what: &str, why: &str) {
 
 /// Finds a program on the usual paths.
 pub fn find(name: &str) -> Option<PathBuf> {
-    ["/usr/local/bin", "/usr/bin", "/bin"]
+    ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"]
         .iter()
         .map(|folder| Path::new(folder).join(name))
         .find(|path| path.is_file())
