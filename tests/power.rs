@@ -1,7 +1,8 @@
 //! The power is cut the moment a command has said that it is done: nothing of what it did is lost.
 //!
 //! The cut is the file system's own (`xfs_io -x -c shutdown`, without a last flush): whatever was not
-//! synced never reaches the disk. What the cut cannot show is a disk that lies about its own cache.
+//! synced never reaches the disk. It cannot show a disk that lies about its own cache. And both file
+//! systems keep one journal in order: a name that nobody synced is durable with the next one that is.
 
 use std::fs::{self, FileTimes, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -38,9 +39,10 @@ enum Way {
 
 /// A shop outside of the disk, and how many of the careless copies were lost.
 struct Scene {
+    // Before the place that it lies in: fields are dropped in this order.
+    disk: Option<LoopDisk>,
     place: Place,
     shop: Shop,
-    disk: Option<LoopDisk>,
     lost_copies: u64,
 }
 
@@ -171,13 +173,17 @@ fn difference_in_bytes(from: &Path, copy: &Path) -> Option<PathBuf> {
 /// The whole shop is there: every file in bytes, mode, owner and time, every link; and its database
 /// is sound and holds every order.
 fn assert_whole(shop: &Shop, target: &Path, what: &str) {
-    // A new disk has one of its own; the side files of a closed database are empty.
-    let no_file = |path: &Path| {
+    // A new disk has one of its own; the side files of a closed database hold nothing.
+    let of_no_account = |path: &Path| {
         ["lost+found", "shop.db-wal", "shop.db-shm"]
             .iter()
             .any(|name| path == Path::new(name))
     };
-    assert_eq!(difference(&shop.folder, target, &no_file), None, "{what}");
+    assert_eq!(
+        difference(&shop.folder, target, &of_no_account),
+        None,
+        "{what}"
+    );
     let copy = target.join("shop.db");
     assert_eq!(count_orders(&copy), shop.orders(), "{what}");
     let sound: String = rusqlite::Connection::open(&copy)
@@ -244,6 +250,7 @@ fn rounds_of_restore(kind: FileSystem) -> Result<(), String> {
         let words = ["restore", &from, "--target", target.to_str().unwrap()];
         run_then_cut(&program, &words, scene.disk());
 
+        assert!(target.is_dir(), "{what}: it is gone");
         if way == Way::New {
             // A target that was there keeps its own.
             let of = |path: &Path| {
