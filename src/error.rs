@@ -257,6 +257,64 @@ pub enum Error {
         /// Which restore, or why it cannot be finished.
         finding: String,
     },
+    /// A database that would be replaced is open.
+    #[error("{} is open in {holder}", shown(.path))]
+    InUse {
+        /// The database, or a file of it.
+        path: PathBuf,
+        /// Who has it open.
+        holder: String,
+    },
+    /// What would be replaced is not what was planned upon.
+    #[error("the plan {wanted} no longer holds: the host, the target, the snapshot or what would be replaced has changed")]
+    PlanChanged {
+        /// The plan that was consented to.
+        wanted: String,
+    },
+    /// Nobody has consented to replace what is there.
+    #[error("nobody has agreed to replace {roots}")]
+    NoConsent {
+        /// What would be replaced.
+        roots: String,
+    },
+    /// A copy lacks something, so it does not replace what is there.
+    #[error("{count} item(s) could not be brought back, {first} among them, so nothing was replaced")]
+    NotWhole {
+        /// How many.
+        count: usize,
+        /// One of them.
+        first: String,
+    },
+    /// Somebody worked on the target while it was swapped.
+    #[error("{} was changed while it was replaced: {finding}", shown(.path))]
+    TargetChanged {
+        /// What was changed.
+        path: PathBuf,
+        /// How.
+        finding: String,
+    },
+    /// A swap or its undoing stopped half-way, and could not be taken back.
+    #[error("the swap stopped half-way: {cause}")]
+    HalfSwapped {
+        /// Its kept folder.
+        path: PathBuf,
+        /// Why it stopped.
+        cause: Box<Error>,
+    },
+    /// No restore in place is known.
+    #[error("no restore in place is known {finding}")]
+    NothingKept {
+        /// Where it was looked for.
+        finding: String,
+    },
+    /// The restore was rolled back before.
+    #[error("the restore {id} is already rolled back")]
+    AlreadyRolledBack {
+        /// Its name.
+        id: String,
+        /// Where what it displaced is kept.
+        kept: PathBuf,
+    },
     /// The target's file system has too little room.
     #[error("{} has room for {}, but the restore needs {} more", shown(.path), ByteSize(*.free_bytes), ByteSize(.needed_bytes.saturating_sub(*.free_bytes)))]
     NoRoom {
@@ -397,6 +455,48 @@ impl Error {
                 "nothing was replaced; what that restore has not moved up yet waits in the folder .tillsafe-ready-… in it",
                 "run that same restore again to finish it (what has taken one of its names must be moved away first), or empty the folder, hidden names too",
             ),
+            Self::InUse { .. } => (
+                "nothing was replaced",
+                "stop what has it open (for a service: systemctl stop NAME), then run the same command again",
+            ),
+            Self::PlanChanged { .. } => (
+                "nothing was touched",
+                "look at the plan as it is now (the same command with --dry-run), and give its hash to --plan",
+            ),
+            Self::NoConsent { .. } => (
+                "nothing was touched",
+                "the same command with --dry-run prints the plan and its hash: give that to --plan, or type the name at a terminal",
+            ),
+            Self::NotWhole { .. } => (
+                "what is live was not touched, and the copy was removed",
+                "restore what is left to a new folder (--target); it names each lost item, and the snapshots in which it is whole",
+            ),
+            Self::TargetChanged { .. } => (
+                "what stood there stands there, and nothing was lost",
+                "stop whatever works there, then run the same command again",
+            ),
+            Self::HalfSwapped { path, .. } => {
+                return Advice {
+                    safe: format!(
+                        "both the old data and the restored copy are whole: what is not in its place is in {}",
+                        shown(path)
+                    ),
+                    next: "mend the cause named above, then `tillsafe rollback` brings the old data back, and the same restore completes the new".into(),
+                };
+            }
+            Self::NothingKept { .. } => (
+                "nothing was touched",
+                "name what was replaced: `tillsafe rollback /srv/shop`; what was restored with --target replaced nothing",
+            ),
+            Self::AlreadyRolledBack { kept, .. } => {
+                return Advice {
+                    safe: format!(
+                        "the old data is live; what the rollback displaced is kept in {}",
+                        shown(kept)
+                    ),
+                    next: "`tillsafe rollback --list` shows what is kept, `tillsafe rollback --discard` removes it".into(),
+                };
+            }
             Self::NoRoom { .. } => (
                 "nothing was touched",
                 "make room there, or name a place on another file system (--target; for verify --scratch)",
@@ -428,6 +528,7 @@ impl Error {
             Self::File { cause, .. } if is_full(cause) => ExitCode::Storage,
             Self::File { .. }
             | Self::Unsupported { .. }
+            | Self::HalfSwapped { .. }
             | Self::SealFailed { .. }
             | Self::Internal { .. }
             | Self::NoRandomness { .. } => ExitCode::Failed,
@@ -437,14 +538,21 @@ impl Error {
             | Self::TargetNotEmpty { .. }
             | Self::TargetUnfit { .. }
             | Self::UnfinishedRestore { .. }
+            | Self::InUse { .. }
+            | Self::PlanChanged { .. }
+            | Self::NoConsent { .. }
+            | Self::TargetChanged { .. }
+            | Self::NothingKept { .. }
+            | Self::AlreadyRolledBack { .. }
             | Self::NoRoom { .. } => ExitCode::Refused,
             Self::Locked { .. } | Self::LockLost { .. } => ExitCode::Locked,
             Self::WrongPassword { .. } => ExitCode::WrongPassword,
             Self::NoSnapshot { .. } | Self::NoSuchPath { .. } => ExitCode::NoSnapshot,
             Self::Source { .. } => ExitCode::Source,
-            Self::Damaged { .. } | Self::LatestUncertain { .. } | Self::NoKey { .. } => {
-                ExitCode::Damage
-            }
+            Self::Damaged { .. }
+            | Self::LatestUncertain { .. }
+            | Self::NotWhole { .. }
+            | Self::NoKey { .. } => ExitCode::Damage,
             Self::NotVerified { .. } => ExitCode::NotVerified,
             Self::Interrupted { signal: 2 } => ExitCode::Interrupted,
             Self::Interrupted { .. } => ExitCode::Terminated,

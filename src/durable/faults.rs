@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 
-use super::{Disk, File, Folder, Listed};
+use super::{Disk, File, Folder, Identity, Listed};
 
 /// When mutating operations fail.
 #[derive(Debug)]
@@ -150,6 +150,20 @@ impl Folder for FaultyFolder {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.fault.strike()?;
         self.folder.rename(from, to)
+    }
+
+    fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
+        self.fault.strike()?;
+        self.folder.exchange(one, other)
+    }
+
+    fn identity(&self, path: &Path) -> io::Result<Option<Identity>> {
+        self.folder.identity(path)
+    }
+
+    fn copy_labels(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.fault.strike_metadata()?;
+        self.folder.copy_labels(from, to)
     }
 
     fn replace_empty_folder(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -17,6 +17,7 @@ use std::io;
 use std::path::Path;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 pub use os::OsDisk;
 
@@ -57,6 +58,15 @@ pub struct Listed {
     pub size_bytes: u64,
 }
 
+/// Which file or folder it is, whatever its name: what a rename does not change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Identity {
+    /// Number of its file system.
+    pub device: u64,
+    /// Number in its file system.
+    pub inode: u64,
+}
+
 /// A root held open. Every path is relative to it and stays beneath it.
 pub trait Folder: Debug + Send + Sync {
     /// The root's own path, for messages.
@@ -91,6 +101,24 @@ pub trait Folder: Debug + Send + Sync {
     /// # Errors
     /// As the system reports them; `AlreadyExists` if the name is taken.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Gives each of two names what the other had, at one instant.
+    ///
+    /// # Errors
+    /// As the system reports them; see [`cannot_exchange`] for file systems that know no such thing.
+    fn exchange(&self, one: &Path, other: &Path) -> io::Result<()>;
+
+    /// What stands under a name, without following it; `None` if nothing does.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn identity(&self, path: &Path) -> io::Result<Option<Identity>>;
+
+    /// Gives the file or folder `to` the access lists and the security label of `from`.
+    ///
+    /// # Errors
+    /// As the system reports them; what `from` does not have is none.
+    fn copy_labels(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Gives the folder `from` the name of the empty folder `to`, at one instant.
     ///
@@ -184,6 +212,14 @@ pub trait File: Debug + Send + Sync {
     /// # Errors
     /// As the system reports them.
     fn sync(&self) -> io::Result<()>;
+}
+
+/// Whether an exchange failed because this file system, or this kernel, has none.
+#[must_use]
+pub fn cannot_exchange(cause: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let none = [Errno::INVAL, Errno::NOSYS, Errno::NOTSUP].map(Errno::raw_os_error);
+    cause.raw_os_error().is_some_and(|code| none.contains(&code))
 }
 
 /// Removes a folder and all that is in it, also where the modes of its folders forbid it: it is our

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use rustix::fs::{
     AtFlags, Dir, FileType, FlockOperation, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Timespec,
-    Timestamps, Uid,
+    Timestamps, Uid, XattrFlags,
 };
 
-use super::{Disk, File, Folder, Listed, ListedKind};
+use super::{Disk, File, Folder, Identity, Listed, ListedKind};
 
 /// The file system of this machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,6 +60,29 @@ impl Disk for OsDisk {
 struct OsFolder {
     fd: OwnedFd,
     path: PathBuf,
+}
+
+/// Access lists and the security label, as extended attributes.
+const LABELS: [&str; 3] = [
+    "system.posix_acl_access",
+    "system.posix_acl_default",
+    "security.selinux",
+];
+
+/// The value of an extended attribute, if there is one.
+fn label(fd: &OwnedFd, name: &str) -> io::Result<Option<Vec<u8>>> {
+    use rustix::io::Errno;
+    /// The kernel allows no longer value.
+    const LONGEST: usize = 64 * 1024;
+    let mut value = vec![0; LONGEST];
+    match rustix::fs::fgetxattr(fd, name, &mut value[..]) {
+        Ok(length) => {
+            value.truncate(length);
+            Ok(Some(value))
+        }
+        Err(Errno::NODATA | Errno::NOTSUP | Errno::INVAL) => Ok(None),
+        Err(cause) => Err(cause.into()),
+    }
 }
 
 /// Beneath the root, through no link of any kind (openat2(2), Linux 5.6 and later).
@@ -168,6 +191,43 @@ impl Folder for OsFolder {
             }
             other => other,
         }
+    }
+
+    fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
+        self.rename_with(one, other, RenameFlags::EXCHANGE)
+    }
+
+    fn identity(&self, path: &Path) -> io::Result<Option<Identity>> {
+        let gone = |cause: &io::Error| cause.kind() == io::ErrorKind::NotFound;
+        let (parent, name) = match self.parent_of(path) {
+            Err(cause) if gone(&cause) => return Ok(None),
+            other => other?,
+        };
+        match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(Identity {
+                device: stat.st_dev,
+                inode: stat.st_ino,
+            })),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(cause) => Err(cause.into()),
+        }
+    }
+
+    fn copy_labels(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let from = self.open_beneath(from, flags, 0)?;
+        let mut to_label = None;
+        for name in LABELS {
+            let Some(value) = label(&from, name)? else {
+                continue;
+            };
+            let to = match &to_label {
+                Some(to) => to,
+                None => to_label.insert(self.open_beneath(to, flags, 0)?),
+            };
+            rustix::fs::fsetxattr(to, name, &value, XattrFlags::empty())?;
+        }
+        Ok(())
     }
 
     fn replace_empty_folder(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -348,14 +408,31 @@ mod tests {
 
     #[test]
     fn a_rename_never_replaces() {
+        let (folder, root) = a_and_b();
+        let refused = root.rename(Path::new("a"), Path::new("b")).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(folder.path().join("b")).unwrap(), b"b");
+    }
+    #[test]
+    fn an_exchange_keeps_what_each_name_had() {
+        let (folder, root) = a_and_b();
+        let [a, b] = ["a", "b"].map(Path::new);
+        let before = (root.identity(a).unwrap(), root.identity(b).unwrap());
+        root.exchange(a, b).unwrap();
+        let after = (root.identity(b).unwrap(), root.identity(a).unwrap());
+        assert!(before == after && before.0.is_some());
+        assert_eq!(std::fs::read(folder.path().join("b")).unwrap(), b"a");
+        assert_eq!(root.identity(Path::new("c/d")).unwrap(), None);
+        assert!(root.exchange(a, Path::new("c")).is_err());
+    }
+
+    fn a_and_b() -> (tempfile::TempDir, Box<dyn Folder>) {
         let folder = tempfile::tempdir().unwrap();
         let root = OsDisk.open(folder.path()).unwrap();
         for name in ["a", "b"] {
             let file = root.create_file(Path::new(name), 0o600).unwrap();
             file.write_all_at(name.as_bytes(), 0).unwrap();
         }
-        let refused = root.rename(Path::new("a"), Path::new("b")).unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(std::fs::read(folder.path().join("b")).unwrap(), b"b");
+        (folder, root)
     }
 }

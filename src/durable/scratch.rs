@@ -16,8 +16,11 @@ use crate::rng::{self, Rng};
 pub const PREFIX: &str = ".tillsafe-";
 /// What a folder begins with that holds a proved restore on its last steps. Never removed as a leftover.
 pub const READY: &str = ".tillsafe-ready-";
+/// What a folder begins with that holds what a restore in place has replaced. It is its owner's, and
+/// removed only on request.
+pub const KEPT: &str = ".tillsafe-kept-";
 /// What our scratch folders are for. Nothing else is ever removed as a leftover.
-const PURPOSES: [&str; 3] = ["stage", "spool", "demo"];
+const PURPOSES: [&str; 4] = ["stage", "swap", "spool", "demo"];
 /// How often a new folder may be taken for a leftover before we give up.
 const TRIES: usize = 8;
 
@@ -27,6 +30,8 @@ pub struct Scratch {
     parent: Box<dyn Folder>,
     name: PathBuf,
     folder: Box<dyn Folder>,
+    /// Whether it stays when this is dropped.
+    kept: bool,
 }
 
 impl Scratch {
@@ -55,11 +60,55 @@ impl Scratch {
                     parent: root,
                     name,
                     folder,
+                    kept: false,
                 });
             }
         }
         let cause = io::Error::other("other runs keep removing it");
         Err(Error::file("making a scratch folder in", parent)(cause))
+    }
+
+    /// Opens and locks a folder of ours that is there to stay; `None` if somebody is at work in it.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    pub fn hold(disk: &dyn Disk, parent: &Path, name: &Path) -> io::Result<Option<Self>> {
+        let (parent, folder) = (disk.open(parent)?, disk.open(&parent.join(name))?);
+        // Without locks (some network file systems) nobody can tell.
+        let ours = folder.try_lock().unwrap_or(true);
+        Ok(ours.then(|| Self {
+            parent,
+            name: name.to_owned(),
+            folder,
+            kept: true,
+        }))
+    }
+
+    /// Gives it a name under which it stays, durably.
+    ///
+    /// # Errors
+    /// As the system reports them. It is still scratch then, unless only the sync failed.
+    pub fn keep_as(&mut self, name: &Path) -> io::Result<()> {
+        self.parent.rename(&self.name, name)?;
+        name.clone_into(&mut self.name);
+        self.kept = true;
+        self.parent.sync_folder(Path::new(""))
+    }
+
+    /// Makes scratch of what was kept: it is removed when this is dropped.
+    ///
+    /// # Errors
+    /// As the system reports them. It stays then, unless only the sync failed.
+    pub fn give_up(&mut self) -> io::Result<()> {
+        if !self.kept {
+            return Ok(());
+        }
+        let name = self.name.to_string_lossy();
+        let rest = name.strip_prefix(KEPT).unwrap_or(&name);
+        let scratch = PathBuf::from(format!("{PREFIX}swap-{rest}"));
+        self.parent.rename(&self.name, &scratch)?;
+        (self.name, self.kept) = (scratch, false);
+        self.parent.sync_folder(Path::new(""))
     }
 
     /// The folder itself.
@@ -85,7 +134,9 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         // Unlock only after removal, so that nobody else takes it for a leftover meanwhile.
         // What cannot be removed now is a leftover for the next run.
-        let _ = remove_tree(self.parent.as_ref(), &self.name);
+        if !self.kept {
+            let _ = remove_tree(self.parent.as_ref(), &self.name);
+        }
     }
 }
 

@@ -59,14 +59,10 @@ impl Plan {
         disk: &dyn Disk,
         monitor: &dyn Monitor,
     ) -> Result<Staged> {
-        /// What a file system takes for an inode and the last, partly filled block.
-        const PER_ITEM: u64 = 4096;
         monitor.step(Step::Staging, Some(self.bytes));
         // Before anything is written: the index must lead to every byte.
         let runs = runs(wanted(index, &self.items)?);
-        let needed_bytes = PER_ITEM.saturating_mul(self.items.len() as u64);
-        let needed_bytes = needed_bytes.saturating_add(self.bytes);
-        let scratch = target.stage(needed_bytes, disk, repository.services().rng.as_ref())?;
+        let scratch = target.stage(self.needed_bytes(), disk, repository.services().rng.as_ref())?;
         let folder = scratch.folder();
         self.tell_missing(monitor);
         create_folders(folder, &self.items)?;

@@ -31,6 +31,10 @@ const MODE: Setting = Setting {
     doing: "setting the mode of",
     refused: "its mode could not be set",
 };
+const LABELS: Setting = Setting {
+    doing: "keeping the access list of",
+    refused: "the access list or label of what it replaces could not be kept",
+};
 const TIME: Setting = Setting {
     doing: "setting the time of",
     refused: "its time could not be set",
@@ -90,6 +94,26 @@ impl<'a> Metadata<'a> {
             self.apply_one(folder, item)?;
         }
         self.tell();
+        Ok(())
+    }
+
+    /// Gives copies the access lists and labels of what they replace, for a snapshot does not hold
+    /// them. `pairs` are paths below `folder`: what is live, and its copy.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn keep_labels(
+        &mut self,
+        folder: &dyn Folder,
+        pairs: impl Iterator<Item = (PathBuf, PathBuf)>,
+    ) -> Result<()> {
+        for (live, copy) in pairs {
+            let kept = match folder.copy_labels(&live, &copy) {
+                Err(cause) if has_none(&cause) => Ok(()),
+                other => other,
+            };
+            self.attempt(&LABELS, &live, kept)?;
+        }
         Ok(())
     }
 
@@ -190,6 +214,13 @@ fn is_refusal(cause: &io::Error) -> bool {
     // EINVAL and EOVERFLOW: a container knows no such user or group.
     matches!(cause.kind(), PermissionDenied | Unsupported | InvalidInput)
         || cause.raw_os_error() == Some(rustix::io::Errno::OVERFLOW.raw_os_error())
+}
+
+/// Whether nothing stands there that could have a label: no such name, or a link.
+fn has_none(cause: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let none = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP, Errno::NXIO].map(Errno::raw_os_error);
+    cause.raw_os_error().is_some_and(|code| none.contains(&code))
 }
 
 /// Who an owner is on this machine: by name where it knows the name, else by number.

@@ -8,6 +8,7 @@
 //! filled in place, [`Target::finish`] completes what was interrupted after its proof.
 
 mod fetch;
+pub mod in_place;
 mod metadata;
 mod plan;
 mod ready;

@@ -231,6 +231,33 @@ impl Plan {
         Ok(())
     }
 
+    /// Whether it is of a single file or link.
+    #[must_use]
+    pub const fn is_file(&self) -> bool {
+        self.is_file
+    }
+
+    /// Whether it is of a single link.
+    #[must_use]
+    pub fn is_link(&self) -> bool {
+        let is_link = |item: &Item| matches!(item.entry.kind, Kind::Symlink { .. });
+        self.is_file && self.items.iter().all(is_link)
+    }
+
+    /// Of a single file: files beside it in the snapshot that it is not whole without.
+    pub(super) fn parts_left(&self) -> &[String] {
+        &self.parts_left
+    }
+
+    /// Bytes that a copy takes, with what a file system needs for names and partly filled blocks.
+    #[must_use]
+    pub fn needed_bytes(&self) -> u64 {
+        /// What a file system takes for an inode and the last, partly filled block.
+        const PER_ITEM: u64 = 4096;
+        let items = PER_ITEM.saturating_mul(self.items.len() as u64);
+        items.saturating_add(self.bytes)
+    }
+
     /// The item's full path in the snapshot.
     #[must_use]
     pub fn path_in_snapshot(&self, item: &Item) -> PathBuf {

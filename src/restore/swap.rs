@@ -62,7 +62,10 @@ impl Verified {
                 metadata.apply_to_copy(parent, name, owner, old.mode() & 0o7777)?;
                 tell_kept(&old, &plan, path, monitor.as_ref());
             }
-            TargetKind::Inside | TargetKind::Scratch | TargetKind::Unfinished(_) => {}
+            TargetKind::Inside
+            | TargetKind::Scratch
+            | TargetKind::InPlace(_)
+            | TargetKind::Unfinished(_) => {}
         }
         monitor.step(Step::Syncing, None);
         // One sync for everything: cheaper by far than one for each file.
@@ -96,7 +99,7 @@ impl Verified {
                 sync()?;
                 target.move_up(parent, &ready, &plan, &mut metadata)?;
             }
-            TargetKind::Scratch | TargetKind::Unfinished(_) => {
+            TargetKind::Scratch | TargetKind::InPlace(_) | TargetKind::Unfinished(_) => {
                 return Err(target.unfit("a copy in it can only be verified"));
             }
         }
@@ -109,7 +112,7 @@ impl Verified {
 }
 
 /// Says that a target which was there keeps its owner and mode, if they are not the captured folder's.
-fn tell_kept(old: &std::fs::Metadata, plan: &Plan, target: &Path, monitor: &dyn Monitor) {
+pub(super) fn tell_kept(old: &std::fs::Metadata, plan: &Plan, target: &Path, monitor: &dyn Monitor) {
     let Some(entry) = &plan.base_folder else {
         return;
     };

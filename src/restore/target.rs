@@ -26,6 +26,8 @@ pub(super) enum TargetKind {
     Inside,
     /// Staged inside and thrown away: for `verify`.
     Scratch,
+    /// Staged in this folder, to replace what is at the target: see `in_place`.
+    InPlace(PathBuf),
     /// An interrupted restore waits in it, in the ready folder of this name.
     Unfinished(PathBuf),
 }
@@ -91,6 +93,14 @@ impl Target {
         }
     }
 
+    /// Staged in the folder `place`, to replace what is at `live`.
+    pub(super) fn in_place(live: &Path, place: &Path) -> Self {
+        Self {
+            path: live.to_owned(),
+            kind: TargetKind::InPlace(place.to_owned()),
+        }
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -133,12 +143,13 @@ impl Target {
         let beside = match &self.kind {
             TargetKind::New | TargetKind::Empty => self.path.parent().unwrap_or(Path::new("/")),
             TargetKind::Inside | TargetKind::Scratch => &self.path,
+            TargetKind::InPlace(place) => place,
             TargetKind::Unfinished(_) => {
                 return Err(self.is_unfinished("that waits to be finished"));
             }
         };
         require_room(beside, needed_bytes, disk)?;
-        if self.kind == TargetKind::New {
+        if matches!(self.kind, TargetKind::New | TargetKind::InPlace(_)) {
             disk.create_all(beside, 0o755).map_err(|cause| {
                 if is_closed(&cause) {
                     self.unfit(&cause.to_string())
@@ -189,7 +200,7 @@ fn require_room(folder: &Path, needed_bytes: u64, disk: &dyn Disk) -> Result<()>
 }
 
 /// Whether a folder of `device` in `parent` can be exchanged: same file system, and open to us.
-fn is_movable(parent: &Path, device: u64) -> bool {
+pub(super) fn is_movable(parent: &Path, device: u64) -> bool {
     use rustix::fs::{Access, access};
     std::fs::metadata(parent).is_ok_and(|metadata| metadata.dev() == device)
         && access(parent, Access::WRITE_OK | Access::EXEC_OK).is_ok()

@@ -49,6 +49,13 @@ impl ProofLevel {
             Self::Matched => "matched",
         }
     }
+
+    /// The level of a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::Restored, Self::Opened, Self::Matched];
+        all.into_iter().find(|level| level.name() == name)
+    }
 }
 
 /// What the proof of one database showed.

@@ -1,0 +1,270 @@
+//! What restores in place have replaced: found again, brought back, or removed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::holders::{Holders, identity};
+use super::journal::{self, Journal};
+use super::swap::{Stage, Swap};
+use crate::durable::Disk;
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::monitor::{Monitor, Step, go_on};
+use crate::source::sqlite::{self, SIDE_FILES, Signature};
+
+/// Where this machine remembers its restores in place, so that `rollback` needs no path. The journals
+/// themselves lie beside what they speak of; this is only a list of them.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    folder: PathBuf,
+}
+
+/// One restore in place, and what it has replaced.
+#[derive(Debug)]
+pub struct Kept {
+    swap: Swap,
+    /// How far it has come.
+    pub state: KeptState,
+    /// Bytes of what is kept.
+    pub bytes: u64,
+}
+
+/// How far a restore in place has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeptState {
+    /// It was interrupted: the same restore or `rollback` completes it.
+    Unfinished,
+    /// The old data is kept.
+    Restored,
+    /// `rollback` was interrupted: `rollback` completes it.
+    HalfRolledBack,
+    /// The old data is back, and what it displaced is kept.
+    RolledBack,
+}
+
+impl Registry {
+    /// In a folder that may not exist yet.
+    #[must_use]
+    pub const fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// Remembers a swap.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub(super) fn note(&self, journal: &Journal, disk: &dyn Disk) -> Result<()> {
+        let folder = self.folder.join(journal.kept_name());
+        disk.create_all(&folder, 0o700)
+            .map_err(Error::file("creating", &folder))?;
+        let open = disk.open(&folder).map_err(Error::file("opening", &folder))?;
+        journal.write(open.as_ref())
+    }
+
+    fn forget(&self, id: &str, disk: &dyn Disk) {
+        // Nobody is misled by an entry that leads nowhere.
+        if let Ok(folder) = disk.open(&self.folder) {
+            let name = format!("{}{id}", crate::durable::scratch::KEPT);
+            let _ = crate::durable::remove_tree(folder.as_ref(), Path::new(&name));
+        }
+    }
+}
+
+impl Kept {
+    /// All that are known: of `path`'s own places if one is given, else of the registry. Oldest first.
+    ///
+    /// # Errors
+    /// [`Error::UnfinishedRestore`] if one is at work; [`Error::File`].
+    pub fn find(
+        path: Option<&Path>,
+        registry: Option<&Registry>,
+        disk: &dyn Disk,
+    ) -> Result<Vec<Self>> {
+        let mut journals: BTreeMap<(Timestamp, String), Journal> = BTreeMap::new();
+        let mut look_in = |place: &Path, concerns: &dyn Fn(&Journal) -> bool| {
+            for journal in journal::find(place, disk).0 {
+                if concerns(&journal) {
+                    journals.insert((journal.begun, journal.id.clone()), journal);
+                }
+            }
+        };
+        match (path, registry) {
+            (Some(path), _) => {
+                // What was replaced may itself be gone in the middle of a swap.
+                let real = std::fs::canonicalize(path).unwrap_or_else(|_| {
+                    let parent = path.parent().and_then(|parent| std::fs::canonicalize(parent).ok());
+                    match (parent, path.file_name()) {
+                        (Some(parent), Some(name)) => parent.join(name),
+                        _ => path.to_owned(),
+                    }
+                });
+                let concerns = |journal: &Journal| journal.roots.contains(&real);
+                for place in [Some(real.as_path()), real.parent()].into_iter().flatten() {
+                    look_in(place, &concerns);
+                }
+            }
+            (None, Some(registry)) => {
+                for noted in journal::find(&registry.folder, disk).0 {
+                    if let Some(first) = noted.places.first() {
+                        look_in(&first.path, &|journal| journal.id == noted.id);
+                    }
+                }
+            }
+            (None, None) => {}
+        }
+        journals.into_values().map(|journal| Self::open(journal, disk)).collect()
+    }
+
+    fn open(journal: Journal, disk: &dyn Disk) -> Result<Self> {
+        let swap = Swap::open(journal, disk)?;
+        let state = match swap.stage()? {
+            Stage::Unfinished => KeptState::Unfinished,
+            Stage::Done => KeptState::Restored,
+            Stage::HalfUndone => KeptState::HalfRolledBack,
+            Stage::Undone => KeptState::RolledBack,
+        };
+        let bytes = swap.kept_folders().iter().map(|folder| bytes_below(folder)).sum();
+        Ok(Self { swap, state, bytes })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.swap.journal.id
+    }
+
+    /// What was replaced.
+    #[must_use]
+    pub fn roots(&self) -> &[PathBuf] {
+        &self.swap.journal.roots
+    }
+
+    /// The snapshot that was restored.
+    #[must_use]
+    pub const fn snapshot(&self) -> Id {
+        self.swap.journal.snapshot
+    }
+
+    /// When.
+    #[must_use]
+    pub const fn begun(&self) -> Timestamp {
+        self.swap.journal.begun
+    }
+
+    /// The folders that hold it.
+    #[must_use]
+    pub fn folders(&self) -> Vec<PathBuf> {
+        self.swap.kept_folders()
+    }
+
+    /// Brings the old data back; what it displaces is kept.
+    ///
+    /// # Errors
+    /// [`Error::InUse`]; [`Error::AlreadyRolledBack`]; [`Error::File`], [`Error::TargetChanged`]: then it
+    /// can be run again.
+    pub fn roll_back(self, monitor: &dyn Monitor) -> Result<Self> {
+        if self.state == KeptState::RolledBack {
+            return Err(Error::AlreadyRolledBack {
+                id: self.id().to_owned(),
+                kept: self.folders().swap_remove(0),
+            });
+        }
+        self.require_closed(monitor)?;
+        go_on(monitor)?;
+        monitor.step(Step::Syncing, None);
+        self.swap.begin_undo()?;
+        self.swap.back().map_err(|cause| Error::HalfSwapped {
+            path: self.folders().swap_remove(0),
+            cause: Box::new(cause),
+        })?;
+        Ok(Self {
+            state: KeptState::RolledBack,
+            ..self
+        })
+    }
+
+    /// Removes what is kept.
+    ///
+    /// # Errors
+    /// [`Error::UnfinishedRestore`] if live data is in it; [`Error::File`].
+    pub fn discard(self, registry: Option<&Registry>, disk: &dyn Disk) -> Result<()> {
+        if matches!(self.state, KeptState::Unfinished | KeptState::HalfRolledBack) {
+            return Err(Error::UnfinishedRestore {
+                path: self.folders().swap_remove(0),
+                finding: "that must be completed first".to_owned(),
+            });
+        }
+        let id = self.id().to_owned();
+        self.swap.retire()?;
+        if let Some(registry) = registry {
+            registry.forget(&id, disk);
+        }
+        Ok(())
+    }
+
+    /// Fails if somebody has a database open that would be displaced.
+    fn require_closed(&self, monitor: &dyn Monitor) -> Result<()> {
+        let holders = Holders::look();
+        for place in &self.swap.journal.places {
+            for one in &place.moves {
+                let live = place.path.join(&one.name);
+                let beside = SIDE_FILES.map(|suffix| sqlite::beside(&live, suffix));
+                let beside = beside.into_iter().filter(|_| one.is_database);
+                for path in beside.chain(files_below(&live, monitor)?) {
+                    let Ok(metadata) = std::fs::symlink_metadata(&path) else {
+                        continue;
+                    };
+                    if let Some(holder) = holders.of(identity(&metadata))
+                        && is_part_of_database(&path)
+                    {
+                        return Err(Error::InUse {
+                            path,
+                            holder: holder.to_string(),
+                        });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_part_of_database(path: &Path) -> bool {
+    let is_database =
+        |path: &Path| sqlite::signature(path).is_ok_and(|found| found == Signature::Database);
+    is_database(path) || super::survey::main_of(path).is_some_and(|main| is_database(&main))
+}
+
+/// Every file at or below a path.
+fn files_below(path: &Path, monitor: &dyn Monitor) -> Result<Vec<PathBuf>> {
+    let (mut found, mut waiting) = (Vec::new(), vec![path.to_owned()]);
+    while let Some(path) = waiting.pop() {
+        go_on(monitor)?;
+        // A link is not followed: what it leads to is not displaced.
+        if !std::fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir()) {
+            found.push(path);
+        } else if let Ok(listed) = std::fs::read_dir(&path) {
+            waiting.extend(listed.flatten().map(|item| item.path()));
+        }
+    }
+    Ok(found)
+}
+
+/// Bytes of all files below a folder, as far as they can be seen.
+fn bytes_below(folder: &Path) -> u64 {
+    let (mut bytes, mut waiting) = (0, vec![folder.to_owned()]);
+    while let Some(path) = waiting.pop() {
+        for item in std::fs::read_dir(&path).into_iter().flatten().flatten() {
+            match item.metadata() {
+                Ok(metadata) if metadata.is_dir() => waiting.push(item.path()),
+                Ok(metadata) => bytes += metadata.len(),
+                Err(_) => {}
+            }
+        }
+    }
+    bytes
+}

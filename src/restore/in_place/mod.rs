@@ -1,0 +1,380 @@
+//! A restore over what is there: planned, staged, proved, swapped in; the old is kept aside.
+//!
+//! ```text
+//! InPlace ──stage──► Ready ──swap──► Swapped        Kept ──roll_back, discard
+//! ```
+//! Nothing under a live name changes before every copy is proved and the journal of the swap is
+//! durable. The design and its order of writes: `docs/design/restore.md`.
+
+mod holders;
+mod journal;
+mod kept;
+mod stage;
+mod survey;
+mod swap;
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::durable::Disk;
+use crate::error::{Error, Result};
+use crate::id::{Hasher, Id};
+use crate::monitor::{Monitor, Problem};
+use crate::repository::Repository;
+use crate::repository::index::Index;
+use crate::repository::lock::host_name;
+use crate::repository::snapshot::Snapshot;
+
+use super::plan::{Item, Plan};
+use super::target::is_movable;
+use holders::Holders;
+use swap::{Stage, Swap};
+
+pub use kept::{Kept, KeptState, Registry};
+pub use stage::{Ready, Swapped};
+pub use survey::{Paths, Survey};
+
+/// One thing that is replaced.
+#[derive(Debug)]
+pub struct Root {
+    /// Where it is.
+    pub spot: Spot,
+    /// What is restored there.
+    pub plan: Plan,
+    /// What stands there now.
+    pub survey: Survey,
+}
+
+/// Where one thing is replaced.
+#[derive(Debug, Clone)]
+pub struct Spot {
+    /// Its path in the snapshot.
+    pub path: PathBuf,
+    /// Where it really is on this machine.
+    pub live: PathBuf,
+    /// The folder in which names are exchanged: its parent, or itself.
+    place: PathBuf,
+    /// Whether that is itself: every name in it is replaced.
+    whole: bool,
+}
+
+/// The plan of a restore in place.
+#[derive(Debug)]
+pub struct InPlace {
+    /// The snapshot.
+    pub snapshot: Snapshot,
+    /// What is replaced.
+    pub roots: Vec<Root>,
+    /// Bytes that are free on each file system that is written to, with the bytes needed there.
+    pub room: Vec<Room>,
+    /// Processes that we may not look into: one of them may have a database open.
+    pub unseen_processes: u64,
+    /// Which restore it is: the snapshot, what of it, and where to.
+    restore: Id,
+    /// All that was planned upon; what `--plan` names.
+    pub hash: Id,
+    /// The same restore, interrupted.
+    unfinished: Option<Swap>,
+}
+
+/// Room on a file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Room {
+    /// A folder on it.
+    pub path: PathBuf,
+    /// Bytes that the copies need.
+    pub needed_bytes: u64,
+    /// Bytes that are free; none if the file system does not count.
+    pub free_bytes: Option<u64>,
+}
+
+impl InPlace {
+    /// Plans a restore of `base` (`/` for all that the snapshot was made of) over what stands there.
+    /// Nothing is written, and nothing read but trees, names and first bytes.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchPath`], [`Error::Damaged`], [`Error::Storage`], [`Error::File`];
+    /// [`Error::Usage`] for `/` itself; [`Error::TargetUnfit`].
+    pub fn plan(
+        repository: &Repository,
+        index: &Index,
+        snapshot: &Snapshot,
+        base: &Path,
+        disk: &dyn Disk,
+        monitor: &dyn Monitor,
+    ) -> Result<Self> {
+        let holders = Holders::look();
+        let mut roots = Vec::new();
+        for path in root_paths(snapshot, base)? {
+            let plan = Plan::make(repository, index, snapshot.clone(), &path, monitor)?;
+            roots.push(Root::look_at(path, plan, &holders, monitor)?);
+        }
+        let restore = restore_id(snapshot, base, &roots);
+        let mut planned = Self {
+            snapshot: snapshot.clone(),
+            room: room(&roots, disk),
+            hash: plan_hash(restore, &roots),
+            restore,
+            roots,
+            unseen_processes: holders.unseen,
+            unfinished: None,
+        };
+        planned.look_for_unfinished(disk, monitor)?;
+        Ok(planned)
+    }
+
+    /// Files of all roots.
+    #[must_use]
+    pub fn files(&self) -> u64 {
+        self.roots.iter().map(|root| root.plan.files).sum()
+    }
+
+    /// Bytes of all roots.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.roots.iter().map(|root| root.plan.bytes).sum()
+    }
+
+    /// Whether the same restore was interrupted in its swap: then it is completed, not begun anew.
+    #[must_use]
+    pub const fn is_unfinished(&self) -> bool {
+        self.unfinished.is_some()
+    }
+
+    /// Looks for a swap on the same places that is not complete.
+    fn look_for_unfinished(&mut self, disk: &dyn Disk, monitor: &dyn Monitor) -> Result<()> {
+        let mut places: Vec<&Path> = self.roots.iter().map(|root| root.spot.place.as_path()).collect();
+        places.sort_unstable();
+        places.dedup();
+        for place in places {
+            let (journals, unreadable) = journal::find(place, disk);
+            for (path, finding) in unreadable {
+                monitor.problem(Problem {
+                    item: crate::units::shown(&path),
+                    finding: format!("is not looked at: {finding}"),
+                    incomplete: false,
+                });
+            }
+            for journal in journals {
+                if !journal.roots.iter().any(|root| self.concerns(root)) {
+                    continue;
+                }
+                let unfinished = |finding: &str| Error::UnfinishedRestore {
+                    path: place.join(journal.kept_name()),
+                    finding: finding.to_owned(),
+                };
+                let swap = Swap::open(journal.clone(), disk)?;
+                match swap.stage()? {
+                    Stage::Done | Stage::Undone => {}
+                    Stage::HalfUndone => return Err(unfinished("whose rollback was cut short")),
+                    Stage::Unfinished if journal.restore != self.restore => {
+                        return Err(unfinished("of another snapshot or path"));
+                    }
+                    Stage::Unfinished => {
+                        self.hash = journal.plan;
+                        self.unfinished = Some(swap);
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `path` is a root, or holds one, or lies in one.
+    fn concerns(&self, path: &Path) -> bool {
+        let mut lives = self.roots.iter().map(|root| &root.spot.live);
+        lives.any(|live| live.starts_with(path) || path.starts_with(live))
+    }
+
+    /// Fails if what is planned must not be done: somebody has a database open, or there is too
+    /// little room.
+    ///
+    /// # Errors
+    /// [`Error::InUse`], [`Error::NoRoom`].
+    pub fn require_fit(&self) -> Result<()> {
+        self.require_closed()?;
+        for room in self.room.iter().filter(|_| !self.is_unfinished()) {
+            if let Some(free_bytes) = room.free_bytes
+                && free_bytes < room.needed_bytes
+            {
+                return Err(Error::NoRoom {
+                    path: room.path.clone(),
+                    needed_bytes: room.needed_bytes,
+                    free_bytes,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Fails if somebody has a database open that would be replaced.
+    fn require_closed(&self) -> Result<()> {
+        let mut open = self.roots.iter().flat_map(|root| &root.survey.open);
+        match open.next() {
+            Some((path, holder)) => Err(Error::InUse {
+                path: path.clone(),
+                holder: holder.to_string(),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Root {
+    fn look_at(
+        path: PathBuf,
+        plan: Plan,
+        holders: &Holders,
+        monitor: &dyn Monitor,
+    ) -> Result<Self> {
+        let spot = Spot::look_at(path, &plan)?;
+        Ok(Self {
+            survey: survey::survey(&plan, &spot.live, holders, monitor)?,
+            plan,
+            spot,
+        })
+    }
+}
+
+impl Spot {
+    fn look_at(path: PathBuf, plan: &Plan) -> Result<Self> {
+        let live = real_path(&path, plan)?;
+        let unfit = |finding: &str| Error::TargetUnfit {
+            path: live.clone(),
+            finding: finding.to_owned(),
+        };
+        if let Some(part) = plan.parts_left().first() {
+            return Err(unfit(&format!(
+                "the snapshot has {part} beside it, and a database is not whole without it: restore its folder"
+            )));
+        }
+        let parent = live.parent().ok_or_else(|| unfit("it is the whole machine"))?;
+        let whole = match std::fs::symlink_metadata(&live) {
+            Ok(metadata) if metadata.is_dir() && !is_movable(parent, metadata.dev()) => {
+                if plan.is_file() {
+                    return Err(unfit("it is a mount point, and a file in the snapshot"));
+                }
+                true
+            }
+            _ => false,
+        };
+        Ok(Self {
+            place: if whole { &live } else { parent }.to_owned(),
+            path,
+            whole,
+            live,
+        })
+    }
+
+    /// Its name in the place; nothing if it is the place.
+    fn name(&self) -> &Path {
+        if self.whole {
+            return Path::new("");
+        }
+        Path::new(self.live.file_name().unwrap_or_default())
+    }
+
+    /// Where an item of its plan goes, relative to the place.
+    fn place_of(&self, plan: &Plan, item: &Item) -> PathBuf {
+        if plan.is_file() {
+            self.name().to_owned()
+        } else {
+            self.name().join(&item.path)
+        }
+    }
+}
+
+/// The paths that are replaced: those that the snapshot was made of, or the one that is asked for.
+fn root_paths(snapshot: &Snapshot, base: &Path) -> Result<Vec<PathBuf>> {
+    let asked = snapshot.file.paths.iter().map(PathBuf::from);
+    let mut paths: Vec<PathBuf> = asked.filter(|path| path.starts_with(base)).collect();
+    if paths.is_empty() {
+        // Something inside a path, or of a snapshot that says nothing about its paths.
+        paths.push(base.to_owned());
+    }
+    paths.sort_unstable();
+    let mut outer: Vec<PathBuf> = Vec::new();
+    for path in paths {
+        if !outer.iter().any(|root| path.starts_with(root)) {
+            outer.push(path);
+        }
+    }
+    if outer.iter().any(|path| path.parent().is_none()) {
+        return Err(Error::Usage {
+            finding: "the whole machine cannot be replaced while it runs".to_owned(),
+            next: "name what is to be replaced: SNAPSHOT:/srv/shop; or restore to a new folder with --target".to_owned(),
+        });
+    }
+    Ok(outer)
+}
+
+/// Where a path of the snapshot is on this machine: through links, which its owner made; but a link in
+/// the snapshot stands for itself.
+fn real_path(path: &Path, plan: &Plan) -> Result<PathBuf> {
+    let resolve = |path: &Path| match std::fs::canonicalize(path) {
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some).map_err(Error::file("looking at", path)),
+    };
+    if !plan.is_link()
+        && let Some(real) = resolve(path)?
+    {
+        return Ok(real);
+    }
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(path.to_owned());
+    };
+    // A parent that is not there is made.
+    Ok(resolve(parent)?.unwrap_or_else(|| parent.to_owned()).join(name))
+}
+
+/// Room that the copies need, file system by file system.
+fn room(roots: &[Root], disk: &dyn Disk) -> Vec<Room> {
+    let mut rooms: BTreeMap<u64, Room> = BTreeMap::new();
+    for root in roots {
+        let mut there = root.spot.place.ancestors();
+        let Some(folder) = there.find(|path| path.is_dir()) else {
+            continue;
+        };
+        let device = std::fs::metadata(folder).map_or(0, |metadata| metadata.dev());
+        let room = rooms.entry(device).or_insert_with(|| Room {
+            path: folder.to_owned(),
+            needed_bytes: 0,
+            free_bytes: disk.open(folder).and_then(|folder| folder.free_bytes()).ok(),
+        });
+        room.needed_bytes = room.needed_bytes.saturating_add(root.plan.needed_bytes());
+    }
+    rooms.into_values().collect()
+}
+
+fn add(hasher: &mut Hasher, bytes: &[u8]) {
+    hasher.update(&(bytes.len() as u64).to_le_bytes());
+    hasher.update(bytes);
+}
+
+fn restore_id(snapshot: &Snapshot, base: &Path, roots: &[Root]) -> Id {
+    let mut hasher = Hasher::default();
+    hasher.update(snapshot.id.as_bytes());
+    add(&mut hasher, base.as_os_str().as_encoded_bytes());
+    for root in roots {
+        add(&mut hasher, root.spot.live.as_os_str().as_encoded_bytes());
+    }
+    hasher.finish()
+}
+
+/// Hash of the machine, the restore, and all that would be replaced.
+fn plan_hash(restore: Id, roots: &[Root]) -> Id {
+    let mut hasher = Hasher::default();
+    hasher.update(restore.as_bytes());
+    add(&mut hasher, host_name().as_bytes());
+    // Two machines may share a name, but not this; a machine without it has its name alone.
+    add(&mut hasher, &std::fs::read("/etc/machine-id").unwrap_or_default());
+    for root in roots {
+        add(&mut hasher, root.spot.place.as_os_str().as_encoded_bytes());
+        let device = std::fs::metadata(&root.spot.place).map_or(0, |metadata| metadata.dev());
+        hasher.update(&device.to_le_bytes());
+        hasher.update(root.survey.hash.as_bytes());
+    }
+    hasher.finish()
+}

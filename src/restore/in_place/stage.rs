@@ -1,0 +1,411 @@
+//! Copies of all roots beside what they replace, then the swap.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::holders::Holders;
+use super::journal::{Facts, Journal, Move, NEW, Place};
+use super::kept::Registry;
+use super::survey::survey;
+use super::swap::Swap;
+use super::{InPlace, Root, Spot};
+use crate::durable::scratch::Scratch;
+use crate::durable::{Disk, Folder};
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::monitor::{Monitor, Problem, Step, go_on};
+use crate::repository::index::Index;
+use crate::repository::snapshot::Snapshot;
+use crate::repository::{Repository, Services};
+use crate::restore::metadata::Metadata;
+use crate::restore::plan::{Item, Plan};
+use crate::restore::swap::tell_kept;
+use crate::restore::target::{Target, is_content};
+use crate::restore::verify::{DatabaseProof, ProofLevel, Verified, read_back};
+use crate::source::sqlite::{self, SIDE_FILES, Signature};
+
+/// Proved copies of all roots, ready to be swapped in.
+#[derive(Debug)]
+pub struct Ready {
+    snapshot: Snapshot,
+    restore: Id,
+    plan: Id,
+    copies: Vec<Copy>,
+}
+
+#[derive(Debug)]
+struct Copy {
+    spot: Spot,
+    /// Hash of what stood there when it was planned.
+    planned_upon: Id,
+    verified: Verified,
+}
+
+/// What a restore in place has done.
+#[derive(Debug)]
+pub struct Swapped {
+    /// The snapshot.
+    pub snapshot: Snapshot,
+    /// What was replaced.
+    pub roots: Vec<PathBuf>,
+    /// How far it is proved.
+    pub level: ProofLevel,
+    /// The databases.
+    pub databases: Vec<DatabaseProof>,
+    /// Where the old is kept; nothing if nothing stood there.
+    pub kept: Vec<PathBuf>,
+    /// The name of this swap, for `rollback`.
+    pub id: String,
+}
+
+impl InPlace {
+    /// Stages and proves a copy of every root. Nothing live is touched.
+    ///
+    /// # Errors
+    /// As [`Plan::fetch`] and `verify`; [`Error::InUse`], [`Error::NoRoom`].
+    pub fn stage(
+        self,
+        repository: &Repository,
+        index: &Index,
+        disk: &dyn Disk,
+        monitor: &Arc<dyn Monitor>,
+    ) -> Result<Ready> {
+        self.require_fit()?;
+        let mut copies = Vec::new();
+        for Root { spot, plan, survey } in self.roots {
+            let target = Target::in_place(&spot.live, &spot.place);
+            let staged = plan.fetch(repository, index, target, disk, monitor.as_ref())?;
+            copies.push(Copy {
+                spot,
+                planned_upon: survey.hash,
+                verified: staged.verify(index, monitor)?,
+            });
+        }
+        Ok(Ready {
+            snapshot: self.snapshot,
+            restore: self.restore,
+            plan: self.hash,
+            copies,
+        })
+    }
+
+    /// Completes the same restore that was interrupted in its swap. Its copies are read back first.
+    ///
+    /// # Errors
+    /// [`Error::UnfinishedRestore`] if nothing waits, or it is no longer what was proved;
+    /// [`Error::InUse`]; [`Error::TargetChanged`]; [`Error::File`].
+    pub fn finish(self, index: &Index, monitor: &Arc<dyn Monitor>) -> Result<Swapped> {
+        self.require_closed()?;
+        let Some(swap) = self.unfinished else {
+            return Err(Error::internal(&"no restore waits"));
+        };
+        monitor.step(Step::Verifying, Some(self.roots.iter().map(|root| root.plan.bytes).sum()));
+        for Root { spot, plan, .. } in &self.roots {
+            let items = swap.where_they_are(&spot.place, plan.items.iter().map(|item| Item {
+                path: spot.place_of(plan, item),
+                ..item.clone()
+            }))?;
+            let folder = swap.folder(&spot.place)?;
+            read_back(folder, &items, index, monitor.as_ref()).map_err(|cause| match cause {
+                Error::NotVerified { name, finding } => Error::UnfinishedRestore {
+                    path: spot.live.clone(),
+                    finding: format!("whose {name} was changed since: {finding}"),
+                },
+                other => other,
+            })?;
+        }
+        monitor.step(Step::Syncing, None);
+        let level = ProofLevel::named(&swap.journal.proof_level).unwrap_or(ProofLevel::Restored);
+        swap.forward()?;
+        swapped(swap, self.snapshot, level, Vec::new())
+    }
+}
+
+impl Ready {
+    /// The databases' proofs.
+    #[must_use]
+    pub fn databases(&self) -> Vec<DatabaseProof> {
+        let copies = self.copies.iter();
+        copies.flat_map(|copy| copy.verified.databases.clone()).collect()
+    }
+
+    /// Swaps all copies in, durably. The old is kept aside, and `registry` told where.
+    ///
+    /// # Errors
+    /// [`Error::InUse`], [`Error::File`], [`Error::TargetChanged`], [`Error::Interrupted`]: what stood
+    /// there stands there. [`Error::HalfSwapped`] if neither the swap nor its undoing succeeds.
+    pub fn swap(
+        self,
+        services: &Services,
+        registry: Option<&Registry>,
+        disk: &dyn Disk,
+        monitor: &Arc<dyn Monitor>,
+    ) -> Result<Swapped> {
+        monitor.step(Step::Syncing, None);
+        self.look_again(monitor.as_ref())?;
+        let levels = self.copies.iter().map(|copy| copy.verified.level);
+        let level = levels.min().unwrap_or(ProofLevel::Restored);
+        let (databases, snapshot) = (self.databases(), self.snapshot.clone());
+        let swap = self.begin(level, services, disk, monitor.as_ref())?;
+        if let Some(registry) = registry
+            && let Err(cause) = registry.note(&swap.journal, disk)
+        {
+            monitor.problem(Problem {
+                item: "rollback".to_owned(),
+                finding: format!("{cause}; it will have to be told the path"),
+                incomplete: false,
+            });
+        }
+        if let Err(cause) = go_on(monitor.as_ref()).and_then(|()| swap.forward()) {
+            return Err(match swap.back() {
+                // Nothing was replaced in the end, so nothing is kept.
+                Ok(()) => swap.retire().err().unwrap_or(cause),
+                Err(_) => Error::HalfSwapped {
+                    path: swap.kept_folders().swap_remove(0),
+                    cause: Box::new(cause),
+                },
+            });
+        }
+        self::tell_late_comers(&swap, monitor.as_ref());
+        swapped(swap, snapshot, level, databases)
+    }
+
+    /// Hours may lie between the plan and the swap.
+    fn look_again(&self, monitor: &dyn Monitor) -> Result<()> {
+        let holders = Holders::look();
+        for copy in &self.copies {
+            let now = survey(copy.plan(), &copy.spot.live, &holders, monitor)?;
+            if let Some((path, holder)) = now.open.into_iter().next() {
+                return Err(Error::InUse {
+                    path,
+                    holder: holder.to_string(),
+                });
+            }
+            if now.hash != copy.planned_upon {
+                monitor.problem(Problem {
+                    item: crate::units::shown(&copy.spot.live),
+                    finding: "was changed while the copy was made; it is kept as it is now".to_owned(),
+                    incomplete: false,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves all copies into the places' folders and writes the journal.
+    fn begin(
+        self,
+        level: ProofLevel,
+        services: &Services,
+        disk: &dyn Disk,
+        monitor: &dyn Monitor,
+    ) -> Result<Swap> {
+        let rng = services.rng.as_ref();
+        let begun = services.clock.now();
+        let roots = self.copies.iter().map(|copy| copy.spot.live.clone()).collect();
+        let mut by_place: BTreeMap<PathBuf, Vec<Copy>> = BTreeMap::new();
+        for copy in self.copies {
+            let place = by_place.entry(copy.spot.place.clone()).or_default();
+            place.push(copy);
+        }
+        let (mut places, mut scratches) = (Vec::new(), Vec::new());
+        for (path, copies) in by_place {
+            let scratch = Scratch::create(disk, &path, "swap", rng)?;
+            let mut moves = Vec::new();
+            let whole = copies.iter().any(|copy| copy.spot.whole);
+            for copy in copies {
+                copy.dress(monitor)?;
+                moves.extend(copy.move_into(&scratch)?);
+            }
+            places.push(Place { path, whole, moves });
+            scratches.push(scratch);
+        }
+        let stamp = begun.strftime("%Y%m%dT%H%M%SZ");
+        let journal = Journal::new(Facts {
+            id: format!("{stamp}-{}", &crate::rng::name(rng)?[..6]),
+            begun,
+            snapshot: self.snapshot.id,
+            restore: self.restore,
+            plan: self.plan,
+            proof_level: level.name().to_owned(),
+            roots,
+            places,
+        });
+        go_on(monitor)?;
+        Swap::begin(journal, scratches)
+    }
+}
+
+impl Copy {
+    fn plan(&self) -> &Plan {
+        &self.verified.staged.plan
+    }
+
+    fn stage(&self) -> &Scratch {
+        &self.verified.staged.scratch
+    }
+
+    /// Gives the copy its links, owners, modes and times, and the labels of what it replaces.
+    fn dress(&self, monitor: &dyn Monitor) -> Result<()> {
+        let (spot, plan) = (&self.spot, self.plan());
+        let (place, stage) = self.stage().place();
+        let mut metadata = Metadata::new(&spot.place, monitor);
+        let has_label = |item: &&Item| plan.is_file() || !item.path.as_os_str().is_empty();
+        let pairs = plan
+            .items
+            .iter()
+            .filter(has_label)
+            .map(|item| (spot.place_of(plan, item), stage.join(&item.path)));
+        let itself = (!spot.whole && !plan.is_file())
+            .then(|| (spot.name().to_owned(), stage.to_owned()));
+        metadata.keep_labels(place, pairs.chain(itself))?;
+        let items: Vec<&Item> = plan.items.iter().collect();
+        metadata.apply(self.stage().folder(), &items)?;
+        match &plan.base_folder {
+            Some(entry) if !spot.whole => metadata.apply_base(place, stage, entry)?,
+            Some(_) => {
+                let old = std::fs::metadata(&spot.live);
+                let old = old.map_err(Error::file("looking at", &spot.live))?;
+                tell_kept(&old, plan, &spot.live, monitor);
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Moves the copy to where the swap takes it from; returns the names that will be exchanged.
+    fn move_into(self, swap: &Scratch) -> Result<Vec<Move>> {
+        let (spot, plan) = (&self.spot, self.plan());
+        let (place, swap_name) = swap.place();
+        let new = swap_name.join(NEW);
+        let stage = self.stage().place().1;
+        let failed = || Error::file("naming", place.path().join(&new));
+        let (from, to) = if plan.is_file() {
+            let item = plan.items.first().map(|item| item.path.clone());
+            (stage.join(item.unwrap_or_default()), new.join(spot.name()))
+        } else if spot.whole {
+            (stage.to_owned(), new.clone())
+        } else {
+            (stage.to_owned(), new.join(spot.name()))
+        };
+        if to != new && place.identity(&new).map_err(failed())?.is_none() {
+            place.create_folder(&new, 0o700).map_err(failed())?;
+        }
+        place.rename(&from, &to).map_err(failed())?;
+        let mut names: BTreeSet<PathBuf> = BTreeSet::new();
+        if spot.whole {
+            for folder in [&new, Path::new("")] {
+                let listed = place.list(folder).map_err(failed())?;
+                let names_of = listed.into_iter().filter(is_content);
+                names.extend(names_of.map(|listed| PathBuf::from(listed.name)));
+            }
+        } else {
+            names.insert(spot.name().to_owned());
+        }
+        let finder = MoveFinder {
+            place,
+            new: &new,
+            spot,
+            proofs: &self.verified.databases,
+        };
+        finder.find(names)
+    }
+}
+
+/// Makes moves of names.
+struct MoveFinder<'a> {
+    place: &'a dyn Folder,
+    new: &'a Path,
+    spot: &'a Spot,
+    proofs: &'a [DatabaseProof],
+}
+
+impl MoveFinder<'_> {
+    fn find(&self, names: BTreeSet<PathBuf>) -> Result<Vec<Move>> {
+        let mut moves = Vec::new();
+        let mut with_others = BTreeSet::new();
+        for name in &names {
+            let one = self.one(name)?;
+            if one.is_database {
+                with_others.extend(SIDE_FILES.map(|suffix| sqlite::beside(name, suffix)));
+            }
+            moves.push(one);
+        }
+        moves.retain(|one| !with_others.contains(&one.name));
+        Ok(moves)
+    }
+
+    fn one(&self, name: &Path) -> Result<Move> {
+        let path = self.place.path();
+        let identity = |inner: &Path| {
+            let found = self.place.identity(inner);
+            found.map_err(Error::file("looking at", path.join(inner)))
+        };
+        let staged = self.new.join(name);
+        let is_database = |inner: &Path| {
+            sqlite::signature(&path.join(inner)).is_ok_and(|found| found == Signature::Database)
+        };
+        let any_database = is_database(name) || is_database(&staged);
+        let (mut side_files, mut has_staged) = (Vec::new(), false);
+        for suffix in SIDE_FILES {
+            side_files.extend(identity(&sqlite::beside(name, suffix))?);
+            has_staged |= identity(&sqlite::beside(&staged, suffix))?.is_some();
+        }
+        // What another program stored beside a database is restored as the file that it is.
+        let is_database = any_database && !has_staged;
+        if !is_database {
+            side_files.clear();
+        }
+        let below = self.spot.path.join(if self.spot.whole { name } else { Path::new("") });
+        let proved = self.proofs.iter().any(|proof| proof.path.starts_with(&below));
+        Ok(Move {
+            staged: identity(&staged)?,
+            replaced: identity(name)?,
+            name: name.to_owned(),
+            is_database,
+            side_files,
+            holds_database: any_database || has_staged || proved,
+        })
+    }
+}
+
+/// A database that was opened in the last moment is now open in the kept folder.
+fn tell_late_comers(swap: &Swap, monitor: &dyn Monitor) {
+    let holders = Holders::look();
+    for one in swap.journal.places.iter().flat_map(|place| &place.moves) {
+        let kept = one.replaced.iter().chain(&one.side_files);
+        for holder in kept.filter_map(|identity| holders.of(*identity)) {
+            if one.is_database {
+                monitor.problem(Problem {
+                    item: crate::units::shown(&one.name),
+                    finding: format!("{holder} opened the old one in the last moment; restart it, or what it writes goes to the kept copy"),
+                    incomplete: true,
+                });
+            }
+        }
+    }
+}
+
+fn swapped(
+    swap: Swap,
+    snapshot: Snapshot,
+    level: ProofLevel,
+    databases: Vec<DatabaseProof>,
+) -> Result<Swapped> {
+    let (roots, id) = (swap.journal.roots.clone(), swap.journal.id.clone());
+    let kept = if swap.keeps_anything()? {
+        swap.kept_folders()
+    } else {
+        swap.retire()?;
+        Vec::new()
+    };
+    Ok(Swapped {
+        snapshot,
+        roots,
+        level,
+        databases,
+        kept,
+        id,
+    })
+}

@@ -1,0 +1,200 @@
+//! What stands where a copy is to go: what would be replaced, and what of it the snapshot does not have.
+
+use std::collections::BTreeSet;
+use std::fs::Metadata;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::holders::{Holder, Holders, identity};
+use crate::durable::scratch::is_scratch;
+use crate::error::{Error, Result};
+use crate::id::{Hasher, Id};
+use crate::monitor::{Monitor, go_on};
+use crate::restore::plan::Plan;
+use crate::source::sqlite::{self, SIDE_FILES, Signature};
+
+/// Most paths of a kind that are listed; the others are counted.
+const MAX_LISTED: usize = 20;
+
+/// Paths of one kind: how many, and the first of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Paths {
+    /// How many.
+    pub count: u64,
+    /// The first of them.
+    pub first: Vec<PathBuf>,
+}
+
+impl Paths {
+    fn add(&mut self, path: &Path) {
+        self.count += 1;
+        if self.first.len() < MAX_LISTED {
+            self.first.push(path.to_owned());
+        }
+    }
+}
+
+/// What stands under a root.
+#[derive(Debug, Clone)]
+pub struct Survey {
+    /// Files, links and others that are no folders.
+    pub files: u64,
+    /// Bytes of the files.
+    pub bytes: u64,
+    /// Changed since the snapshot: the change is lost.
+    pub changed: Paths,
+    /// Not in the snapshot: gone after the restore.
+    pub unknown: Paths,
+    /// Databases.
+    pub databases: Vec<PathBuf>,
+    /// Open databases, with who has them open.
+    pub(super) open: Vec<(PathBuf, Holder)>,
+    /// Hash of all of it: names, kinds, sizes, times, identities.
+    pub(super) hash: Id,
+}
+
+/// Looks at everything that stands at `live`, which `plan` would replace.
+///
+/// # Errors
+/// [`Error::File`], [`Error::Interrupted`].
+pub(super) fn survey(
+    plan: &Plan,
+    live: &Path,
+    holders: &Holders,
+    monitor: &dyn Monitor,
+) -> Result<Survey> {
+    let root = PathBuf::new();
+    let stored: BTreeSet<&Path> = plan.items.iter().map(|item| item.path.as_path()).collect();
+    let mut surveyor = Surveyor {
+        snapshot_time: plan.snapshot.file.time,
+        is_stored: &|inner: &Path| plan.is_file() || inner == root || stored.contains(inner),
+        holders,
+        survey: Survey {
+            files: 0,
+            bytes: 0,
+            changed: Paths::default(),
+            unknown: Paths::default(),
+            databases: Vec::new(),
+            open: Vec::new(),
+            hash: Id::of(&[]),
+        },
+        hasher: Hasher::default(),
+    };
+    let mut waiting = vec![PathBuf::new()];
+    while let Some(inner) = waiting.pop() {
+        go_on(monitor)?;
+        let path = if inner == root {
+            live.to_owned()
+        } else {
+            live.join(&inner)
+        };
+        let metadata = match std::fs::symlink_metadata(&path) {
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => continue,
+            other => other.map_err(Error::file("looking at", &path))?,
+        };
+        surveyor.look_at(&inner, &path, &metadata);
+        if metadata.is_dir() {
+            let mut names = Vec::new();
+            let failed = || Error::file("reading", &path);
+            for listed in std::fs::read_dir(&path).map_err(failed())? {
+                names.push(listed.map_err(failed())?.file_name());
+            }
+            // In a fixed order, for the hash; the last is taken first.
+            names.sort_unstable_by(|a, b| b.cmp(a));
+            let names = names.into_iter().filter(|name| !is_scratch(name));
+            waiting.extend(names.map(|name| inner.join(name)));
+        } else if inner == root {
+            // A database's side files go with it.
+            for suffix in SIDE_FILES {
+                let beside = sqlite::beside(&path, suffix);
+                if let Ok(metadata) = std::fs::symlink_metadata(&beside) {
+                    surveyor.hash(Path::new(suffix), &metadata);
+                    surveyor.look_for_database(&beside, &metadata);
+                }
+            }
+        }
+    }
+    let Surveyor { mut survey, hasher, .. } = surveyor;
+    survey.hash = hasher.finish();
+    Ok(survey)
+}
+
+struct Surveyor<'a> {
+    snapshot_time: Timestamp,
+    is_stored: &'a dyn Fn(&Path) -> bool,
+    holders: &'a Holders,
+    survey: Survey,
+    hasher: Hasher,
+}
+
+impl Surveyor<'_> {
+    fn look_at(&mut self, inner: &Path, path: &Path, metadata: &Metadata) {
+        self.hash(inner, metadata);
+        let is_stored = (self.is_stored)(inner);
+        if metadata.is_dir() {
+            if !is_stored {
+                self.survey.unknown.add(path);
+            }
+            return;
+        }
+        self.survey.files += 1;
+        let mut is_side_file = false;
+        if metadata.is_file() {
+            self.survey.bytes += metadata.len();
+            is_side_file = self.look_for_database(path, metadata);
+        }
+        let changed = Timestamp::new(metadata.mtime(), 0).is_ok_and(|at| at > self.snapshot_time);
+        if is_side_file {
+            // Part of its database; a snapshot never holds it.
+        } else if !is_stored {
+            self.survey.unknown.add(path);
+        } else if changed {
+            self.survey.changed.add(path);
+        }
+    }
+
+    /// Whether it is a side file of a database; notes a database, and who has either open.
+    fn look_for_database(&mut self, path: &Path, metadata: &Metadata) -> bool {
+        let is_database = sqlite::signature(path).is_ok_and(|found| found == Signature::Database);
+        if is_database {
+            self.survey.databases.push(path.to_owned());
+        }
+        let main = main_of(path);
+        let is_side_file = main.as_ref().is_some_and(|main| main.is_file());
+        if let Some(holder) = self.holders.of(identity(metadata))
+            && (is_database || is_side_file)
+        {
+            self.survey.open.push((main.unwrap_or_else(|| path.to_owned()), holder.clone()));
+        }
+        is_side_file
+    }
+
+    fn hash(&mut self, inner: &Path, metadata: &Metadata) {
+        let name = inner.as_os_str().as_bytes();
+        self.hasher.update(&(name.len() as u64).to_le_bytes());
+        self.hasher.update(name);
+        // Links and sizes of folders say nothing; their names are hashed themselves.
+        let size = if metadata.is_dir() { 0 } else { metadata.len() };
+        for number in [u64::from(metadata.mode()), metadata.ino(), size] {
+            self.hasher.update(&number.to_le_bytes());
+        }
+        if !metadata.is_dir() {
+            for number in [metadata.mtime(), metadata.mtime_nsec()] {
+                self.hasher.update(&number.to_le_bytes());
+            }
+        }
+    }
+}
+
+/// The database that a file of this name would belong to.
+pub(super) fn main_of(path: &Path) -> Option<PathBuf> {
+    let name = path.as_os_str().as_bytes();
+    let suffix = SIDE_FILES
+        .iter()
+        .find(|suffix| name.ends_with(suffix.as_bytes()))?;
+    let main = std::ffi::OsStr::from_bytes(&name[..name.len() - suffix.len()]);
+    Some(main.into())
+}
