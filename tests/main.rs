@@ -13,6 +13,7 @@ mod consistency;
 mod crash;
 mod docs;
 mod errors;
+mod in_place;
 mod interop;
 mod power;
 mod restore;

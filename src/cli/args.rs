@@ -7,11 +7,19 @@ use clap::{Args, Parser, Subcommand};
 
 use super::after_help;
 
-const RESTORE: &str = "Restore a snapshot into a new or empty folder: staged, proved, and only then named
+const RESTORE: &str = "Restore a snapshot into a new or empty folder, or in place: staged, proved, and only then named
 
-Files keep their full path below the target; with SNAPSHOT:PATH the content of that folder lands directly in it, \
+With --target files keep their full path below it; with SNAPSHOT:PATH the content of that folder lands directly in it, \
 and a new target gets that folder's owner, mode and time.
-Example: tillsafe -r /media/backup/shop -p /root/shop.pass restore latest:/srv/shop --target /srv/shop";
+With --in-place the original paths are replaced: stop the shop, look at the plan (--dry-run), then give its hash to --plan or \
+type the path when asked. What was there is kept aside, and `tillsafe rollback` brings it back.
+Examples: tillsafe -r /media/backup/shop -p /root/shop.pass restore latest:/srv/shop --target /srv/restored
+          tillsafe -r /media/backup/shop -p /root/shop.pass restore latest:/srv/shop --in-place --dry-run";
+const ROLLBACK: &str = "Undo the last restore in place, keeping what it displaces
+
+The old data gets its names back; what was restored is kept aside in turn. Needs neither repository nor password. \
+Without an argument it is the last restore in place on this machine that is meant.
+Example: tillsafe rollback /srv/shop";
 
 /// What every command understands.
 #[derive(Debug, Parser)]
@@ -75,9 +83,12 @@ pub enum Command {
     /// List what a snapshot holds
     #[command(display_order = 5)]
     Ls(Ls),
-    /// Restore a snapshot into a new or empty folder: staged, proved, and only then named
+    /// Restore a snapshot into a new or empty folder, or in place: staged, proved, and only then named
     #[command(display_order = 6, long_about = RESTORE)]
     Restore(Restore),
+    /// Undo the last restore in place, keeping what it displaces
+    #[command(display_order = 6, long_about = ROLLBACK)]
+    Rollback(Rollback),
     /// Check the repository: its structure, and with --read-data every byte
     #[command(display_order = 7)]
     Check(Check),
@@ -136,10 +147,38 @@ pub struct Restore {
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     pub snapshot: OsString,
     /// Folder to restore into: one that does not exist, or is empty
-    #[arg(long, value_name = "DIR", required = true)]
-    pub target: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "in_place")]
+    pub target: Option<PathBuf>,
+    /// Replace what stands at the original paths; it is kept aside
+    #[arg(long, conflicts_with = "target")]
+    pub in_place: bool,
+    /// Print the plan and its hash, and do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Do what this plan says, if it still holds: its hash, from --dry-run
+    #[arg(long, value_name = "HASH", conflicts_with = "dry_run")]
+    pub plan: Option<String>,
     #[command(flatten)]
     pub filter: Filter,
+}
+
+#[derive(Debug, Args)]
+pub struct Rollback {
+    /// What was replaced (a path), or the restore's own name; default: the last one
+    #[arg(value_name = "PATH|NAME")]
+    pub which: Option<OsString>,
+    /// Show what restores in place have replaced and keep, and do nothing
+    #[arg(long, conflicts_with = "discard")]
+    pub list: bool,
+    /// Remove what is kept instead: all of it, or that of the one named
+    #[arg(long)]
+    pub discard: bool,
+    /// Say what would be done, and do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// With --discard: do not ask
+    #[arg(short, long)]
+    pub yes: bool,
 }
 
 #[derive(Debug, Args)]

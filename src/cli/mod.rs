@@ -6,10 +6,13 @@ mod check;
 mod completions;
 mod demo;
 mod failure;
+mod in_place;
 mod init;
 mod ls;
 mod output;
+mod plan;
 mod restore;
+mod rollback;
 mod session;
 mod snapshots;
 mod verify;
@@ -33,8 +36,8 @@ use session::Session;
 
 /// Commands of the contract that are not part of this version. They are refused by name, so that
 /// nobody believes that they did something.
-const NOT_YET: [&str; 34] = [
-    "setup", "doctor", "config", "find", "diff", "stats", "dump", "rollback", "drill", "report",
+const NOT_YET: [&str; 33] = [
+    "setup", "doctor", "config", "find", "diff", "stats", "dump", "drill", "report",
     "status", "probe", "metrics", "forget", "prune", "copy", "schedule", "run", "alert", "wal",
     "incident", "runbook", "kit", "key", "unlock", "tag", "cat", "list", "repair", "cache", "man",
     "migrate", "mount", "rewrite",
@@ -44,6 +47,16 @@ const NOT_YET: [&str; 34] = [
 pub(crate) struct Done {
     code: ExitCode,
     fields: Value,
+}
+
+impl Done {
+    /// All is well.
+    pub(crate) const fn well(fields: Value) -> Self {
+        Self {
+            code: ExitCode::Done,
+            fields,
+        }
+    }
 }
 
 /// Runs the program; returns what the process returns.
@@ -109,6 +122,7 @@ fn execute(session: &Session, command: Command) -> anyhow::Result<Done> {
         Command::Snapshots(args) => snapshots::run(session, &args)?,
         Command::Ls(args) => ls::run(session, &args)?,
         Command::Restore(args) => restore::run(session, &args)?,
+        Command::Rollback(args) => rollback::run(session, &args)?,
         Command::Check(args) => check::run(session, &args)?,
         Command::Verify(args) => verify::run(session, &args)?,
         Command::Completions(args) => completions::run(session, &args),
@@ -124,6 +138,7 @@ const fn name_of(command: &Command) -> &'static str {
         Command::Snapshots(_) => "snapshots",
         Command::Ls(_) => "ls",
         Command::Restore(_) => "restore",
+        Command::Rollback(_) => "rollback",
         Command::Check(_) => "check",
         Command::Verify(_) => "verify",
         Command::Completions(_) => "completions",

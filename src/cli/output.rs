@@ -159,6 +159,14 @@ impl Output {
         }
     }
 
+    /// A question to whoever sits at the terminal; the answer comes on the same line.
+    pub fn question(&self, text: &str) {
+        self.bar.suspend(|| {
+            let mut stderr = std::io::stderr().lock();
+            let _ = write!(stderr, "{text}").and_then(|()| stderr.flush());
+        });
+    }
+
     /// Ends the progress display.
     pub fn finish(&self) {
         self.bar.finish_and_clear();

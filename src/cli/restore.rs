@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Done;
 use super::args;
+use super::plan::{require, tell_target};
 use super::session::{Session, snapshot_and_path};
 use crate::config;
 use crate::error::{Error, ExitCode, Result};
@@ -17,9 +18,12 @@ use crate::restore::{DatabaseProof, Plan, ProofLevel, Target, select};
 use crate::units::{ByteSize, counted, shown};
 
 pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
+    let Some(target) = &args.target else {
+        return super::in_place::run(session, args);
+    };
     let disk = session.disk.as_ref();
     let monitor = session.monitor();
-    let place = config::absolute(&args.target)?;
+    let place = config::absolute(target)?;
     if place.starts_with(session.choice()?.path) {
         return Err(Error::TargetUnfit {
             path: place,
@@ -35,6 +39,12 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
         lock: _lock,
     } = plan(session, &args.snapshot, &args.filter)?;
     let (files, bytes) = (plan.files, plan.bytes);
+    if args.dry_run {
+        let mut fields = tell_target(session, &repository, &index, &plan, &target)?;
+        fields["repository"] = repository.location().into();
+        return Ok(Done::well(fields));
+    }
+    require(args.plan.as_ref(), target.plan_hash(&plan))?;
     session.output.note(&format!(
         "snapshot {} of {:.0}: {}, {}",
         plan.snapshot.id.short(),

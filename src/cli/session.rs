@@ -17,6 +17,7 @@ use crate::monitor::{Monitor, Problem, go_on};
 use crate::repository::lock::SharedLock;
 use crate::repository::{Repository, Services};
 use crate::restore::Request;
+use crate::restore::in_place::Registry;
 use crate::units::Shown;
 
 /// One run of one command.
@@ -67,6 +68,24 @@ impl Session {
             Arc::clone(&self.disk),
             Arc::clone(&self.services.rng),
         ))
+    }
+
+    /// Where this machine's restores in place are remembered.
+    pub fn registry(&self) -> Option<Registry> {
+        let folder = config::state_folder(&config::environment)?;
+        Some(Registry::new(folder))
+    }
+
+    /// Asks whoever sits at the terminal; `None` if nobody does.
+    pub fn ask(&self, question: &str) -> Option<String> {
+        use std::io::{BufRead, IsTerminal};
+        if !self.may_ask() || !std::io::stdin().is_terminal() {
+            return None;
+        }
+        self.output.question(question);
+        let mut answer = String::new();
+        std::io::stdin().lock().read_line(&mut answer).ok()?;
+        Some(answer.trim().to_owned())
     }
 
     /// Opens the chosen repository.
@@ -143,7 +162,7 @@ impl Session {
 }
 
 /// A word as a shell takes it.
-fn quoted(word: &str) -> String {
+pub fn quoted(word: &str) -> String {
     let plain = |letter: char| letter.is_alphanumeric() || "/._-:,+@%".contains(letter);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()

@@ -170,6 +170,19 @@ pub fn scratch_folder(variables: Variables<'_>) -> PathBuf {
     )
 }
 
+/// Where this machine's restores in place are remembered: `XDG_STATE_HOME`, else `/var/lib` for root
+/// and `~/.local/state` for others. None without any of them.
+#[must_use]
+pub fn state_folder(variables: Variables<'_>) -> Option<PathBuf> {
+    let named = |name| variables(name).map(PathBuf::from);
+    let states = match named("XDG_STATE_HOME").filter(|path| path.is_absolute()) {
+        Some(states) => Some(states),
+        None if rustix::process::geteuid().is_root() => Some(PathBuf::from("/var/lib")),
+        None => named("HOME").map(|home| home.join(".local/state")),
+    };
+    states.map(|states| states.join("tillsafe"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

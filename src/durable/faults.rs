@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
+use rustix::process::{Signal, getpid, kill_process};
 
 use super::{Disk, File, Folder, Identity, Listed};
 
@@ -19,6 +20,7 @@ pub struct Fault {
     at: u64,
     from_there_on: bool,
     refuses: Option<io::ErrorKind>,
+    kills: bool,
     count: AtomicU64,
 }
 
@@ -30,6 +32,7 @@ impl Fault {
             at: u64::MAX,
             from_there_on: false,
             refuses: Some(how),
+            kills: false,
             count: AtomicU64::new(0),
         })
     }
@@ -37,20 +40,27 @@ impl Fault {
     /// The `at`-th mutating operation fails (from 1), the others work.
     #[must_use]
     pub fn once(at: u64) -> Arc<Self> {
-        Self::new(at, false)
+        Self::new(at, false, false)
     }
 
     /// The `at`-th mutating operation and all later ones fail, as if the disk had gone away.
     #[must_use]
     pub fn from_there_on(at: u64) -> Arc<Self> {
-        Self::new(at, true)
+        Self::new(at, true, false)
     }
 
-    fn new(at: u64, from_there_on: bool) -> Arc<Self> {
+    /// The process is killed (SIGKILL) before the `at`-th mutating operation.
+    #[must_use]
+    pub fn killing(at: u64) -> Arc<Self> {
+        Self::new(at, false, true)
+    }
+
+    fn new(at: u64, from_there_on: bool, kills: bool) -> Arc<Self> {
         Arc::new(Self {
             at,
             from_there_on,
             refuses: None,
+            kills,
             count: AtomicU64::new(0),
         })
     }
@@ -68,6 +78,9 @@ impl Fault {
     pub fn strike(&self) -> io::Result<()> {
         let count = self.count.fetch_add(1, Ordering::SeqCst) + 1;
         if count == self.at || (self.from_there_on && count > self.at) {
+            if self.kills {
+                let _ = kill_process(getpid(), Signal::KILL);
+            }
             return Err(io::ErrorKind::StorageFull.into());
         }
         Ok(())

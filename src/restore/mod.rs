@@ -7,6 +7,7 @@
 //! [`Verified`] can be swapped in. Dropping any of them removes what was staged. Where a folder is
 //! filled in place, [`Target::finish`] completes what was interrupted after its proof.
 
+mod estimate;
 mod fetch;
 pub mod in_place;
 mod metadata;
@@ -17,6 +18,7 @@ mod swap;
 mod target;
 mod verify;
 
+pub use estimate::Estimate;
 pub use fetch::Staged;
 pub use plan::{Item, Plan};
 pub use ready::Restored;

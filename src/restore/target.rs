@@ -6,7 +6,11 @@ use std::path::{Path, PathBuf};
 use crate::durable::scratch::{READY, Scratch, is_scratch, remove_leftovers};
 use crate::durable::{Disk, Listed, ListedKind};
 use crate::error::{Error, Result};
+use crate::id::{Hasher, Id};
+use crate::repository::lock::host_name;
 use crate::rng::Rng;
+
+use super::plan::Plan;
 
 /// Where a restore goes: a folder that does not exist yet, or an empty one.
 #[derive(Debug, Clone)]
@@ -101,8 +105,43 @@ impl Target {
         }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What stands there, in words.
+    #[must_use]
+    pub const fn words(&self) -> &'static str {
+        match &self.kind {
+            TargetKind::New => "a new folder",
+            TargetKind::Empty => "an empty folder",
+            TargetKind::Inside => "an empty folder that is filled in place",
+            TargetKind::Scratch => "a scratch folder",
+            TargetKind::InPlace(_) => "what is replaced",
+            TargetKind::Unfinished(_) => "where an interrupted restore waits to be finished",
+        }
+    }
+
+    /// Bytes that are free where it will be staged; none if the file system does not count.
+    #[must_use]
+    pub fn free_bytes(&self, disk: &dyn Disk) -> Option<u64> {
+        let nearest = self.path.ancestors().find(|path| path.is_dir())?;
+        disk.open(nearest).and_then(|folder| folder.free_bytes()).ok()
+    }
+
+    /// Hash of the machine, the snapshot, the path in it, the target and what stands there: what `--plan`
+    /// names.
+    #[must_use]
+    pub fn plan_hash(&self, plan: &Plan) -> Id {
+        let mut hasher = Hasher::default();
+        hasher.update(plan.snapshot.id.as_bytes());
+        add_machine(&mut hasher);
+        for part in [plan.base.as_path(), &self.path, Path::new(self.words())] {
+            add_part(&mut hasher, part.as_os_str().as_encoded_bytes());
+        }
+        hasher.finish()
     }
 
     /// The ready folder of an interrupted restore, if one waits here.
@@ -163,6 +202,19 @@ impl Target {
             other => other,
         })
     }
+}
+
+/// Adds a part with its length, so that no two lists of parts are hashed alike.
+pub(super) fn add_part(hasher: &mut Hasher, part: &[u8]) {
+    hasher.update(&(part.len() as u64).to_le_bytes());
+    hasher.update(part);
+}
+
+/// Adds what tells this machine from others.
+pub(super) fn add_machine(hasher: &mut Hasher) {
+    add_part(hasher, host_name().as_bytes());
+    // Two machines may share a name, but not this; a machine without it has its name alone.
+    add_part(hasher, &std::fs::read("/etc/machine-id").unwrap_or_default());
 }
 
 /// Whether a name in a target is somebody's: not ours, and not what a new file system begins with.

@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Everything below `root`: relative path to a description of the item.
-fn describe(root: &Path, leave_out: &dyn Fn(&Path) -> bool) -> BTreeMap<PathBuf, String> {
+/// Everything below `root`, but for what `leave_out` names: relative path to a description of the item.
+pub fn describe(root: &Path, leave_out: &dyn Fn(&Path) -> bool) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     let mut waiting = vec![PathBuf::new()];
     while let Some(folder) = waiting.pop() {

@@ -81,6 +81,9 @@ impl Program {
     /// The command with repository and password, without any environment.
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = bare();
+        // Where restores in place are remembered: not this machine's own list.
+        let state = self.password_file.parent().unwrap().join("state");
+        command.env("XDG_STATE_HOME", state);
         command.arg("-r").arg(&self.repository);
         command.arg("-p").arg(&self.password_file);
         command.args(words);

@@ -75,15 +75,14 @@ impl Registry {
 }
 
 impl Kept {
-    /// All that are known: of `path`'s own places if one is given, else of the registry. Oldest first.
-    ///
-    /// # Errors
-    /// [`Error::UnfinishedRestore`] if one is at work; [`Error::File`].
+    /// All that are known: of `path`'s own places if one is given, else of the registry. Oldest first;
+    /// with why one cannot be looked at, if so.
+    #[must_use]
     pub fn find(
         path: Option<&Path>,
         registry: Option<&Registry>,
         disk: &dyn Disk,
-    ) -> Result<Vec<Self>> {
+    ) -> Vec<Result<Self>> {
         let mut journals: BTreeMap<(Timestamp, String), Journal> = BTreeMap::new();
         let mut look_in = |place: &Path, concerns: &dyn Fn(&Journal) -> bool| {
             for journal in journal::find(place, disk).0 {
@@ -94,17 +93,16 @@ impl Kept {
         };
         match (path, registry) {
             (Some(path), _) => {
-                // What was replaced may itself be gone in the middle of a swap.
-                let real = std::fs::canonicalize(path).unwrap_or_else(|_| {
-                    let parent = path.parent().and_then(|parent| std::fs::canonicalize(parent).ok());
-                    match (parent, path.file_name()) {
-                        (Some(parent), Some(name)) => parent.join(name),
-                        _ => path.to_owned(),
+                // Through links as it was replaced; but a link may have been replaced itself, and in the
+                // middle of a swap it may be gone.
+                let parent = path.parent().and_then(|parent| std::fs::canonicalize(parent).ok());
+                let beside = parent.map(|parent| parent.join(path.file_name().unwrap_or_default()));
+                let real = [std::fs::canonicalize(path).ok(), beside];
+                for real in real.iter().flatten() {
+                    let concerns = |journal: &Journal| journal.roots.contains(real);
+                    for place in [Some(real.as_path()), real.parent()].into_iter().flatten() {
+                        look_in(place, &concerns);
                     }
-                });
-                let concerns = |journal: &Journal| journal.roots.contains(&real);
-                for place in [Some(real.as_path()), real.parent()].into_iter().flatten() {
-                    look_in(place, &concerns);
                 }
             }
             (None, Some(registry)) => {

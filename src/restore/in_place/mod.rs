@@ -9,6 +9,7 @@
 mod holders;
 mod journal;
 mod kept;
+mod loss;
 mod stage;
 mod survey;
 mod swap;
@@ -23,15 +24,15 @@ use crate::id::{Hasher, Id};
 use crate::monitor::{Monitor, Problem};
 use crate::repository::Repository;
 use crate::repository::index::Index;
-use crate::repository::lock::host_name;
 use crate::repository::snapshot::Snapshot;
 
 use super::plan::{Item, Plan};
-use super::target::is_movable;
+use super::target::{add_machine, add_part, is_movable};
 use holders::Holders;
 use swap::{Stage, Swap};
 
 pub use kept::{Kept, KeptState, Registry};
+pub use loss::{DatabaseChange, TableChange};
 pub use stage::{Ready, Swapped};
 pub use survey::{Paths, Survey};
 
@@ -238,6 +239,16 @@ impl Root {
     }
 }
 
+impl Root {
+    /// The open databases, each with who has it open.
+    #[must_use]
+    pub fn open_databases(&self) -> Vec<String> {
+        let open = self.survey.open.iter();
+        open.map(|(path, holder)| format!("{} in {holder}", crate::units::shown(path)))
+            .collect()
+    }
+}
+
 impl Spot {
     fn look_at(path: PathBuf, plan: &Plan) -> Result<Self> {
         let live = real_path(&path, plan)?;
@@ -348,17 +359,12 @@ fn room(roots: &[Root], disk: &dyn Disk) -> Vec<Room> {
     rooms.into_values().collect()
 }
 
-fn add(hasher: &mut Hasher, bytes: &[u8]) {
-    hasher.update(&(bytes.len() as u64).to_le_bytes());
-    hasher.update(bytes);
-}
-
 fn restore_id(snapshot: &Snapshot, base: &Path, roots: &[Root]) -> Id {
     let mut hasher = Hasher::default();
     hasher.update(snapshot.id.as_bytes());
-    add(&mut hasher, base.as_os_str().as_encoded_bytes());
+    add_part(&mut hasher, base.as_os_str().as_encoded_bytes());
     for root in roots {
-        add(&mut hasher, root.spot.live.as_os_str().as_encoded_bytes());
+        add_part(&mut hasher, root.spot.live.as_os_str().as_encoded_bytes());
     }
     hasher.finish()
 }
@@ -367,11 +373,9 @@ fn restore_id(snapshot: &Snapshot, base: &Path, roots: &[Root]) -> Id {
 fn plan_hash(restore: Id, roots: &[Root]) -> Id {
     let mut hasher = Hasher::default();
     hasher.update(restore.as_bytes());
-    add(&mut hasher, host_name().as_bytes());
-    // Two machines may share a name, but not this; a machine without it has its name alone.
-    add(&mut hasher, &std::fs::read("/etc/machine-id").unwrap_or_default());
+    add_machine(&mut hasher);
     for root in roots {
-        add(&mut hasher, root.spot.place.as_os_str().as_encoded_bytes());
+        add_part(&mut hasher, root.spot.place.as_os_str().as_encoded_bytes());
         let device = std::fs::metadata(&root.spot.place).map_or(0, |metadata| metadata.dev());
         hasher.update(&device.to_le_bytes());
         hasher.update(root.survey.hash.as_bytes());

@@ -210,19 +210,19 @@ impl Walker<'_> {
 
     /// Passes over work of our own; a restore that waits to be finished is a part of the shop.
     fn own_folder(&self, path: &Path) {
-        let name = path.file_name().unwrap_or_default();
-        if name
-            .as_encoded_bytes()
-            .starts_with(scratch::READY.as_bytes())
-        {
-            self.monitor.problem(Problem {
-                item: crate::units::shown(path),
-                finding:
-                    "holds what an interrupted restore has not moved up yet; run that restore again"
-                        .to_owned(),
-                incomplete: true,
-            });
-        }
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        let finding = if name.starts_with(scratch::READY.as_bytes()) {
+            "holds what an interrupted restore has not moved up yet; run that restore again"
+        } else if name.starts_with(scratch::KEPT.as_bytes()) {
+            "holds what a restore in place has replaced; it is not backed up (`tillsafe rollback --list`)"
+        } else {
+            return;
+        };
+        self.monitor.problem(Problem {
+            item: crate::units::shown(path),
+            finding: finding.to_owned(),
+            incomplete: name.starts_with(scratch::READY.as_bytes()),
+        });
     }
 
     /// Whether a folder lies on a file system that holds no files, only views of the kernel. Asked once

@@ -100,6 +100,18 @@ pub fn prove(path: &Path, name: &str, monitor: &Arc<dyn Monitor>) -> Result<Proo
     })
 }
 
+/// Counts what a database at rest holds, leaving no file beside it. `None` if it is at work (a log or a
+/// journal lies beside it), or `SQLite` finds fault with it. Only while no connection to it is open.
+#[must_use]
+pub fn count_at_rest(path: &Path) -> Option<Fingerprint> {
+    let is_empty = |suffix| std::fs::metadata(beside(path, suffix)).map_or(true, |log| log.len() == 0);
+    if !is_empty("-wal") || is_hot(path) {
+        return None;
+    }
+    let connection = open_immutable(path).ok()?;
+    Fingerprint::take(&connection).ok()
+}
+
 /// Whether a rollback journal lies beside the copy: then the file alone is not the database.
 fn is_hot(path: &Path) -> bool {
     signature(&beside(path, "-journal")).is_ok_and(|signature| signature == Signature::Journal)

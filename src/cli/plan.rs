@@ -1,0 +1,278 @@
+//! The plan of a restore, as it is printed and hashed before anything is written.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::session::{Session, quoted};
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::repository::Repository;
+use crate::repository::index::Index;
+use crate::repository::snapshot::Snapshot;
+use crate::restore::in_place::{DatabaseChange, InPlace, Paths, Root};
+use crate::restore::{Estimate, Plan, Target};
+use crate::units::{ByteSize, Span, counted, shown};
+
+/// Digits of a hash that are printed, and fewest that are taken.
+const DIGITS: usize = 16;
+
+/// Prints what a restore into a target would do.
+pub fn tell_target(
+    session: &Session,
+    repository: &Repository,
+    index: &Index,
+    plan: &Plan,
+    target: &Target,
+) -> Result<Value> {
+    let disk = session.disk.as_ref();
+    let hash = target.plan_hash(plan);
+    tell_snapshot(session, repository, &plan.snapshot, hash);
+    let output = &session.output;
+    output.line(format!("  to         {}: {}", shown(target.path()), target.words()));
+    tell_amount(session, plan.files, plan.bytes);
+    output.line("  replaces   nothing");
+    let free_bytes = target.free_bytes(disk);
+    tell_room(session, plan.needed_bytes(), free_bytes);
+    let estimate = tell_time(session, repository, index, &[plan])?;
+    let fields = json!({
+        "plan": short(hash),
+        "snapshot_id": plan.snapshot.id,
+        "snapshot_time": plan.snapshot.file.time,
+        "target": target.path().to_string_lossy(),
+        "in_place": false,
+        "files": plan.files,
+        "total_bytes": plan.bytes,
+        "needed_bytes": plan.needed_bytes(),
+        "free_bytes": free_bytes,
+        "seconds": estimate,
+    });
+    output.object("plan", fields.clone());
+    if let Some(free_bytes) = free_bytes.filter(|free| *free < plan.needed_bytes()) {
+        return Err(Error::NoRoom {
+            path: target.path().to_owned(),
+            needed_bytes: plan.needed_bytes(),
+            free_bytes,
+        });
+    }
+    let from = from_words(plan);
+    let flags = format!("{from} --target {} --plan {}", quoted(&target.path().to_string_lossy()), short(hash));
+    tell_command(session, &flags);
+    Ok(fields)
+}
+
+/// Prints what a restore in place would do.
+pub fn tell_in_place(
+    session: &Session,
+    repository: &Repository,
+    index: &Index,
+    planned: &InPlace,
+    from: &str,
+) -> Result<Value> {
+    let output = &session.output;
+    tell_snapshot(session, repository, &planned.snapshot, planned.hash);
+    if planned.is_unfinished() {
+        output.line("  state      this restore was interrupted in its swap; it will be completed");
+    }
+    tell_amount(session, planned.files(), planned.bytes());
+    let mut changes = Vec::new();
+    for root in &planned.roots {
+        let databases = root.database_changes();
+        tell_root(session, root, &databases);
+        changes.push((root, databases));
+    }
+    let (mut needed, mut free) = (0, None);
+    for room in &planned.room {
+        tell_room(session, room.needed_bytes, room.free_bytes);
+        needed += room.needed_bytes;
+        free = free.or(room.free_bytes);
+    }
+    if planned.unseen_processes > 0 {
+        output.line(format!(
+            "  not seen   the open files of {} of other users; root sees them",
+            counted(planned.unseen_processes, "process").replace("processs", "processes")
+        ));
+    }
+    let plans: Vec<&Plan> = planned.roots.iter().map(|root| &root.plan).collect();
+    let estimate = tell_time(session, repository, index, &plans)?;
+    let fields = json!({
+        "plan": short(planned.hash),
+        "snapshot_id": planned.snapshot.id,
+        "snapshot_time": planned.snapshot.file.time,
+        "in_place": true,
+        "unfinished": planned.is_unfinished(),
+        "files": planned.files(),
+        "total_bytes": planned.bytes(),
+        "needed_bytes": needed,
+        "free_bytes": free,
+        "seconds": estimate,
+        "replaces": changes.iter().map(|(root, databases)| root_fields(root, databases)).collect::<Vec<_>>(),
+    });
+    output.object("plan", fields.clone());
+    planned.require_fit()?;
+    tell_command(session, &format!("{from} --in-place --plan {}", short(planned.hash)));
+    Ok(fields)
+}
+
+/// Fails unless `wanted`, if given, is this plan.
+pub fn require(wanted: Option<&String>, hash: Id) -> Result<()> {
+    let Some(wanted) = wanted else {
+        return Ok(());
+    };
+    if wanted.len() < DIGITS {
+        return Err(Error::Usage {
+            finding: format!("{wanted:?} is too short for a plan"),
+            next: format!("give all {DIGITS} digits that --dry-run has printed"),
+        });
+    }
+    if hash.to_string().starts_with(wanted.as_str()) {
+        Ok(())
+    } else {
+        Err(Error::PlanChanged {
+            wanted: wanted.clone(),
+        })
+    }
+}
+
+fn short(hash: Id) -> String {
+    hash.to_string()[..DIGITS].to_owned()
+}
+
+fn from_words(plan: &Plan) -> String {
+    let path = plan.base.to_string_lossy();
+    let path = if path == "/" { String::new() } else { format!(":{path}") };
+    quoted(&format!("{}{path}", plan.snapshot.id.short()))
+}
+
+fn tell_command(session: &Session, flags: &str) {
+    session
+        .output
+        .line(session.typed(&format!("to do it: `tillsafe restore {flags}`")));
+}
+
+fn tell_snapshot(session: &Session, repository: &Repository, snapshot: &Snapshot, hash: Id) {
+    let output = &session.output;
+    let now = repository.services().clock.now();
+    let age = now.duration_since(snapshot.file.time);
+    let age = Duration::try_from(age).map_or("of the future".to_owned(), |age| format!("{} old", Span(age)));
+    output.line(format!("plan {}", short(hash)));
+    output.line(format!(
+        "  snapshot   {} of {:.0}, host {}, {age}; level: stored, proved when it is staged",
+        snapshot.id.short(),
+        snapshot.file.time,
+        shown(snapshot.file.hostname.as_ref()),
+    ));
+    output.line(format!("  from       {}", repository.location()));
+}
+
+fn tell_amount(session: &Session, files: u64, bytes: u64) {
+    let output = &session.output;
+    output.line(format!("  restores   {}, {}", counted(files, "file"), ByteSize(bytes)));
+}
+
+fn tell_room(session: &Session, needed_bytes: u64, free_bytes: Option<u64>) {
+    let free = free_bytes.map_or("nobody knows how much is".to_owned(), |bytes| ByteSize(bytes).to_string());
+    session.output.line(format!("  room       {} needed, {free} free", ByteSize(needed_bytes)));
+}
+
+fn tell_time(
+    session: &Session,
+    repository: &Repository,
+    index: &Index,
+    plans: &[&Plan],
+) -> Result<Value> {
+    let estimate = Estimate::measure(repository, index, plans, session.output.as_ref())?;
+    session.output.finish();
+    let Some(estimate) = estimate else {
+        return Ok(Value::Null);
+    };
+    session.output.line(format!(
+        "  time       {} to {} (from reading {} of it here, at {}/s)",
+        Span(estimate.least),
+        Span(estimate.most),
+        ByteSize(estimate.sample_bytes),
+        ByteSize(estimate.bytes_per_second)
+    ));
+    Ok(json!({"least": estimate.least.as_secs_f64(), "most": estimate.most.as_secs_f64()}))
+}
+
+fn tell_root(session: &Session, root: &Root, databases: &[DatabaseChange]) {
+    let output = &session.output;
+    let survey = &root.survey;
+    let path = shown(&root.spot.live);
+    if !root.spot.live.exists() {
+        output.line(format!("  replaces   {path}: nothing stands there"));
+        return;
+    }
+    output.line(format!(
+        "  replaces   {path}: {}, {}, kept aside",
+        counted(survey.files, "file"),
+        ByteSize(survey.bytes)
+    ));
+    for (what, paths) in [
+        ("changed since the snapshot", &survey.changed),
+        ("not in the snapshot", &survey.unknown),
+    ] {
+        tell_paths(session, what, paths);
+    }
+    for database in databases {
+        let path = shown(&database.path);
+        match &database.tables {
+            None => output.line(format!("    not counted now: {path} (at work, or unknown to the snapshot)")),
+            Some(tables) if tables.is_empty() => {
+                output.line(format!("    as many rows as in the snapshot: {path}"));
+            }
+            Some(tables) => {
+                for change in tables {
+                    output.line(format!(
+                        "    {path}: table {}: {} now, {} in the snapshot",
+                        crate::units::Shown(change.table.as_bytes()),
+                        counted(change.rows_now, "row"),
+                        change.rows_then
+                    ));
+                }
+            }
+        }
+    }
+    for open in root.open_databases() {
+        output.line(format!("    open: {open}"));
+    }
+}
+
+fn tell_paths(session: &Session, what: &str, paths: &Paths) {
+    for path in &paths.first {
+        session.output.line(format!("    {what}: {}", shown(path)));
+    }
+    let others = paths.count - paths.first.len() as u64;
+    if others > 0 {
+        session.output.line(format!("    {what}: {others} more"));
+    }
+}
+
+fn root_fields(root: &Root, databases: &[DatabaseChange]) -> Value {
+    let survey = &root.survey;
+    let paths = |paths: &Paths| {
+        let first: Vec<_> = paths.first.iter().map(|path| path.to_string_lossy()).collect();
+        json!({"count": paths.count, "first": first})
+    };
+    let databases: Vec<Value> = databases
+        .iter()
+        .map(|database| {
+            let tables = database.tables.as_ref().map(|tables| {
+                let tables = tables.iter().map(|change| json!({"table": change.table, "rows_now": change.rows_now, "rows_then": change.rows_then}));
+                tables.collect::<Vec<_>>()
+            });
+            json!({"path": database.path.to_string_lossy(), "changed_tables": tables})
+        })
+        .collect();
+    json!({
+        "path": root.spot.live.to_string_lossy(),
+        "exists": root.spot.live.exists(),
+        "files": survey.files,
+        "total_bytes": survey.bytes,
+        "changed": paths(&survey.changed),
+        "not_in_snapshot": paths(&survey.unknown),
+        "databases": databases,
+        "open": root.open_databases(),
+    })
+}
