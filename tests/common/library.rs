@@ -15,6 +15,7 @@ use tillsafe::repository::check::{CheckReport, check};
 use tillsafe::repository::keys::Cost;
 use tillsafe::repository::snapshot::Snapshot;
 use tillsafe::repository::{Repository, Services};
+use tillsafe::restore::in_place::{InPlace, Registry, Swapped};
 use tillsafe::restore::{Plan, ProofLevel, Restored, Target};
 use tillsafe::rng::SystemRng;
 use tillsafe::secret::Secret;
@@ -110,6 +111,20 @@ pub fn back_up_through(
     )
 }
 
+/// Backs several paths up.
+pub fn back_up_all(
+    backend: &Arc<dyn Backend>,
+    paths: &[&Path],
+    scratch: &Path,
+) -> Result<Outcome> {
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    backup::backup(
+        &open(backend)?,
+        &options(paths, scratch, &disk),
+        &Quiet::default(),
+    )
+}
+
 /// Restores one snapshot's `base` folder to `target`.
 pub fn restore(
     backend: &Arc<dyn Backend>,
@@ -128,6 +143,26 @@ pub fn restore(
     }
     let staged = plan.fetch(&repository, &index, target, disk, monitor.as_ref())?;
     staged.verify(&index, &monitor)?.swap_in(&monitor)
+}
+
+/// Restores one snapshot's `base` over what stands there, or finishes that restore.
+pub fn restore_in_place(
+    backend: &Arc<dyn Backend>,
+    snapshot: &Snapshot,
+    base: &Path,
+    registry: &Registry,
+    disk: &dyn Disk,
+) -> Result<Swapped> {
+    let monitor: Arc<dyn Monitor> = Arc::new(Quiet::default());
+    let repository = open(backend)?;
+    let index = repository.load_index(monitor.as_ref())?;
+    let watch = monitor.as_ref();
+    let planned = InPlace::plan(&repository, &index, snapshot, base, disk, watch)?;
+    if planned.is_unfinished() {
+        return planned.finish(&index, &monitor);
+    }
+    let ready = planned.stage(&repository, &index, disk, &monitor)?;
+    ready.swap(&services(), Some(registry), disk, &monitor)
 }
 
 pub fn snapshots(backend: &Arc<dyn Backend>) -> Vec<Snapshot> {

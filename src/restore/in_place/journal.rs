@@ -21,6 +21,10 @@ use crate::repository::name;
 pub(super) const JOURNAL: &str = "journal";
 /// A file in each kept folder: from its presence on, only a rollback goes on.
 pub(super) const UNDO: &str = "undo";
+/// A file in the first place's kept folder: the swap is complete, and durable.
+pub(super) const DONE: &str = "done";
+/// A file in each kept folder: its owner wants it removed.
+pub(super) const DISCARD: &str = "discard";
 /// What is not live: the copy before the swap, what a rollback displaced after it.
 pub(super) const NEW: &str = "new";
 /// What was replaced.
@@ -126,6 +130,18 @@ impl Journal {
         format!("{KEPT}{}", self.id).into()
     }
 
+    /// Whether the first place has its kept folder: from then on the swap goes on or back.
+    pub(super) fn is_promised(&self) -> bool {
+        let first = self.places.first();
+        first.is_some_and(|place| place.path.join(self.kept_name()).is_dir())
+    }
+
+    /// Whether the first place's kept folder has this mark.
+    pub(super) fn is_marked_first(&self, mark: &str) -> bool {
+        let first = self.places.first();
+        first.is_some_and(|place| place.path.join(self.kept_name()).join(mark).exists())
+    }
+
     /// Writes it, durably, into a folder.
     pub(super) fn write(&self, folder: &dyn Folder) -> Result<()> {
         let json = serde_json::to_vec_pretty(self).map_err(|cause| Error::internal(&cause))?;
@@ -172,9 +188,9 @@ impl Journal {
     }
 }
 
-/// The journals of kept folders in `place`, oldest first, and what is wrong with those that cannot be
-/// read.
-pub(super) fn find(place: &Path, disk: &dyn Disk) -> (Vec<Journal>, Vec<(PathBuf, String)>) {
+/// The journals of folders in `place` that are named as kept, oldest first, and what is wrong with
+/// those that cannot be read.
+pub(super) fn read_all(place: &Path, disk: &dyn Disk) -> (Vec<Journal>, Vec<(PathBuf, String)>) {
     let (mut found, mut unreadable) = (Vec::new(), Vec::new());
     let listed = disk
         .open(place)

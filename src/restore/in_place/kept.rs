@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::holders::{Holders, identity};
 use super::journal::{self, Journal};
-use super::swap::{Stage, Swap};
+use super::swap::{self, Stage, Swap};
 use crate::durable::Disk;
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -85,7 +85,7 @@ impl Kept {
     ) -> Vec<Result<Self>> {
         let mut journals: BTreeMap<(Timestamp, String), Journal> = BTreeMap::new();
         let mut look_in = |place: &Path, concerns: &dyn Fn(&Journal) -> bool| {
-            for journal in journal::find(place, disk).0 {
+            for journal in swap::find(place, disk).0 {
                 if concerns(&journal) {
                     journals.insert((journal.begun, journal.id.clone()), journal);
                 }
@@ -106,7 +106,7 @@ impl Kept {
                 }
             }
             (None, Some(registry)) => {
-                for noted in journal::find(&registry.folder, disk).0 {
+                for noted in journal::read_all(&registry.folder, disk).0 {
                     if let Some(first) = noted.places.first() {
                         look_in(&first.path, &|journal| journal.id == noted.id);
                     }
@@ -121,7 +121,7 @@ impl Kept {
         let swap = Swap::open(journal, disk)?;
         let state = match swap.stage()? {
             Stage::Unfinished => KeptState::Unfinished,
-            Stage::Done => KeptState::Restored,
+            Stage::Unconfirmed | Stage::Done => KeptState::Restored,
             Stage::HalfUndone => KeptState::HalfRolledBack,
             Stage::Undone => KeptState::RolledBack,
         };
@@ -197,7 +197,7 @@ impl Kept {
             });
         }
         let id = self.id().to_owned();
-        self.swap.retire()?;
+        self.swap.discard()?;
         if let Some(registry) = registry {
             registry.forget(&id, disk);
         }

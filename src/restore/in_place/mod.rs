@@ -149,7 +149,7 @@ impl InPlace {
         places.sort_unstable();
         places.dedup();
         for place in places {
-            let (journals, unreadable) = journal::find(place, disk);
+            let (journals, unreadable) = swap::find(place, disk);
             for (path, finding) in unreadable {
                 monitor.problem(Problem {
                     item: crate::units::shown(&path),
@@ -168,11 +168,12 @@ impl InPlace {
                 let swap = Swap::open(journal.clone(), disk)?;
                 match swap.stage()? {
                     Stage::Done | Stage::Undone => {}
+                    Stage::Unconfirmed if journal.restore != self.restore => {}
                     Stage::HalfUndone => return Err(unfinished("whose rollback was cut short")),
                     Stage::Unfinished if journal.restore != self.restore => {
                         return Err(unfinished("of another snapshot or path"));
                     }
-                    Stage::Unfinished => {
+                    Stage::Unfinished | Stage::Unconfirmed => {
                         self.hash = journal.plan;
                         self.unfinished = Some(swap);
                         return Ok(());

@@ -8,7 +8,7 @@ use super::holders::Holders;
 use super::journal::{Facts, Journal, Move, NEW, Place};
 use super::kept::Registry;
 use super::survey::survey;
-use super::swap::Swap;
+use super::swap::{Stage, Swap};
 use super::{InPlace, Root, Spot};
 use crate::durable::scratch::Scratch;
 use crate::durable::{Disk, Folder};
@@ -100,8 +100,15 @@ impl InPlace {
         let Some(swap) = self.unfinished else {
             return Err(Error::internal(&"no restore waits"));
         };
-        monitor.step(Step::Verifying, Some(self.roots.iter().map(|root| root.plan.bytes).sum()));
-        for Root { spot, plan, .. } in &self.roots {
+        // Once all is in its place it may be at work, and differ from what was proved.
+        let unproved = if swap.stage()? == Stage::Unconfirmed {
+            &[]
+        } else {
+            self.roots.as_slice()
+        };
+        let bytes = unproved.iter().map(|root| root.plan.bytes).sum();
+        monitor.step(Step::Verifying, Some(bytes));
+        for Root { spot, plan, .. } in unproved {
             let items = swap.where_they_are(&spot.place, plan.items.iter().map(|item| Item {
                 path: spot.place_of(plan, item),
                 ..item.clone()
@@ -117,7 +124,11 @@ impl InPlace {
         }
         monitor.step(Step::Syncing, None);
         let level = ProofLevel::named(&swap.journal.proof_level).unwrap_or(ProofLevel::Restored);
-        swap.forward()?;
+        if unproved.is_empty() {
+            swap.confirm()?;
+        } else {
+            swap.forward()?;
+        }
         swapped(swap, self.snapshot, level, Vec::new())
     }
 }

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::journal::{Journal, Move, NEW, OLD, Place, UNDO};
+use super::journal::{self, DISCARD, DONE, Journal, Move, NEW, OLD, Place, UNDO};
 use crate::durable::scratch::Scratch;
 use crate::durable::{Disk, Folder, Identity, cannot_exchange};
 use crate::error::{Error, Result};
@@ -32,7 +32,9 @@ struct OpenPlace(Scratch);
 pub enum Stage {
     /// Begun, not complete.
     Unfinished,
-    /// All is in its place; the old is kept.
+    /// All is in its place, but nobody has made sure that it is durable.
+    Unconfirmed,
+    /// All is in its place for good; the old is kept.
     Done,
     /// A rollback began and is not complete.
     HalfUndone,
@@ -150,16 +152,40 @@ impl Swap {
                 });
             }
         }
-        Ok(if is_undo { Stage::Undone } else { Stage::Done })
+        Ok(match (is_undo, self.is_marked(DONE)?) {
+            (true, _) => Stage::Undone,
+            (false, true) => Stage::Done,
+            (false, false) => Stage::Unconfirmed,
+        })
     }
 
     fn is_undo(&self) -> Result<bool> {
+        self.is_marked(UNDO)
+    }
+
+    fn is_marked(&self, mark: &str) -> Result<bool> {
         for open in &self.places {
-            if open.identity(&open.kept().join(UNDO))?.is_some() {
+            if open.identity(&open.kept().join(mark))?.is_some() {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Puts a mark into the kept folders of `places`, durably, the last place's first.
+    fn mark(mark: &str, places: &[OpenPlace]) -> Result<()> {
+        let path = Path::new(mark);
+        for open in places.iter().rev() {
+            if open.identity(&open.kept().join(path))?.is_some() {
+                continue;
+            }
+            let write = || {
+                open.inner().create_file(path, 0o600)?.sync()?;
+                open.inner().sync_folder(Path::new(""))
+            };
+            write().map_err(Error::file("writing", open.0.path().join(path)))?;
+        }
+        Ok(())
     }
 
     /// Whether a kept folder holds anything of somebody's.
@@ -231,7 +257,7 @@ impl Swap {
             stands.live.is_some() && stands.live == one.replaced && stands.new == one.staged
         }, NEW)? {
             self.settle()?;
-            return self.sync();
+            return self.confirm();
         }
         for (open, one) in self.leaving() {
             open.put_old_aside(one)?;
@@ -240,7 +266,7 @@ impl Swap {
         for (open, one) in self.coming() {
             open.bring_new(one)?;
         }
-        self.sync()
+        self.confirm()
     }
 
     /// Brings the old state back; goes on from wherever it stands. What it displaces is kept.
@@ -269,19 +295,29 @@ impl Swap {
     }
 
     /// Promises, durably, that from now on only a rollback goes on.
+    ///
+    /// # Errors
+    /// [`Error::File`].
     pub fn begin_undo(&self) -> Result<()> {
-        let path = Path::new(UNDO);
-        for open in &self.places {
-            if open.identity(&open.kept().join(path))?.is_some() {
-                continue;
-            }
-            let write = || {
-                open.inner().create_file(path, 0o600)?.sync()?;
-                open.inner().sync_folder(Path::new(""))
-            };
-            write().map_err(Error::file("writing", open.0.path().join(path)))?;
-        }
-        Ok(())
+        Self::mark(UNDO, &self.places)
+    }
+
+    /// Makes sure that what is in its place is durable, and says so.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn confirm(&self) -> Result<()> {
+        self.sync()?;
+        Self::mark(DONE, &self.places[..1])
+    }
+
+    /// Removes all that is kept: from the first mark on it is rubbish, whatever happens.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn discard(self) -> Result<()> {
+        Self::mark(DISCARD, &self.places)?;
+        self.retire()
     }
 
     /// Gives the kept folders scratch names, the first place's before the others, and removes them.
@@ -389,6 +425,20 @@ impl OpenPlace {
             new: self.identity(&self.slot(NEW, &one.name))?,
             old: self.identity(&self.slot(OLD, &one.name))?,
         })
+    }
+
+    /// Whether no name was exchanged yet.
+    fn is_untouched(&self, place: &Place) -> std::io::Result<bool> {
+        for one in &place.moves {
+            let stands = |path: &Path| self.folder().identity(path);
+            let live = stands(&one.name)?;
+            let new = stands(&self.slot(NEW, &one.name))?;
+            let old = stands(&self.slot(OLD, &one.name))?;
+            if live != one.replaced || new != one.staged || old.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn slot(&self, slot: Slot, name: &Path) -> PathBuf {
@@ -553,6 +603,35 @@ impl OpenPlace {
         }
         Ok(())
     }
+}
+
+/// The journals of kept folders in `place`, oldest first, and what is wrong with those that cannot be
+/// read. What is rubbish is cleared away: a swap that was never promised, and what is to be discarded.
+pub(super) fn find(place: &Path, disk: &dyn Disk) -> (Vec<Journal>, Vec<(PathBuf, String)>) {
+    let (mut journals, unreadable) = journal::read_all(place, disk);
+    // What cannot be looked at now is no rubbish.
+    journals.retain(|journal| !clear_rubbish(place, journal, disk).unwrap_or(false));
+    (journals, unreadable)
+}
+
+/// Whether a kept folder was rubbish, and is gone.
+fn clear_rubbish(place: &Path, journal: &Journal, disk: &dyn Disk) -> std::io::Result<bool> {
+    let Some(moves) = journal.places.iter().find(|other| other.path == place) else {
+        return Ok(false);
+    };
+    let Some(own) = Scratch::hold(disk, place, &journal.kept_name())? else {
+        return Ok(false);
+    };
+    let mut open = OpenPlace(own);
+    // The mark of the first place is the last to be written.
+    let is_marked = open.folder().identity(&open.kept().join(DISCARD))?.is_some();
+    let is_discarded = is_marked && (!journal.is_promised() || journal.is_marked_first(DISCARD));
+    let never_began = !journal.is_promised() && open.is_untouched(moves)?;
+    if !is_discarded && !never_began {
+        return Ok(false);
+    }
+    open.0.give_up()?;
+    Ok(true)
 }
 
 fn is_denied(cause: &std::io::Error) -> bool {
