@@ -25,6 +25,8 @@ pub enum Step {
     Verifying,
     /// The engine checks the copies of databases.
     EngineChecking,
+    /// Setting owners, modes and times.
+    Finishing,
     /// Making it durable.
     Syncing,
 }
@@ -41,6 +43,7 @@ impl Step {
             Self::Staging => "restoring",
             Self::Verifying => "reading the copy back",
             Self::EngineChecking => "having SQLite check the databases",
+            Self::Finishing => "setting owners, modes and times",
             Self::Syncing => "making it durable",
         }
     }

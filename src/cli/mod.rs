@@ -81,6 +81,7 @@ fn run(words: &[OsString]) -> u8 {
         name_of(&cli.command),
         signal,
     ));
+    output.keep_telling();
     let session = Session::new(cli.global, Arc::clone(&output));
     let result = execute(&session, cli.command);
     output.finish();

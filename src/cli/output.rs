@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -42,6 +42,8 @@ struct State {
     step_begun: Instant,
     total: Option<u64>,
     last_line: Instant,
+    /// Whether only results or questions are to come, and no progress.
+    ended: bool,
 }
 
 impl Output {
@@ -68,6 +70,7 @@ impl Output {
                 step_begun: now,
                 total: None,
                 last_line: now,
+                ended: false,
             }),
             bytes: AtomicU64::new(0),
             files: AtomicU64::new(0),
@@ -159,17 +162,37 @@ impl Output {
         }
     }
 
-    /// A question to whoever sits at the terminal; the answer comes on the same line.
+    /// A question to whoever sits at the terminal; the answer comes on the same line. The progress goes
+    /// on with the next step.
     pub fn question(&self, text: &str) {
-        self.bar.suspend(|| {
-            let mut stderr = std::io::stderr().lock();
-            let _ = write!(stderr, "{text}").and_then(|()| stderr.flush());
-        });
+        self.finish();
+        let mut stderr = std::io::stderr().lock();
+        let _ = write!(stderr, "{text}").and_then(|()| stderr.flush());
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the progress display.
     pub fn finish(&self) {
+        self.state().ended = true;
         self.bar.finish_and_clear();
+    }
+
+    /// Tells the progress from time to time even if nothing is told to us: making a large restore durable
+    /// is one long call. Until the output is gone.
+    pub fn keep_telling(self: &Arc<Self>) {
+        let output = Arc::downgrade(self);
+        std::thread::spawn(move || {
+            loop {
+                std::thread::sleep(TICK);
+                let Some(output) = output.upgrade() else {
+                    return;
+                };
+                output.tell_progress();
+            }
+        });
     }
 
     fn write_stdout(&self, text: &str) {
@@ -195,7 +218,11 @@ impl Output {
     }
 
     fn tell_progress(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // Held until it is told, so that nothing of it comes after the end.
+        let mut state = self.state();
+        if state.ended {
+            return;
+        }
         let (bytes, files) = (
             self.bytes.load(Ordering::Relaxed),
             self.files.load(Ordering::Relaxed),
@@ -211,7 +238,6 @@ impl Output {
             return;
         }
         state.last_line = Instant::now();
-        drop(state);
         if self.json {
             self.object(
                 "status",
@@ -232,6 +258,9 @@ impl Output {
 )]
 fn told(step: Step, total: Option<u64>, done: Progress, seconds: f64) -> String {
     let mut parts = Vec::new();
+    if done.bytes == 0 && seconds >= 2.0 {
+        parts.push(Span(Duration::from_secs_f64(seconds)).to_string());
+    }
     if done.bytes > 0 {
         let total = total.map_or(String::new(), |total| format!(" of {}", ByteSize(total)));
         parts.push(format!("{}{total}", ByteSize(done.bytes)));
@@ -267,10 +296,14 @@ impl Monitor for Output {
     fn step(&self, step: Step, bytes: Option<u64>) {
         self.bytes.store(0, Ordering::Relaxed);
         self.files.store(0, Ordering::Relaxed);
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         state.step = step;
         state.step_begun = Instant::now();
         state.total = bytes;
+        if std::mem::replace(&mut state.ended, false) {
+            self.bar.reset();
+            self.bar.enable_steady_tick(TICK);
+        }
         drop(state);
         self.bar.set_message(step.words());
         self.bar.tick();

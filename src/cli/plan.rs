@@ -182,7 +182,6 @@ fn tell_time(
     plans: &[&Plan],
 ) -> Result<Value> {
     let estimate = Estimate::measure(repository, index, plans, session.output.as_ref())?;
-    session.output.finish();
     let Some(estimate) = estimate else {
         return Ok(Value::Null);
     };

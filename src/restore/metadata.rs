@@ -11,7 +11,7 @@ use super::plan::Item;
 use crate::durable::Folder;
 use crate::entry::{Entry, Kind, Owner};
 use crate::error::{Error, Result};
-use crate::monitor::{Monitor, Problem};
+use crate::monitor::{Monitor, Problem, Progress};
 
 /// One kind of what is set: the words for a failure, and for a refusal.
 struct Setting {
@@ -151,6 +151,7 @@ impl<'a> Metadata<'a> {
     }
 
     fn apply_one(&mut self, folder: &dyn Folder, item: &Item) -> Result<()> {
+        self.monitor.progress(Progress { bytes: 0, files: 1 });
         let path = &item.path;
         let mut mode = item.entry.mode;
         if let Some((uid, gid)) = self.owners.here(&item.entry.owner)

@@ -49,6 +49,7 @@ impl Verified {
         let mut metadata = Metadata::new(path, monitor.as_ref());
         let later = |item: &&Item| *target.kind() == TargetKind::Inside && is_top_folder(item);
         let items: Vec<&Item> = plan.items.iter().filter(|item| !later(item)).collect();
+        monitor.step(Step::Finishing, None);
         metadata.apply(folder, &items)?;
         match target.kind() {
             TargetKind::New => match &plan.base_folder {

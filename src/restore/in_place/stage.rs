@@ -153,7 +153,7 @@ impl Ready {
         disk: &dyn Disk,
         monitor: &Arc<dyn Monitor>,
     ) -> Result<Swapped> {
-        monitor.step(Step::Syncing, None);
+        monitor.step(Step::Finishing, None);
         self.look_again(monitor.as_ref())?;
         let levels = self.copies.iter().map(|copy| copy.verified.level);
         let level = levels.min().unwrap_or(ProofLevel::Restored);
@@ -244,6 +244,7 @@ impl Ready {
             places,
         });
         go_on(monitor)?;
+        monitor.step(Step::Syncing, None);
         Swap::begin(journal, scratches)
     }
 }
