@@ -66,22 +66,54 @@ fn play(page: &str) {
     let place = Place::new();
     let home = place.path();
     Shop::open(&home.join("shop"), 1200, "wal");
+    if page == "docs/restore.md" {
+        // It begins where the first page ends.
+        let words = ["init", "backup ./shop"].map(|words| format!("tillsafe -q -r backup -p shop.pass {words}"));
+        prepare(&words.join(" && "), home);
+    }
     let program = PathBuf::from(env!("CARGO_BIN_EXE_tillsafe"));
     let path = format!("{}:/usr/bin:/bin", program.parent().unwrap().display());
+    let mut plan = String::new();
     for step in sessions.into_iter().flatten() {
+        let command = with_plan(&step.command, &plan);
         let output = Command::new("/bin/sh")
-            .args(["-c", &format!("{{ {}; }} 2>&1", step.command)])
+            .args(["-c", &format!("{{ {command}; }} 2>&1")])
             .current_dir(home)
             .env_clear()
             .env("HOME", home)
+            .env("XDG_STATE_HOME", home.join(".local/state"))
             .env("PATH", &path)
             .output()
             .unwrap();
         let printed = String::from_utf8(output.stdout).unwrap();
         let printed = printed.replace(home.to_str().unwrap(), "/home/mara");
+        if let Some(line) = printed.lines().find(|line| line.starts_with("plan ")) {
+            line["plan ".len()..].clone_into(&mut plan);
+        }
         let found: Vec<String> = printed.lines().map(shape).collect();
         let expected: Vec<String> = step.expected.iter().map(|line| shape(line)).collect();
         assert_eq!(found, expected, "{page}: $ {}\n{printed}", step.command);
+    }
+}
+
+/// What has happened before a page begins.
+fn prepare(command: &str, home: &Path) {
+    let program = Path::new(env!("CARGO_BIN_EXE_tillsafe")).parent().unwrap();
+    let status = Command::new("/bin/sh")
+        .args(["-c", command])
+        .current_dir(home)
+        .env_clear()
+        .env("PATH", program)
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+/// The command with the plan that was printed here in the place of the page's.
+fn with_plan(command: &str, plan: &str) -> String {
+    match command.split_once("--plan ") {
+        Some((before, _)) => format!("{before}--plan {plan}"),
+        None => command.to_owned(),
     }
 }
 
@@ -93,6 +125,11 @@ fn the_readme_shows_what_happens() {
 #[test]
 fn the_first_page_shows_what_happens() {
     play("docs/start.md");
+}
+
+#[test]
+fn the_page_for_the_night_shows_what_happens() {
+    play("docs/restore.md");
 }
 
 /// A page may name another; it must be there.
