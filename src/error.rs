@@ -266,7 +266,9 @@ pub enum Error {
         holder: String,
     },
     /// What would be replaced is not what was planned upon.
-    #[error("the plan {wanted} no longer holds: the host, the target, the snapshot or what would be replaced has changed")]
+    #[error(
+        "the plan {wanted} no longer holds: the host, the target, the snapshot or what would be replaced has changed"
+    )]
     PlanChanged {
         /// The plan that was consented to.
         wanted: String,
@@ -278,7 +280,9 @@ pub enum Error {
         roots: String,
     },
     /// A copy lacks something, so it does not replace what is there.
-    #[error("{count} item(s) could not be brought back, {first} among them, so nothing was replaced")]
+    #[error(
+        "{count} item(s) could not be brought back, {first} among them, so nothing was replaced"
+    )]
     NotWhole {
         /// How many.
         count: usize,

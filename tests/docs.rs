@@ -68,7 +68,8 @@ fn play(page: &str) {
     Shop::open(&home.join("shop"), 1200, "wal");
     if page == "docs/restore.md" {
         // It begins where the first page ends.
-        let words = ["init", "backup ./shop"].map(|words| format!("tillsafe -q -r backup -p shop.pass {words}"));
+        let words = ["init", "backup ./shop"]
+            .map(|words| format!("tillsafe -q -r backup -p shop.pass {words}"));
         prepare(&words.join(" && "), home);
     }
     let program = PathBuf::from(env!("CARGO_BIN_EXE_tillsafe"));

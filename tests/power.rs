@@ -269,6 +269,67 @@ fn rounds_of_restore(kind: FileSystem) -> Result<(), String> {
     Ok(())
 }
 
+/// The repository is not on the disk; the shop is, and is replaced there, and put back.
+fn rounds_in_place(kind: FileSystem) -> Result<(), String> {
+    let mut scene = Scene::new("delete");
+    let program = Program::with_cheap_repository(scene.place.path());
+    for round in 0..ROUNDS / 2 {
+        scene.begin(round * 2, kind)?;
+        let way = [Way::Empty, Way::MountPoint][usize::try_from(round % 2).unwrap()];
+        let what = format!("restore in place, {kind:?}, round {round}, {way:?}");
+        let stands = make_target(scene.disk(), way);
+        for item in fs::read_dir(&scene.shop.folder).unwrap() {
+            let item = item.unwrap();
+            let copy = stands.join(item.file_name());
+            if item.file_type().unwrap().is_dir() {
+                copy_carelessly(&item.path(), &copy);
+            } else if !item.file_type().unwrap().is_symlink() {
+                fs::copy(item.path(), copy).unwrap();
+            }
+        }
+        let path = stands.to_str().unwrap();
+        program.ok(&["backup", path]);
+        let aside = scene.place.join("as-it-was");
+        copy_carelessly(&stands, &aside);
+        let later = stands.join("later.txt");
+        fs::write(&later, "since the backup").unwrap();
+        fs::remove_file(stands.join("notes.txt")).unwrap();
+        scene.disk().sync();
+        let from = format!("latest:{path}");
+        let (_, objects) = program.json(&["restore", &from, "--in-place", "--dry-run"]);
+        let plan = objects[objects.len() - 2]["plan"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let words = ["restore", &from, "--in-place", "--plan", &plan];
+        run_then_cut(&program, &words, scene.disk());
+        assert_eq!(difference_in_bytes(&aside, &stands), None, "{what}");
+        assert!(!later.exists(), "{what}");
+        assert_eq!(
+            count_orders(&stands.join("shop.db")),
+            scene.shop.orders(),
+            "{what}"
+        );
+
+        run_then_cut(&program, &["rollback", path], scene.disk());
+        assert!(
+            later.exists() && !stands.join("notes.txt").exists(),
+            "{what}: rollback"
+        );
+        assert_eq!(
+            count_orders(&stands.join("shop.db")),
+            scene.shop.orders(),
+            "{what}"
+        );
+        fs::remove_dir_all(&aside).unwrap();
+    }
+    println!(
+        "restore in place and rollback, {kind:?}: {0} of {0}",
+        ROUNDS / 2
+    );
+    Ok(())
+}
+
 /// Clears the disk, and makes durable what a target of this kind is before the restore.
 fn make_target(disk: &LoopDisk, way: Way) -> PathBuf {
     for item in fs::read_dir(disk.path()).unwrap() {
@@ -293,7 +354,9 @@ fn make_target(disk: &LoopDisk, way: Way) -> PathBuf {
 }
 
 fn all_rounds(kind: FileSystem) {
-    let done = rounds_of_backup(kind).and_then(|()| rounds_of_restore(kind));
+    let done = rounds_of_backup(kind)
+        .and_then(|()| rounds_of_restore(kind))
+        .and_then(|()| rounds_in_place(kind));
     if let Err(why) = done {
         skipped(&format!("a power cut on {kind:?}"), &why);
     }

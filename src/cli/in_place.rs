@@ -20,10 +20,21 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
     let _lock = session.lock_if_possible(&repository);
     let snapshot = select(&request, repository.snapshots(monitor.as_ref())?)?;
     let index = repository.load_index(monitor.as_ref())?;
-    let planned = InPlace::plan(&repository, &index, &snapshot, &base, disk, monitor.as_ref())?;
+    let planned = InPlace::plan(
+        &repository,
+        &index,
+        &snapshot,
+        &base,
+        disk,
+        monitor.as_ref(),
+    )?;
     refuse_own_repository(session, &planned)?;
     let path = base.to_string_lossy();
-    let path = if path == "/" { String::new() } else { format!(":{path}") };
+    let path = if path == "/" {
+        String::new()
+    } else {
+        format!(":{path}")
+    };
     let from = quoted(&format!("{}{path}", snapshot.id.short()));
     if args.dry_run {
         let mut fields = tell_in_place(session, &repository, &index, &planned, &from)?;
@@ -42,7 +53,12 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
         planned.finish(&index, &monitor)?
     } else {
         let ready = planned.stage(&repository, &index, disk, &monitor)?;
-        ready.swap(&session.services, session.registry().as_ref(), disk, &monitor)?
+        ready.swap(
+            &session.services,
+            session.registry().as_ref(),
+            disk,
+            &monitor,
+        )?
     };
     session.output.finish();
     tell_databases(session, &swapped.databases);
@@ -80,7 +96,9 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
 fn tell_kept(session: &Session, swapped: &Swapped) {
     let kept: Vec<String> = swapped.kept.iter().map(|path| shown(path)).collect();
     if kept.is_empty() {
-        session.output.good_news("nothing stood there before, so nothing is kept");
+        session
+            .output
+            .good_news("nothing stood there before, so nothing is kept");
         return;
     }
     session.output.good_news(format!(
@@ -92,7 +110,11 @@ fn tell_kept(session: &Session, swapped: &Swapped) {
 
 /// Consent: the name of each thing that is replaced, typed at a terminal.
 fn ask(session: &Session, planned: &InPlace) -> Result<()> {
-    let roots: Vec<String> = planned.roots.iter().map(|root| shown(&root.spot.live)).collect();
+    let roots: Vec<String> = planned
+        .roots
+        .iter()
+        .map(|root| shown(&root.spot.live))
+        .collect();
     for root in &roots {
         let answer = session.ask(&format!("type {root} to replace it: "));
         if answer.as_deref() != Some(root.as_str()) {

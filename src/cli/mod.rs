@@ -37,10 +37,10 @@ use session::Session;
 /// Commands of the contract that are not part of this version. They are refused by name, so that
 /// nobody believes that they did something.
 const NOT_YET: [&str; 33] = [
-    "setup", "doctor", "config", "find", "diff", "stats", "dump", "drill", "report",
-    "status", "probe", "metrics", "forget", "prune", "copy", "schedule", "run", "alert", "wal",
-    "incident", "runbook", "kit", "key", "unlock", "tag", "cat", "list", "repair", "cache", "man",
-    "migrate", "mount", "rewrite",
+    "setup", "doctor", "config", "find", "diff", "stats", "dump", "drill", "report", "status",
+    "probe", "metrics", "forget", "prune", "copy", "schedule", "run", "alert", "wal", "incident",
+    "runbook", "kit", "key", "unlock", "tag", "cat", "list", "repair", "cache", "man", "migrate",
+    "mount", "rewrite",
 ];
 
 /// What a command leaves: its exit code, and fields for the summary.

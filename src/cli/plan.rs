@@ -29,7 +29,11 @@ pub fn tell_target(
     let hash = target.plan_hash(plan);
     tell_snapshot(session, repository, &plan.snapshot, hash);
     let output = &session.output;
-    output.line(format!("  to         {}: {}", shown(target.path()), target.words()));
+    output.line(format!(
+        "  to         {}: {}",
+        shown(target.path()),
+        target.words()
+    ));
     tell_amount(session, plan.files, plan.bytes);
     output.line("  replaces   nothing");
     let free_bytes = target.free_bytes(disk);
@@ -56,7 +60,11 @@ pub fn tell_target(
         });
     }
     let from = from_words(plan);
-    let flags = format!("{from} --target {} --plan {}", quoted(&target.path().to_string_lossy()), short(hash));
+    let flags = format!(
+        "{from} --target {} --plan {}",
+        quoted(&target.path().to_string_lossy()),
+        short(hash)
+    );
     tell_command(session, &flags);
     Ok(fields)
 }
@@ -110,7 +118,10 @@ pub fn tell_in_place(
     });
     output.object("plan", fields.clone());
     planned.require_fit()?;
-    tell_command(session, &format!("{from} --in-place --plan {}", short(planned.hash)));
+    tell_command(
+        session,
+        &format!("{from} --in-place --plan {}", short(planned.hash)),
+    );
     Ok(fields)
 }
 
@@ -140,7 +151,11 @@ fn short(hash: Id) -> String {
 
 fn from_words(plan: &Plan) -> String {
     let path = plan.base.to_string_lossy();
-    let path = if path == "/" { String::new() } else { format!(":{path}") };
+    let path = if path == "/" {
+        String::new()
+    } else {
+        format!(":{path}")
+    };
     quoted(&format!("{}{path}", plan.snapshot.id.short()))
 }
 
@@ -154,7 +169,9 @@ fn tell_snapshot(session: &Session, repository: &Repository, snapshot: &Snapshot
     let output = &session.output;
     let now = repository.services().clock.now();
     let age = now.duration_since(snapshot.file.time);
-    let age = Duration::try_from(age).map_or("of the future".to_owned(), |age| format!("{} old", Span(age)));
+    let age = Duration::try_from(age).map_or("of the future".to_owned(), |age| {
+        format!("{} old", Span(age))
+    });
     output.line(format!("plan {}", short(hash)));
     output.line(format!(
         "  snapshot   {} of {:.0}, host {}, {age}; level: stored, proved when it is staged",
@@ -167,12 +184,21 @@ fn tell_snapshot(session: &Session, repository: &Repository, snapshot: &Snapshot
 
 fn tell_amount(session: &Session, files: u64, bytes: u64) {
     let output = &session.output;
-    output.line(format!("  restores   {}, {}", counted(files, "file"), ByteSize(bytes)));
+    output.line(format!(
+        "  restores   {}, {}",
+        counted(files, "file"),
+        ByteSize(bytes)
+    ));
 }
 
 fn tell_room(session: &Session, needed_bytes: u64, free_bytes: Option<u64>) {
-    let free = free_bytes.map_or("nobody knows how much is".to_owned(), |bytes| ByteSize(bytes).to_string());
-    session.output.line(format!("  room       {} needed, {free} free", ByteSize(needed_bytes)));
+    let free = free_bytes.map_or("nobody knows how much is".to_owned(), |bytes| {
+        ByteSize(bytes).to_string()
+    });
+    session.output.line(format!(
+        "  room       {} needed, {free} free",
+        ByteSize(needed_bytes)
+    ));
 }
 
 fn tell_time(
@@ -217,7 +243,9 @@ fn tell_root(session: &Session, root: &Root, databases: &[DatabaseChange]) {
     for database in databases {
         let path = shown(&database.path);
         match &database.tables {
-            None => output.line(format!("    not counted now: {path} (at work, or unknown to the snapshot)")),
+            None => output.line(format!(
+                "    not counted now: {path} (at work, or unknown to the snapshot)"
+            )),
             Some(tables) if tables.is_empty() => {
                 output.line(format!("    as many rows as in the snapshot: {path}"));
             }
@@ -251,7 +279,11 @@ fn tell_paths(session: &Session, what: &str, paths: &Paths) {
 fn root_fields(root: &Root, databases: &[DatabaseChange]) -> Value {
     let survey = &root.survey;
     let paths = |paths: &Paths| {
-        let first: Vec<_> = paths.first.iter().map(|path| path.to_string_lossy()).collect();
+        let first: Vec<_> = paths
+            .first
+            .iter()
+            .map(|path| path.to_string_lossy())
+            .collect();
         json!({"count": paths.count, "first": first})
     };
     let databases: Vec<Value> = databases

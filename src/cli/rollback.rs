@@ -33,7 +33,9 @@ pub fn run(session: &Session, args: &args::Rollback) -> Result<Done> {
         kept.begun()
     );
     if args.dry_run {
-        session.output.line(format!("would undo {what}: {}", state_words(kept.state)));
+        session
+            .output
+            .line(format!("would undo {what}: {}", state_words(kept.state)));
         return Ok(Done::well(fields(&kept)));
     }
     let undone = kept.roll_back(session.output.as_ref())?;
@@ -90,7 +92,11 @@ fn list(session: &Session, found: Vec<Result<Kept>>) -> Done {
             ByteSize(kept.bytes),
             roots(&kept)
         ));
-        output.line(format!("  snapshot {}: {}", kept.snapshot().short(), state_words(kept.state)));
+        output.line(format!(
+            "  snapshot {}: {}",
+            kept.snapshot().short(),
+            state_words(kept.state)
+        ));
         for folder in kept.folders() {
             output.line(format!("  {}", shown(&folder)));
         }
@@ -98,7 +104,11 @@ fn list(session: &Session, found: Vec<Result<Kept>>) -> Done {
         count += 1;
         bytes += kept.bytes;
     }
-    output.line(format!("{} in place, {} kept", counted(count, "restore"), ByteSize(bytes)));
+    output.line(format!(
+        "{} in place, {} kept",
+        counted(count, "restore"),
+        ByteSize(bytes)
+    ));
     Done::well(json!({"restores": count, "total_bytes": bytes}))
 }
 
@@ -129,7 +139,11 @@ fn discard(session: &Session, args: &args::Rollback, found: Vec<Result<Kept>>) -
     let bytes: u64 = found.iter().map(|kept| kept.bytes).sum();
     let count = found.len() as u64;
     if args.dry_run {
-        session.output.line(format!("would remove {} of {}", ByteSize(bytes), counted(count, "restore")));
+        session.output.line(format!(
+            "would remove {} of {}",
+            ByteSize(bytes),
+            counted(count, "restore")
+        ));
         return Ok(Done::well(json!({"restores": count, "total_bytes": bytes})));
     }
     if !args.yes && session.ask("remove it for good? type yes: ").as_deref() != Some("yes") {
@@ -142,15 +156,23 @@ fn discard(session: &Session, args: &args::Rollback, found: Vec<Result<Kept>>) -
     for kept in found {
         kept.discard(registry.as_ref(), session.disk.as_ref())?;
     }
-    session.output.good_news(format!("removed {} of {}", ByteSize(bytes), counted(count, "restore")));
+    session.output.good_news(format!(
+        "removed {} of {}",
+        ByteSize(bytes),
+        counted(count, "restore")
+    ));
     Ok(Done::well(json!({"restores": count, "total_bytes": bytes})))
 }
 
 const fn state_words(state: KeptState) -> &'static str {
     match state {
-        KeptState::Unfinished => "interrupted in its swap; the same restore or `tillsafe rollback` completes it",
+        KeptState::Unfinished => {
+            "interrupted in its swap; the same restore or `tillsafe rollback` completes it"
+        }
         KeptState::Restored => "restored; what stood there before is kept",
-        KeptState::HalfRolledBack => "its rollback was interrupted; `tillsafe rollback` completes it",
+        KeptState::HalfRolledBack => {
+            "its rollback was interrupted; `tillsafe rollback` completes it"
+        }
         KeptState::RolledBack => "rolled back; what that displaced is kept",
     }
 }

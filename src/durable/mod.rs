@@ -219,7 +219,9 @@ pub trait File: Debug + Send + Sync {
 pub fn cannot_exchange(cause: &io::Error) -> bool {
     use rustix::io::Errno;
     let none = [Errno::INVAL, Errno::NOSYS, Errno::NOTSUP].map(Errno::raw_os_error);
-    cause.raw_os_error().is_some_and(|code| none.contains(&code))
+    cause
+        .raw_os_error()
+        .is_some_and(|code| none.contains(&code))
 }
 
 /// Removes a folder and all that is in it, also where the modes of its folders forbid it: it is our

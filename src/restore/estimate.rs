@@ -97,7 +97,9 @@ fn sample(index: &Index, plans: &[&Plan]) -> Vec<Id> {
     let every = usize::try_from(total / SAMPLE).unwrap_or(usize::MAX).max(1);
     let mut bytes = 0;
     let chosen = blobs.into_iter().step_by(every).take_while(|id| {
-        let length = index.find(BlobKind::Data, *id).map_or(0, |at| at.plain_length());
+        let length = index
+            .find(BlobKind::Data, *id)
+            .map_or(0, |at| at.plain_length());
         let goes_on = bytes < SAMPLE;
         bytes += length;
         goes_on
@@ -113,7 +115,13 @@ mod tests {
     fn the_range_holds_what_a_restore_took() {
         // 1 GiB, read at 500 MB/s; a restore of it with proof and sync was seen to take 9 s.
         let estimate = Estimate::reckon(1 << 30, 32 << 20, Duration::from_millis(67));
-        assert!((2.0..5.0).contains(&estimate.least.as_secs_f64()), "{estimate:?}");
-        assert!((9.0..60.0).contains(&estimate.most.as_secs_f64()), "{estimate:?}");
+        assert!(
+            (2.0..5.0).contains(&estimate.least.as_secs_f64()),
+            "{estimate:?}"
+        );
+        assert!(
+            (9.0..60.0).contains(&estimate.most.as_secs_f64()),
+            "{estimate:?}"
+        );
     }
 }

@@ -62,7 +62,11 @@ impl Plan {
         monitor.step(Step::Staging, Some(self.bytes));
         // Before anything is written: the index must lead to every byte.
         let runs = runs(wanted(index, &self.items)?);
-        let scratch = target.stage(self.needed_bytes(), disk, repository.services().rng.as_ref())?;
+        let scratch = target.stage(
+            self.needed_bytes(),
+            disk,
+            repository.services().rng.as_ref(),
+        )?;
         let folder = scratch.folder();
         self.tell_missing(monitor);
         create_folders(folder, &self.items)?;

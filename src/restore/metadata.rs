@@ -221,7 +221,9 @@ fn is_refusal(cause: &io::Error) -> bool {
 fn has_none(cause: &io::Error) -> bool {
     use rustix::io::Errno;
     let none = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP, Errno::NXIO].map(Errno::raw_os_error);
-    cause.raw_os_error().is_some_and(|code| none.contains(&code))
+    cause
+        .raw_os_error()
+        .is_some_and(|code| none.contains(&code))
 }
 
 /// Who an owner is on this machine: by name where it knows the name, else by number.

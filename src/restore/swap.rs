@@ -113,7 +113,12 @@ impl Verified {
 }
 
 /// Says that a target which was there keeps its owner and mode, if they are not the captured folder's.
-pub(super) fn tell_kept(old: &std::fs::Metadata, plan: &Plan, target: &Path, monitor: &dyn Monitor) {
+pub(super) fn tell_kept(
+    old: &std::fs::Metadata,
+    plan: &Plan,
+    target: &Path,
+    monitor: &dyn Monitor,
+) {
     let Some(entry) = &plan.base_folder else {
         return;
     };

@@ -128,7 +128,9 @@ impl Target {
     #[must_use]
     pub fn free_bytes(&self, disk: &dyn Disk) -> Option<u64> {
         let nearest = self.path.ancestors().find(|path| path.is_dir())?;
-        disk.open(nearest).and_then(|folder| folder.free_bytes()).ok()
+        disk.open(nearest)
+            .and_then(|folder| folder.free_bytes())
+            .ok()
     }
 
     /// Hash of the machine, the snapshot, the path in it, the target and what stands there: what `--plan`
@@ -214,7 +216,10 @@ pub(super) fn add_part(hasher: &mut Hasher, part: &[u8]) {
 pub(super) fn add_machine(hasher: &mut Hasher) {
     add_part(hasher, host_name().as_bytes());
     // Two machines may share a name, but not this; a machine without it has its name alone.
-    add_part(hasher, &std::fs::read("/etc/machine-id").unwrap_or_default());
+    add_part(
+        hasher,
+        &std::fs::read("/etc/machine-id").unwrap_or_default(),
+    );
 }
 
 /// Whether a name in a target is somebody's: not ours, and not what a new file system begins with.

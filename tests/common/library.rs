@@ -112,11 +112,7 @@ pub fn back_up_through(
 }
 
 /// Backs several paths up.
-pub fn back_up_all(
-    backend: &Arc<dyn Backend>,
-    paths: &[&Path],
-    scratch: &Path,
-) -> Result<Outcome> {
+pub fn back_up_all(backend: &Arc<dyn Backend>, paths: &[&Path], scratch: &Path) -> Result<Outcome> {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
     backup::backup(
         &open(backend)?,

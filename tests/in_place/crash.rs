@@ -176,7 +176,10 @@ impl Scene {
             .output()
             .unwrap();
         let killed = output.status.signal() == Some(9);
-        assert!(killed || output.status.success(), "{verb} {fault} {at}: {output:?}");
+        assert!(
+            killed || output.status.success(),
+            "{verb} {fault} {at}: {output:?}"
+        );
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         Ended {
             fired: killed || text.contains(FIRED),
@@ -196,7 +199,10 @@ impl Scene {
     fn undo(&self, state: &str, what: &str) {
         let ended = self.run("rollback", "none", 1);
         assert!(ended.well, "{what}, then rollback: {}", ended.text);
-        assert!(!ended.nothing || state == "old", "{what}: nothing to undo in {state}");
+        assert!(
+            !ended.nothing || state == "old",
+            "{what}: nothing to undo in {state}"
+        );
         self.assert_is(&self.old, what);
     }
 }
@@ -418,7 +424,9 @@ fn a_failing_disk_leaves_the_old_state_or_the_new_one() {
                     scene.undo(state, &what);
                 }
             }
-            println!("restore of {kind:?}, {how}: {operations} operations failed in turn; found afterwards: {seen:?}");
+            println!(
+                "restore of {kind:?}, {how}: {operations} operations failed in turn; found afterwards: {seen:?}"
+            );
             assert!(operations >= 25, "the sweep saw too little: {operations}");
         }
     }

@@ -60,7 +60,8 @@ impl Scene {
 
     fn restore(&self, from: &str) -> Run {
         let hash = self.plan(&[from]);
-        self.program.run(&["restore", from, "--in-place", "--plan", &hash])
+        self.program
+            .run(&["restore", from, "--in-place", "--plan", &hash])
     }
 
     fn from_shop(&self) -> String {
@@ -114,13 +115,24 @@ fn a_shop_is_replaced_and_rolled_back_and_nothing_is_lost() {
     let before = describe(&scene.shop.folder, &is_database);
     let run = scene.restore("latest");
     assert_eq!(run.code, 0, "{}", run.text());
-    assert!(run.stdout.contains("proof level: matched"), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("proof level: matched"),
+        "{}",
+        run.stdout
+    );
     scene.assert_restored();
-    let old = scene.place.join("srv").join(&kept(&scene.place.join("srv"))[0]);
+    let old = scene
+        .place
+        .join("srv")
+        .join(&kept(&scene.place.join("srv"))[0]);
     assert_eq!(fs::metadata(&old).unwrap().mode() & 0o777, 0o700);
     assert_eq!(count_orders(&old.join("old/shop/shop.db")), 25);
     let list = scene.program.ok(&["rollback", "--list"]);
-    assert!(list.stdout.contains("what stood there before is kept"), "{}", list.stdout);
+    assert!(
+        list.stdout.contains("what stood there before is kept"),
+        "{}",
+        list.stdout
+    );
     scene.shop.sell(3);
     scene.program.ok(&["rollback"]);
     scene.assert_old();
@@ -129,7 +141,11 @@ fn a_shop_is_replaced_and_rolled_back_and_nothing_is_lost() {
     assert_eq!(count_orders(&old.join("new/shop/shop.db")), 23);
     let again = scene.program.run(&["rollback"]);
     assert_eq!(again.code, 20, "{}", again.text());
-    assert!(again.stderr.contains("already rolled back"), "{}", again.stderr);
+    assert!(
+        again.stderr.contains("already rolled back"),
+        "{}",
+        again.stderr
+    );
     scene.assert_old();
     scene.program.ok(&["rollback", "--discard", "--yes"]);
     assert_eq!(kept(&scene.place.join("srv")), [""; 0]);
@@ -142,7 +158,9 @@ fn a_plan_says_what_would_be_lost_and_nothing_is_written() {
     let scene = Scene::new();
     let before = describe(&scene.place.join("srv"), &|_| false);
     let from = scene.from_shop();
-    let run = scene.program.ok(&["restore", &from, "--in-place", "--dry-run"]);
+    let run = scene
+        .program
+        .ok(&["restore", &from, "--in-place", "--dry-run"]);
     for word in [
         "not in the snapshot: ",
         "shop/new.txt",
@@ -157,12 +175,24 @@ fn a_plan_says_what_would_be_lost_and_nothing_is_written() {
     let (_, objects) = scene.program.json(&["restore", &from, "--in-place", "-n"]);
     let replaces = &field(&objects, "plan", "replaces")[0];
     assert_eq!(replaces["not_in_snapshot"]["count"], 1);
-    assert_eq!(replaces["databases"][0]["changed_tables"][0]["rows_now"], 25);
+    assert_eq!(
+        replaces["databases"][0]["changed_tables"][0]["rows_now"],
+        25
+    );
     // A plan for a new target has a hash too, and holds as long as the target is as it was.
     let target = scene.place.join("target");
-    let (_, objects) = scene.program.json(&["restore", &from, "--target", text(&target), "-n"]);
+    let (_, objects) = scene
+        .program
+        .json(&["restore", &from, "--target", text(&target), "-n"]);
     let hash = field(&objects, "plan", "plan");
-    let words = ["restore", &from, "--target", text(&target), "--plan", hash.as_str().unwrap()];
+    let words = [
+        "restore",
+        &from,
+        "--target",
+        text(&target),
+        "--plan",
+        hash.as_str().unwrap(),
+    ];
     fs::create_dir(&target).unwrap();
     assert_eq!(scene.program.run(&words).code, 20);
     fs::remove_dir(&target).unwrap();
@@ -179,7 +209,9 @@ fn without_consent_or_with_a_stale_plan_nothing_is_touched() {
     let hash = scene.plan(&[&from]);
     let wrong = "0".repeat(16);
     for (hash, code) in [(wrong.as_str(), 20), ("12ab", 2)] {
-        let run = scene.program.run(&["restore", &from, "--in-place", "--plan", hash]);
+        let run = scene
+            .program
+            .run(&["restore", &from, "--in-place", "--plan", hash]);
         assert_eq!(run.code, code, "{}", run.text());
     }
     // What would be replaced has changed: a file's bytes, a name more, another mode.
@@ -192,14 +224,22 @@ fn without_consent_or_with_a_stale_plan_nothing_is_touched() {
     let mut stale = hash;
     for change in changes {
         change();
-        let run = scene.program.run(&["restore", &from, "--in-place", "--plan", &stale]);
+        let run = scene
+            .program
+            .run(&["restore", &from, "--in-place", "--plan", &stale]);
         assert_eq!(run.code, 20, "{}", run.text());
         assert!(run.stderr.contains("no longer holds"), "{}", run.stderr);
         stale = scene.plan(&[&from]);
     }
     // Another snapshot is another plan.
     scene.program.ok(&["backup", text(&scene.shop.folder)]);
-    assert_eq!(scene.program.run(&["restore", &from, "--in-place", "--plan", &stale]).code, 20);
+    assert_eq!(
+        scene
+            .program
+            .run(&["restore", &from, "--in-place", "--plan", &stale])
+            .code,
+        20
+    );
     scene.assert_old();
     assert_eq!(kept(&scene.place.join("srv")), [""; 0]);
 }
@@ -238,12 +278,20 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         }
         let inner = scene.program.command(&words);
         let mut command = Command::new(&python);
-        command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.env_clear().envs(
+            inner
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
         command.args(["-c", TYPE, typed]);
         command.arg(inner.get_program()).args(inner.get_args());
         Run::of(&mut command)
     };
-    for (typed, no_input) in [("yes", false), ("", false), (text(&scene.shop.folder), true)] {
+    for (typed, no_input) in [
+        ("yes", false),
+        ("", false),
+        (text(&scene.shop.folder), true),
+    ] {
         let run = answer(typed, no_input);
         assert_eq!(run.code, 20, "{typed:?}: {}", run.text());
         scene.assert_old();
@@ -259,7 +307,10 @@ fn a_database_that_is_open_is_not_replaced_and_its_holder_named() {
     let Some(sqlite3) = find("sqlite3") else {
         return skipped("an open database", "sqlite3 is needed to hold it open");
     };
-    for from in ["latest".to_owned(), format!("latest:{}", scene.shop.database.display())] {
+    for from in [
+        "latest".to_owned(),
+        format!("latest:{}", scene.shop.database.display()),
+    ] {
         let hash = scene.plan(&[&from]);
         let mut holder = Command::new(&sqlite3)
             .arg(&scene.shop.database)
@@ -272,11 +323,15 @@ fn a_database_that_is_open_is_not_replaced_and_its_holder_named() {
             let stdin = holder.stdin.as_mut().unwrap();
             writeln!(stdin, "SELECT count(*) FROM orders;").unwrap();
             let mut line = String::new();
-            BufReader::new(holder.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+            BufReader::new(holder.stdout.as_mut().unwrap())
+                .read_line(&mut line)
+                .unwrap();
             assert_eq!(line.trim(), "25");
         }
         for words in [["--plan", hash.as_str()].as_slice(), &["--dry-run"]] {
-            let run = scene.program.run(&[&["restore", &from, "--in-place"], words].concat());
+            let run = scene
+                .program
+                .run(&[&["restore", &from, "--in-place"], words].concat());
             assert_eq!(run.code, 20, "{}", run.text());
             if words[0] == "--dry-run" {
                 let name = format!("sqlite3 (process {})", holder.id());
@@ -293,7 +348,12 @@ fn a_database_that_is_open_is_not_replaced_and_its_holder_named() {
     let held = scene.shop.connect();
     let run = scene.program.run(&["rollback"]);
     assert_eq!(run.code, 20, "{}", run.text());
-    assert!(run.stderr.contains(&format!("process {}", std::process::id())), "{}", run.stderr);
+    assert!(
+        run.stderr
+            .contains(&format!("process {}", std::process::id())),
+        "{}",
+        run.stderr
+    );
     drop(held);
     scene.program.ok(&["rollback"]);
     scene.assert_old();
@@ -360,8 +420,14 @@ fn one_file_or_a_link_is_replaced_and_the_rest_stays() {
         let run = scene.restore(&from);
         assert_eq!(run.code, 0, "{}", run.text());
     }
-    assert_eq!(fs::read_to_string(&note).unwrap(), "glaze: celadon\n".repeat(2000));
-    assert_eq!(fs::read_link(&link).unwrap(), Path::new("pictures/teapot.jpg"));
+    assert_eq!(
+        fs::read_to_string(&note).unwrap(),
+        "glaze: celadon\n".repeat(2000)
+    );
+    assert_eq!(
+        fs::read_link(&link).unwrap(),
+        Path::new("pictures/teapot.jpg")
+    );
     assert_eq!(scene.shop.orders(), 25, "the database stays");
     assert!(scene.shop.folder.join("new.txt").exists());
     // The file that was deleted comes back; nothing stood there, so nothing is kept of it.
@@ -371,7 +437,10 @@ fn one_file_or_a_link_is_replaced_and_the_rest_stays() {
     assert!(cup.exists() && kept(cup.parent().unwrap()).is_empty());
     scene.program.ok(&["rollback", text(&link)]);
     assert_eq!(fs::read_link(&link).unwrap(), Path::new("elsewhere"));
-    assert_eq!(fs::read_to_string(&note).unwrap(), "glaze: celadon\n".repeat(2000));
+    assert_eq!(
+        fs::read_to_string(&note).unwrap(),
+        "glaze: celadon\n".repeat(2000)
+    );
     scene.program.ok(&["rollback", text(&note)]);
     assert_eq!(fs::read_to_string(&note).unwrap(), "glaze: raku\n");
 }
@@ -383,7 +452,11 @@ fn what_is_gone_altogether_is_restored_in_place() {
     let run = scene.restore("latest");
     assert_eq!(run.code, 0, "{}", run.text());
     scene.assert_restored();
-    assert_eq!(kept(&scene.place.join("srv")), [""; 0], "nothing stood there");
+    assert_eq!(
+        kept(&scene.place.join("srv")),
+        [""; 0],
+        "nothing stood there"
+    );
 }
 
 #[test]
@@ -414,7 +487,12 @@ fn several_paths_are_one_restore() {
     let settings = place.join("etc/shop/settings");
     fs::write(&settings, "open = true").unwrap();
     let program = Program::with_cheap_repository(place.path());
-    program.ok(&["backup", text(&shop.folder), text(&till.folder), text(&settings)]);
+    program.ok(&[
+        "backup",
+        text(&shop.folder),
+        text(&till.folder),
+        text(&settings),
+    ]);
     shop.sell(5);
     till.sell(5);
     fs::write(&settings, "open = false").unwrap();
@@ -456,12 +534,19 @@ fn a_mount_point_is_replaced_name_by_name() {
     let run = program.ok(&["backup", text(disk.path())]);
     assert!(run.stderr.contains("restore in place"), "{}", run.text());
     let listed = program.ok(&["ls", "latest"]);
-    assert!(!listed.stdout.contains(".tillsafe-kept"), "{}", listed.stdout);
+    assert!(
+        !listed.stdout.contains(".tillsafe-kept"),
+        "{}",
+        listed.stdout
+    );
     fs::write(disk.path().join("later.txt"), "later").unwrap();
     program.ok(&["rollback", text(disk.path())]);
     assert_eq!(shop.orders(), 25);
     assert!(disk.path().join("new.txt").exists());
-    assert!(!disk.path().join("later.txt").exists(), "displaced with the rest");
+    assert!(
+        !disk.path().join("later.txt").exists(),
+        "displaced with the rest"
+    );
     let old = disk.path().join(&kept(disk.path())[0]);
     assert!(old.join("new/later.txt").exists());
 }
@@ -472,8 +557,8 @@ fn access_lists_of_what_is_replaced_are_kept() {
     const NAME: &str = "system.posix_acl_access";
     // Version 2, then tag, rights and id of: owner rw-, user 65534 r--, group r--, mask r--, others ---
     let list = [
-        0x02, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2, 0, 4, 0, 0xfe, 0xff, 0, 0, 4, 0, 4, 0, 255,
-        255, 255, 255, 16, 0, 4, 0, 255, 255, 255, 255, 32, 0, 0, 0, 255, 255, 255, 255,
+        0x02, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2, 0, 4, 0, 0xfe, 0xff, 0, 0, 4, 0, 4, 0,
+        255, 255, 255, 255, 16, 0, 4, 0, 255, 255, 255, 255, 32, 0, 0, 0, 255, 255, 255, 255,
     ];
     let scene = Scene::new();
     let note = scene.shop.folder.join("notes.txt");
@@ -485,7 +570,11 @@ fn access_lists_of_what_is_replaced_are_kept() {
     scene.assert_restored();
     let mut value = [0; 256];
     let length = getxattr(&note, NAME, &mut value[..]).expect("the list is kept");
-    assert_eq!(&value[4..length][8..16], &list[12..20], "nobody's right to read");
+    assert_eq!(
+        &value[4..length][8..16],
+        &list[12..20],
+        "nobody's right to read"
+    );
     // The mode is the snapshot's: the mask is what a list has of it.
     assert_eq!(fs::metadata(&note).unwrap().mode() & 0o777, 0o644);
 }

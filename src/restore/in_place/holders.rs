@@ -67,7 +67,10 @@ impl Holders {
     }
 
     fn look_at_locks(&mut self) {
-        for line in fs::read_to_string("/proc/locks").unwrap_or_default().lines() {
+        for line in fs::read_to_string("/proc/locks")
+            .unwrap_or_default()
+            .lines()
+        {
             let Some((pid, file)) = lock(line) else {
                 continue;
             };
@@ -127,10 +130,15 @@ mod tests {
 
     #[test]
     fn a_line_of_locks_is_read() {
-        let (pid, file) = lock("1: POSIX  ADVISORY  READ 812 08:02:393 1073741826 1073742335").unwrap();
+        let (pid, file) =
+            lock("1: POSIX  ADVISORY  READ 812 08:02:393 1073741826 1073742335").unwrap();
         assert_eq!((pid, file.inode), (812, 393));
         assert_eq!(file.device, rustix::fs::makedev(8, 2));
-        for other in ["", "1: FLOCK  ADVISORY  WRITE 1 08:02:3 0 EOF", "1: POSIX ADVISORY READ x y"] {
+        for other in [
+            "",
+            "1: FLOCK  ADVISORY  WRITE 1 08:02:3 0 EOF",
+            "1: POSIX ADVISORY READ x y",
+        ] {
             assert_eq!(lock(other), None, "{other}");
         }
     }

@@ -105,7 +105,11 @@ pub(super) struct Facts {
 
 impl Journal {
     pub(super) fn new(facts: Facts) -> Self {
-        let shown: Vec<String> = facts.roots.iter().map(|root| crate::units::shown(root)).collect();
+        let shown: Vec<String> = facts
+            .roots
+            .iter()
+            .map(|root| crate::units::shown(root))
+            .collect();
         Self {
             about: format!(
                 "What stood at {} before tillsafe restored snapshot {} there. `tillsafe rollback {}` puts it back; with --discard it is removed.",
@@ -246,7 +250,9 @@ mod paths {
         serializer.collect_seq(paths.iter().map(|path| super::quote(path)))
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<PathBuf>, D::Error> {
         let texts = Vec::<String>::deserialize(deserializer)?;
         texts.iter().map(|text| super::unquote(text)).collect()
     }

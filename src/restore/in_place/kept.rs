@@ -61,7 +61,9 @@ impl Registry {
         let folder = self.folder.join(journal.kept_name());
         disk.create_all(&folder, 0o700)
             .map_err(Error::file("creating", &folder))?;
-        let open = disk.open(&folder).map_err(Error::file("opening", &folder))?;
+        let open = disk
+            .open(&folder)
+            .map_err(Error::file("opening", &folder))?;
         journal.write(open.as_ref())
     }
 
@@ -95,7 +97,9 @@ impl Kept {
             (Some(path), _) => {
                 // Through links as it was replaced; but a link may have been replaced itself, and in the
                 // middle of a swap it may be gone.
-                let parent = path.parent().and_then(|parent| std::fs::canonicalize(parent).ok());
+                let parent = path
+                    .parent()
+                    .and_then(|parent| std::fs::canonicalize(parent).ok());
                 let beside = parent.map(|parent| parent.join(path.file_name().unwrap_or_default()));
                 let real = [std::fs::canonicalize(path).ok(), beside];
                 for real in real.iter().flatten() {
@@ -114,7 +118,10 @@ impl Kept {
             }
             (None, None) => {}
         }
-        journals.into_values().map(|journal| Self::open(journal, disk)).collect()
+        journals
+            .into_values()
+            .map(|journal| Self::open(journal, disk))
+            .collect()
     }
 
     fn open(journal: Journal, disk: &dyn Disk) -> Result<Self> {
@@ -125,7 +132,11 @@ impl Kept {
             Stage::HalfUndone => KeptState::HalfRolledBack,
             Stage::Undone => KeptState::RolledBack,
         };
-        let bytes = swap.kept_folders().iter().map(|folder| bytes_below(folder)).sum();
+        let bytes = swap
+            .kept_folders()
+            .iter()
+            .map(|folder| bytes_below(folder))
+            .sum();
         Ok(Self { swap, state, bytes })
     }
 
@@ -190,7 +201,10 @@ impl Kept {
     /// # Errors
     /// [`Error::UnfinishedRestore`] if live data is in it; [`Error::File`].
     pub fn discard(self, registry: Option<&Registry>, disk: &dyn Disk) -> Result<()> {
-        if matches!(self.state, KeptState::Unfinished | KeptState::HalfRolledBack) {
+        if matches!(
+            self.state,
+            KeptState::Unfinished | KeptState::HalfRolledBack
+        ) {
             return Err(Error::UnfinishedRestore {
                 path: self.folders().swap_remove(0),
                 finding: "that must be completed first".to_owned(),

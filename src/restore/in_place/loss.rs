@@ -49,8 +49,15 @@ impl Root {
             self.spot.path.join(inner)
         };
         let name = manifest::quoted(&in_snapshot);
-        let mut described = self.plan.manifest.iter().flat_map(|manifest| &manifest.databases);
-        let then = &described.find(|database| database.path == name)?.fingerprint.tables;
+        let mut described = self
+            .plan
+            .manifest
+            .iter()
+            .flat_map(|manifest| &manifest.databases);
+        let then = &described
+            .find(|database| database.path == name)?
+            .fingerprint
+            .tables;
         let now = sqlite::count_at_rest(live)?.tables;
         let names: BTreeSet<&String> = now.keys().chain(then.keys()).collect();
         let rows = |tables: &std::collections::BTreeMap<String, u64>, table| {
@@ -61,6 +68,10 @@ impl Root {
             rows_now: rows(&now, table),
             rows_then: rows(then, table),
         });
-        Some(changes.filter(|change| change.rows_now != change.rows_then).collect())
+        Some(
+            changes
+                .filter(|change| change.rows_now != change.rows_then)
+                .collect(),
+        )
     }
 }

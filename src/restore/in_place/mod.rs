@@ -145,7 +145,11 @@ impl InPlace {
 
     /// Looks for a swap on the same places that is not complete.
     fn look_for_unfinished(&mut self, disk: &dyn Disk, monitor: &dyn Monitor) -> Result<()> {
-        let mut places: Vec<&Path> = self.roots.iter().map(|root| root.spot.place.as_path()).collect();
+        let mut places: Vec<&Path> = self
+            .roots
+            .iter()
+            .map(|root| root.spot.place.as_path())
+            .collect();
         places.sort_unstable();
         places.dedup();
         for place in places {
@@ -262,7 +266,9 @@ impl Spot {
                 "the snapshot has {part} beside it, and a database is not whole without it: restore its folder"
             )));
         }
-        let parent = live.parent().ok_or_else(|| unfit("it is the whole machine"))?;
+        let parent = live
+            .parent()
+            .ok_or_else(|| unfit("it is the whole machine"))?;
         let whole = match std::fs::symlink_metadata(&live) {
             Ok(metadata) if metadata.is_dir() && !is_movable(parent, metadata.dev()) => {
                 if plan.is_file() {
@@ -338,7 +344,9 @@ fn real_path(path: &Path, plan: &Plan) -> Result<PathBuf> {
         return Ok(path.to_owned());
     };
     // A parent that is not there is made.
-    Ok(resolve(parent)?.unwrap_or_else(|| parent.to_owned()).join(name))
+    Ok(resolve(parent)?
+        .unwrap_or_else(|| parent.to_owned())
+        .join(name))
 }
 
 /// Room that the copies need, file system by file system.
@@ -353,7 +361,10 @@ fn room(roots: &[Root], disk: &dyn Disk) -> Vec<Room> {
         let room = rooms.entry(device).or_insert_with(|| Room {
             path: folder.to_owned(),
             needed_bytes: 0,
-            free_bytes: disk.open(folder).and_then(|folder| folder.free_bytes()).ok(),
+            free_bytes: disk
+                .open(folder)
+                .and_then(|folder| folder.free_bytes())
+                .ok(),
         });
         room.needed_bytes = room.needed_bytes.saturating_add(root.plan.needed_bytes());
     }

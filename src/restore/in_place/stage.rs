@@ -109,10 +109,13 @@ impl InPlace {
         let bytes = unproved.iter().map(|root| root.plan.bytes).sum();
         monitor.step(Step::Verifying, Some(bytes));
         for Root { spot, plan, .. } in unproved {
-            let items = swap.where_they_are(&spot.place, plan.items.iter().map(|item| Item {
-                path: spot.place_of(plan, item),
-                ..item.clone()
-            }))?;
+            let items = swap.where_they_are(
+                &spot.place,
+                plan.items.iter().map(|item| Item {
+                    path: spot.place_of(plan, item),
+                    ..item.clone()
+                }),
+            )?;
             let folder = swap.folder(&spot.place)?;
             read_back(folder, &items, index, monitor.as_ref()).map_err(|cause| match cause {
                 Error::NotVerified { name, finding } => Error::UnfinishedRestore {
@@ -138,7 +141,9 @@ impl Ready {
     #[must_use]
     pub fn databases(&self) -> Vec<DatabaseProof> {
         let copies = self.copies.iter();
-        copies.flat_map(|copy| copy.verified.databases.clone()).collect()
+        copies
+            .flat_map(|copy| copy.verified.databases.clone())
+            .collect()
     }
 
     /// Swaps all copies in, durably. The old is kept aside, and `registry` told where.
@@ -196,7 +201,8 @@ impl Ready {
             if now.hash != copy.planned_upon {
                 monitor.problem(Problem {
                     item: crate::units::shown(&copy.spot.live),
-                    finding: "was changed while the copy was made; it is kept as it is now".to_owned(),
+                    finding: "was changed while the copy was made; it is kept as it is now"
+                        .to_owned(),
                     incomplete: false,
                 });
             }
@@ -214,7 +220,11 @@ impl Ready {
     ) -> Result<Swap> {
         let rng = services.rng.as_ref();
         let begun = services.clock.now();
-        let roots = self.copies.iter().map(|copy| copy.spot.live.clone()).collect();
+        let roots = self
+            .copies
+            .iter()
+            .map(|copy| copy.spot.live.clone())
+            .collect();
         let mut by_place: BTreeMap<PathBuf, Vec<Copy>> = BTreeMap::new();
         for copy in self.copies {
             let place = by_place.entry(copy.spot.place.clone()).or_default();
@@ -269,8 +279,8 @@ impl Copy {
             .iter()
             .filter(has_label)
             .map(|item| (spot.place_of(plan, item), stage.join(&item.path)));
-        let itself = (!spot.whole && !plan.is_file())
-            .then(|| (spot.name().to_owned(), stage.to_owned()));
+        let itself =
+            (!spot.whole && !plan.is_file()).then(|| (spot.name().to_owned(), stage.to_owned()));
         metadata.keep_labels(place, pairs.chain(itself))?;
         let items: Vec<&Item> = plan.items.iter().collect();
         metadata.apply(self.stage().folder(), &items)?;
@@ -369,8 +379,14 @@ impl MoveFinder<'_> {
         if !is_database {
             side_files.clear();
         }
-        let below = self.spot.path.join(if self.spot.whole { name } else { Path::new("") });
-        let proved = self.proofs.iter().any(|proof| proof.path.starts_with(&below));
+        let below = self
+            .spot
+            .path
+            .join(if self.spot.whole { name } else { Path::new("") });
+        let proved = self
+            .proofs
+            .iter()
+            .any(|proof| proof.path.starts_with(&below));
         Ok(Move {
             staged: identity(&staged)?,
             replaced: identity(name)?,

@@ -117,7 +117,9 @@ pub(super) fn survey(
             }
         }
     }
-    let Surveyor { mut survey, hasher, .. } = surveyor;
+    let Surveyor {
+        mut survey, hasher, ..
+    } = surveyor;
     survey.hash = hasher.finish();
     Ok(survey)
 }
@@ -167,7 +169,9 @@ impl Surveyor<'_> {
         if let Some(holder) = self.holders.of(identity(metadata))
             && (is_database || is_side_file)
         {
-            self.survey.open.push((main.unwrap_or_else(|| path.to_owned()), holder.clone()));
+            self.survey
+                .open
+                .push((main.unwrap_or_else(|| path.to_owned()), holder.clone()));
         }
         is_side_file
     }

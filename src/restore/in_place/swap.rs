@@ -67,7 +67,10 @@ impl Swap {
                 Ok(Some(own)) => own,
                 Ok(None) => return Err(unfinished(&path, "that is at work right now")),
                 Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
-                    return Err(unfinished(&path, "that is not there (is its disk mounted?)"));
+                    return Err(unfinished(
+                        &path,
+                        "that is not there (is its disk mounted?)",
+                    ));
                 }
                 Err(cause) => return Err(Error::file("opening", path)(cause)),
             };
@@ -230,7 +233,10 @@ impl Swap {
             }
         }
         let items = items.map(|item| {
-            let waits = item.path.ancestors().any(|path| waiting.contains(&path.to_owned()));
+            let waits = item
+                .path
+                .ancestors()
+                .any(|path| waiting.contains(&path.to_owned()));
             let path = if waits {
                 open.slot(NEW, &item.path)
             } else {
@@ -253,9 +259,12 @@ impl Swap {
     /// done: see [`Self::back`].
     pub fn forward(&self) -> Result<()> {
         self.settle()?;
-        if self.exchange(|stands, one| {
-            stands.live.is_some() && stands.live == one.replaced && stands.new == one.staged
-        }, NEW)? {
+        if self.exchange(
+            |stands, one| {
+                stands.live.is_some() && stands.live == one.replaced && stands.new == one.staged
+            },
+            NEW,
+        )? {
             self.settle()?;
             return self.confirm();
         }
@@ -275,9 +284,15 @@ impl Swap {
     /// As for [`Self::forward`].
     pub fn back(&self) -> Result<()> {
         self.settle()?;
-        if self.exchange(|stands, one| {
-            stands.live.is_some() && stands.old.is_some() && stands.old == one.replaced && stands.new.is_none()
-        }, OLD)? {
+        if self.exchange(
+            |stands, one| {
+                stands.live.is_some()
+                    && stands.old.is_some()
+                    && stands.old == one.replaced
+                    && stands.new.is_none()
+            },
+            OLD,
+        )? {
             self.settle()?;
             return self.sync();
         }
@@ -360,7 +375,10 @@ impl Swap {
         if !ready(&open.stands(one)?, one) || open.has_side_files(one)? {
             return Ok(false);
         }
-        match open.folder().exchange(&open.slot(slot, &one.name), &one.name) {
+        match open
+            .folder()
+            .exchange(&open.slot(slot, &one.name), &one.name)
+        {
             Ok(()) => Ok(true),
             Err(cause) if cannot_exchange(&cause) || is_denied(&cause) => Ok(false),
             Err(cause) => Err(Error::file("swapping", open.live(one))(cause)),
@@ -569,9 +587,8 @@ impl OpenPlace {
         let listed = self.folder().list(Path::new(""));
         for listed in listed.map_err(Error::file("reading", &place.path))? {
             let name = PathBuf::from(&listed.name);
-            let is_ours = |one: &Move| {
-                one.name == name || Self::side_files(one).any(|beside| beside == name)
-            };
+            let is_ours =
+                |one: &Move| one.name == name || Self::side_files(one).any(|beside| beside == name);
             if is_content(&listed) && !place.moves.iter().any(is_ours) {
                 let stranger = Move {
                     name,
@@ -624,7 +641,10 @@ fn clear_rubbish(place: &Path, journal: &Journal, disk: &dyn Disk) -> std::io::R
     };
     let mut open = OpenPlace(own);
     // The mark of the first place is the last to be written.
-    let is_marked = open.folder().identity(&open.kept().join(DISCARD))?.is_some();
+    let is_marked = open
+        .folder()
+        .identity(&open.kept().join(DISCARD))?
+        .is_some();
     let is_discarded = is_marked && (!journal.is_promised() || journal.is_marked_first(DISCARD));
     let never_began = !journal.is_promised() && open.is_untouched(moves)?;
     if !is_discarded && !never_began {

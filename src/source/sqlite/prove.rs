@@ -104,7 +104,8 @@ pub fn prove(path: &Path, name: &str, monitor: &Arc<dyn Monitor>) -> Result<Proo
 /// journal lies beside it), or `SQLite` finds fault with it. Only while no connection to it is open.
 #[must_use]
 pub fn count_at_rest(path: &Path) -> Option<Fingerprint> {
-    let is_empty = |suffix| std::fs::metadata(beside(path, suffix)).map_or(true, |log| log.len() == 0);
+    let is_empty =
+        |suffix| std::fs::metadata(beside(path, suffix)).map_or(true, |log| log.len() == 0);
     if !is_empty("-wal") || is_hot(path) {
         return None;
     }
