@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::units::{ByteSize, shown};
+use crate::units::{ByteSize, counted, shown};
 
 /// The crate's result.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -201,6 +201,24 @@ pub enum Error {
         /// Why it is not there, if the capture said so.
         finding: Option<String>,
     },
+    /// The patterns of a restore select nothing.
+    #[error("{words} selects nothing of {base} in snapshot {snapshot}")]
+    NothingSelected {
+        /// The snapshot's short id.
+        snapshot: String,
+        /// The folder that was to be restored.
+        base: String,
+        /// The patterns with their flags.
+        words: String,
+    },
+    /// Some of what was asked for is lost; all the rest was brought back.
+    #[error("{} could not be brought back: no whole copy is in the repository", counted(*.count, "item"))]
+    ItemsLost {
+        /// How many items.
+        count: u64,
+        /// What became of the rest.
+        rest: String,
+    },
     /// A source that was asked for by name could not be captured.
     #[error("{name} could not be captured: {finding}")]
     Source {
@@ -366,6 +384,20 @@ impl Error {
                     next: format!("`tillsafe ls {snapshot}` lists what it holds"),
                 };
             }
+            Self::NothingSelected { snapshot, base, .. } => {
+                return Advice {
+                    safe: "nothing was written".into(),
+                    next: format!(
+                        "`tillsafe ls {snapshot}:{base}` lists what it holds; a pattern with a slash is meant from {base}, one without is a name at any depth"
+                    ),
+                };
+            }
+            Self::ItemsLost { rest, .. } => {
+                return Advice {
+                    safe: rest.clone(),
+                    next: "restore what is named as lost from a snapshot that holds it (`tillsafe restore SNAPSHOT:PATH --target DIR`); `tillsafe check --read-data` shows the extent of the damage".into(),
+                };
+            }
             Self::Source { .. } => (
                 "no snapshot was made from it; every earlier one is untouched",
                 "mend the cause named above, then run the same backup again",
@@ -440,11 +472,14 @@ impl Error {
             | Self::NoRoom { .. } => ExitCode::Refused,
             Self::Locked { .. } | Self::LockLost { .. } => ExitCode::Locked,
             Self::WrongPassword { .. } => ExitCode::WrongPassword,
-            Self::NoSnapshot { .. } | Self::NoSuchPath { .. } => ExitCode::NoSnapshot,
-            Self::Source { .. } => ExitCode::Source,
-            Self::Damaged { .. } | Self::LatestUncertain { .. } | Self::NoKey { .. } => {
-                ExitCode::Damage
+            Self::NoSnapshot { .. } | Self::NoSuchPath { .. } | Self::NothingSelected { .. } => {
+                ExitCode::NoSnapshot
             }
+            Self::Source { .. } => ExitCode::Source,
+            Self::Damaged { .. }
+            | Self::ItemsLost { .. }
+            | Self::LatestUncertain { .. }
+            | Self::NoKey { .. } => ExitCode::Damage,
             Self::NotVerified { .. } => ExitCode::NotVerified,
             Self::Interrupted { signal: 2 } => ExitCode::Interrupted,
             Self::Interrupted { .. } => ExitCode::Terminated,

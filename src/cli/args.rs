@@ -118,11 +118,24 @@ pub struct Filter {
     pub tag: Option<String>,
 }
 
+/// Which items of a snapshot.
+#[derive(Debug, Default, Args)]
+pub struct Choice {
+    /// Only what fits, with all below it; a name at any depth, or with a slash a path from the restored folder
+    #[arg(long, value_name = "PATTERN")]
+    pub include: Vec<String>,
+    /// All but what fits, and what is below it; wins over --include
+    #[arg(long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
+}
+
 #[derive(Debug, Args)]
 pub struct Ls {
     /// Snapshot id or `latest`, with :PATH only what is below it
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     pub snapshot: OsString,
+    #[command(flatten)]
+    pub choice: Choice,
     /// With mode, owner, size and time
     #[arg(short, long)]
     pub long: bool,
@@ -138,6 +151,8 @@ pub struct Restore {
     /// Folder to restore into: one that does not exist, or is empty
     #[arg(long, value_name = "DIR", required = true)]
     pub target: PathBuf,
+    #[command(flatten)]
+    pub choice: Choice,
     #[command(flatten)]
     pub filter: Filter,
 }
@@ -157,6 +172,8 @@ pub struct Verify {
     /// Folder for the scratch copy; default: $TMPDIR, else /var/tmp
     #[arg(long, value_name = "DIR")]
     pub scratch: Option<PathBuf>,
+    #[command(flatten)]
+    pub choice: Choice,
     #[command(flatten)]
     pub filter: Filter,
 }

@@ -104,6 +104,7 @@ impl Verified {
             snapshot: plan.snapshot,
             path: target.path().to_owned(),
             level,
+            lost: plan.lost,
         })
     }
 }

@@ -3,10 +3,15 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::durable::scratch::{READY, Scratch, is_scratch, remove_leftovers};
+use crate::durable::scratch::{
+    READY, Scratch, bytes_left, is_scratch, remove_leftovers, remove_leftovers_of_others,
+};
 use crate::durable::{Disk, Listed, ListedKind};
 use crate::error::{Error, Result};
 use crate::rng::Rng;
+
+/// What our scratch folders are for.
+const STAGE: &str = "stage";
 
 /// Where a restore goes: a folder that does not exist yet, or an empty one.
 #[derive(Debug, Clone)]
@@ -123,10 +128,11 @@ impl Target {
     }
 
     /// Creates the folder to stage in, on the target's own file system, if that has room for
-    /// `needed_bytes`.
+    /// `needed_bytes`. `work` names what is restored, so that the same restore finds it again.
     pub(super) fn stage(
         &self,
         needed_bytes: u64,
+        work: &str,
         disk: &dyn Disk,
         rng: &dyn Rng,
     ) -> Result<Scratch> {
@@ -137,7 +143,9 @@ impl Target {
                 return Err(self.is_unfinished("that waits to be finished"));
             }
         };
-        require_room(beside, needed_bytes, disk)?;
+        // What is only verified is never left for a later run.
+        let work = (self.kind != TargetKind::Scratch).then_some(work);
+        require_room(beside, needed_bytes, work, disk)?;
         if self.kind == TargetKind::New {
             disk.create_all(beside, 0o755).map_err(|cause| {
                 if is_closed(&cause) {
@@ -147,7 +155,11 @@ impl Target {
                 }
             })?;
         }
-        Scratch::create(disk, beside, "stage", rng).map_err(|cause| match cause {
+        let scratch = match work {
+            Some(work) => Scratch::adopt_or_create(disk, beside, STAGE, work, rng),
+            None => Scratch::create(disk, beside, STAGE, rng),
+        };
+        scratch.map_err(|cause| match cause {
             Error::File { cause, .. } if is_closed(&cause) => self.unfit(&cause.to_string()),
             other => other,
         })
@@ -165,16 +177,28 @@ fn is_closed(cause: &std::io::Error) -> bool {
 }
 
 /// Looks for room where `folder` is or will be, before anything is written.
-fn require_room(folder: &Path, needed_bytes: u64, disk: &dyn Disk) -> Result<()> {
+fn require_room(
+    folder: &Path,
+    needed_bytes: u64,
+    work: Option<&str>,
+    disk: &dyn Disk,
+) -> Result<()> {
     let mut ancestors = folder.ancestors();
     let nearest = ancestors.find(|path| path.is_dir()).unwrap_or(folder);
     // What cannot be opened cannot be staged in either: that error comes next, and says more.
     let Ok(root) = disk.open(nearest) else {
         return Ok(());
     };
+    let mut needed_bytes = needed_bytes;
     if nearest == folder {
-        // What a killed run left is in our way now.
-        remove_leftovers(disk, root.as_ref());
+        // What a killed run left is in our way now, but for what we go on from.
+        match work {
+            Some(work) => {
+                remove_leftovers_of_others(disk, root.as_ref(), STAGE, work);
+                needed_bytes = needed_bytes.saturating_sub(bytes_left(disk, folder, STAGE, work));
+            }
+            None => remove_leftovers(disk, root.as_ref()),
+        }
     }
     // A file system that cannot tell its free space gets the benefit of the doubt.
     let free_bytes = root.free_bytes().unwrap_or(u64::MAX);
