@@ -14,6 +14,7 @@ mod crash;
 mod docs;
 mod errors;
 mod interop;
+mod partial;
 mod restore;
 mod shops;
 mod tidy;

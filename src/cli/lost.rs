@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::ls::path_fields;
+use super::output::plain;
 use super::session::Session;
 use crate::error::{Error, ExitCode};
 use crate::restore::{Lost, ProofLevel};
@@ -25,7 +26,7 @@ pub fn tell_lost(session: &Session, lost: &[Lost]) {
         session.output.line(format!(
             "lost: {}{below}: {}; {}",
             shown(&lost.path),
-            lost.finding,
+            plain(&lost.finding),
             elsewhere(lost)
         ));
     }
@@ -36,7 +37,7 @@ fn elsewhere(lost: &Lost) -> String {
         return if lost.searched {
             "in no other snapshot".to_owned()
         } else {
-            "other snapshots were not searched to the end".to_owned()
+            "not all other snapshots were searched".to_owned()
         };
     }
     let holders = lost.intact_in.iter();

@@ -121,20 +121,17 @@ fn tidy(
         for listed in listed {
             let path = inner.join(&listed.name);
             let number = numbers.get(path.as_path()).copied();
-            let open = |mode| {
-                let set = folder.set_mode(&path, mode);
-                set.map_err(failed("setting the mode of", &path))
-            };
+            // Where there are no modes it is refused, and not needed.
+            let open = |mode| drop(folder.set_mode(&path, mode));
             match number.map(|number| (number, &items[number])) {
                 Some((_, item))
                     if listed.kind == ListedKind::Folder && item.entry.kind == Kind::Folder =>
                 {
-                    open(0o700)?;
+                    open(0o700);
                     kept.folders.insert(path.clone());
                     waiting.push(path);
                 }
                 Some((number, item)) if is_usable(folder, &path, &listed, item) => {
-                    open(0o600)?;
                     lengths.insert(number, listed.size_bytes);
                     kept.files.insert(number, Vec::new());
                 }
@@ -145,15 +142,22 @@ fn tidy(
     Ok(lengths)
 }
 
-/// Whether a file that was left can become the item: one of another name would be changed with it.
+/// Whether a file that was left can become the item, and opens it to us; one that has another name
+/// somewhere would be changed there too.
 fn is_usable(folder: &dyn Folder, path: &Path, listed: &Listed, item: &Item) -> bool {
     let Content::File { size, .. } = item.content else {
         return false;
     };
     let metadata = std::fs::symlink_metadata(folder.path().join(path));
-    listed.kind == ListedKind::File
-        && listed.size_bytes <= size
-        && metadata.is_ok_and(|metadata| metadata.nlink() == 1)
+    if listed.kind != ListedKind::File
+        || listed.size_bytes > size
+        || metadata.is_ok_and(|metadata| metadata.nlink() != 1)
+    {
+        return false;
+    }
+    // Where there are no modes it is refused, and not needed.
+    let _ = folder.set_mode(path, 0o600);
+    folder.open_file(path, true).is_ok()
 }
 
 fn remove(folder: &dyn Folder, path: &Path, kind: ListedKind) -> std::io::Result<()> {
