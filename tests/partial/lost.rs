@@ -24,11 +24,12 @@ use crate::common::library::{back_up, create, restore, snapshots};
 use crate::common::program::Program;
 use crate::common::shop::{Shop, count_orders, noise};
 
-/// A shop with two snapshots; between them something of everything has changed.
+/// A shop with three snapshots; before the last of them something of everything has changed.
 struct Scene {
     place: Place,
     shop: Shop,
     backend: Arc<dyn Backend>,
+    oldest: Snapshot,
     older: Snapshot,
     newer: Snapshot,
 }
@@ -45,16 +46,18 @@ impl Scene {
         let backend: Arc<dyn Backend> = Arc::new(MemBackend::default());
         create(&backend);
         back_up(&backend, &shop.folder).unwrap();
+        back_up(&backend, &shop.folder).unwrap();
         shop.sell(10);
         fs::write(shop.folder.join("notes.txt"), "glaze: tenmoku\n").unwrap();
         fs::write(shop.folder.join("pictures/new.jpg"), noise(3, 1000)).unwrap();
         back_up(&backend, &shop.folder).unwrap();
         let all = snapshots(&backend);
-        let [older, newer] = all.try_into().unwrap();
+        let [oldest, older, newer] = all.try_into().unwrap();
         Self {
             place,
             shop,
             backend,
+            oldest,
             older,
             newer,
         }
@@ -139,7 +142,7 @@ fn lost_items_are_named_with_who_has_them_and_the_rest_is_restored_and_proved() 
             assert!(lost.finding.contains("is damaged"), "{what}: {lost:?}");
             let holders: Vec<Id> = lost.intact_in.iter().map(|holder| holder.id).collect();
             let expected = if in_older {
-                vec![scene.older.id]
+                vec![scene.older.id, scene.oldest.id]
             } else {
                 vec![]
             };
@@ -173,6 +176,33 @@ fn lost_items_are_named_with_who_has_them_and_the_rest_is_restored_and_proved() 
             fs::remove_dir_all(&target).unwrap();
         }
     }
+}
+
+/// Both older snapshots are made of the same blob: found damaged in the one, it is in the other too.
+#[test]
+fn a_snapshot_in_which_it_is_damaged_too_is_not_named() {
+    let scene = Scene::new();
+    let (recorded, backend) = recording(&scene.backend);
+    recorded.damage(&scene.only_newer("notes.txt"));
+    let index = index_of(&backend);
+    let (kind, older) = blobs_at(&backend, &scene.older, &scene.path("notes.txt"));
+    recorded.damage(&index.locations(kind, older[0]));
+    let target = scene.place.join("target");
+    let (_, monitor) = quiet();
+    let selection = Selection::whole(&scene.shop.folder);
+    let restored = restored(
+        &backend,
+        &scene.newer,
+        selection,
+        &target,
+        &OsDisk,
+        &monitor,
+    );
+    let lost = restored.unwrap().lost;
+    assert_eq!(
+        (lost[0].intact_in.as_slice(), lost[0].searched),
+        (&[][..], true)
+    );
 }
 
 #[test]

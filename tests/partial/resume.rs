@@ -269,7 +269,7 @@ fn a_signal_leaves_what_is_done_for_the_same_restore_and_says_where() {
         let note = note.unwrap_or_else(|| panic!("{name}: {told:?}"));
         assert!(
             note.finding
-                .contains("MiB that are restored already stay here"),
+                .contains("iB that are restored already stay here"),
             "{note:?}"
         );
         let (recorded, backend) = recording(&scene.backend);
