@@ -10,7 +10,7 @@ use tillsafe::chunker::PageChunks;
 use tillsafe::durable::OsDisk;
 use tillsafe::monitor::{Monitor, Quiet};
 use tillsafe::repository::{Repository, Services, keys::Cost};
-use tillsafe::restore::{Plan, ProofLevel, Target};
+use tillsafe::restore::{Plan, ProofLevel, Selection, Target};
 use tillsafe::secret::Secret;
 use tillsafe::source::sqlite::{self, sample};
 
@@ -53,7 +53,7 @@ fn main() -> Result<()> {
         &repository,
         &index,
         outcome.snapshot,
-        Path::new("/"),
+        Selection::whole(Path::new("/")),
         monitor.as_ref(),
     )?;
     let target = Target::look_at(&target, disk.as_ref())?;

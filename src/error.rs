@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::units::{ByteSize, shown};
+use crate::units::{ByteSize, counted, shown};
 
 /// The crate's result.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -200,6 +200,24 @@ pub enum Error {
         path: String,
         /// Why it is not there, if the capture said so.
         finding: Option<String>,
+    },
+    /// The patterns of a restore select nothing.
+    #[error("{words} selects nothing of {base} in snapshot {snapshot}")]
+    NothingSelected {
+        /// The snapshot's short id.
+        snapshot: String,
+        /// The folder that was to be restored.
+        base: String,
+        /// The patterns with their flags.
+        words: String,
+    },
+    /// Some of what was asked for is lost; all the rest was brought back.
+    #[error("{} could not be brought back: no whole copy is in the repository", counted(*.count, "item"))]
+    ItemsLost {
+        /// How many items.
+        count: u64,
+        /// What became of the rest.
+        rest: String,
     },
     /// A source that was asked for by name could not be captured.
     #[error("{name} could not be captured: {finding}")]
@@ -428,6 +446,20 @@ impl Error {
                     next: format!("`tillsafe ls {snapshot}` lists what it holds"),
                 };
             }
+            Self::NothingSelected { snapshot, base, .. } => {
+                return Advice {
+                    safe: "nothing was written".into(),
+                    next: format!(
+                        "`tillsafe ls {snapshot}:{base}` lists what it holds; a pattern with a slash is meant from {base}, one without is a name at any depth"
+                    ),
+                };
+            }
+            Self::ItemsLost { rest, .. } => {
+                return Advice {
+                    safe: rest.clone(),
+                    next: "restore what is named as lost from a snapshot that holds it (`tillsafe restore SNAPSHOT:PATH --target DIR`); `tillsafe check --read-data` shows the extent of the damage".into(),
+                };
+            }
             Self::Source { .. } => (
                 "no snapshot was made from it; every earlier one is untouched",
                 "mend the cause named above, then run the same backup again",
@@ -551,9 +583,12 @@ impl Error {
             | Self::NoRoom { .. } => ExitCode::Refused,
             Self::Locked { .. } | Self::LockLost { .. } => ExitCode::Locked,
             Self::WrongPassword { .. } => ExitCode::WrongPassword,
-            Self::NoSnapshot { .. } | Self::NoSuchPath { .. } => ExitCode::NoSnapshot,
+            Self::NoSnapshot { .. } | Self::NoSuchPath { .. } | Self::NothingSelected { .. } => {
+                ExitCode::NoSnapshot
+            }
             Self::Source { .. } => ExitCode::Source,
             Self::Damaged { .. }
+            | Self::ItemsLost { .. }
             | Self::LatestUncertain { .. }
             | Self::NotWhole { .. }
             | Self::NoKey { .. } => ExitCode::Damage,

@@ -70,6 +70,15 @@ fn every() -> Vec<Error> {
             path: text("/srv/x"),
             finding: Some(text("database is locked")),
         },
+        Error::NothingSelected {
+            snapshot: text("1a2b3c4d"),
+            base: text("/srv/shop"),
+            words: text("--include *.jpeg"),
+        },
+        Error::ItemsLost {
+            count: 2,
+            rest: text("everything else is restored and proved at /srv/shop"),
+        },
         Error::Source {
             name: text("/srv/shop.db"),
             finding: text("database is locked"),

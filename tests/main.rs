@@ -15,6 +15,7 @@ mod docs;
 mod errors;
 mod in_place;
 mod interop;
+mod partial;
 mod power;
 mod restore;
 mod shops;

@@ -15,7 +15,7 @@ use tillsafe::error::{Error, ExitCode, Result};
 use tillsafe::id::Id;
 use tillsafe::monitor::{Monitor, Problem, Quiet};
 use tillsafe::repository::snapshot::Snapshot;
-use tillsafe::restore::{Plan, ProofLevel, Restored, Target};
+use tillsafe::restore::{Plan, ProofLevel, Restored, Selection, Target};
 use tillsafe::source::sqlite;
 
 use crate::common::Place;
@@ -48,7 +48,14 @@ fn restore_changed(
     let repository = open(backend).unwrap();
     let index = repository.load_index(monitor.as_ref()).unwrap();
     let snapshot = snapshots(backend).remove(0);
-    let mut plan = Plan::make(&repository, &index, snapshot, base, monitor.as_ref()).unwrap();
+    let mut plan = Plan::make(
+        &repository,
+        &index,
+        snapshot,
+        Selection::whole(base),
+        monitor.as_ref(),
+    )
+    .unwrap();
     change(&mut plan);
     let target = Target::look_at(target, disk).unwrap();
     let restored = plan

@@ -20,7 +20,7 @@ use tillsafe::repository::tree::Content;
 use tillsafe::repository::tree_writer::{StoredFile, Visit, store_tree, write_trees};
 use tillsafe::repository::writer::Writer;
 use tillsafe::repository::{Repository, Services};
-use tillsafe::restore::{Plan, Target};
+use tillsafe::restore::{Plan, Selection, Target};
 use tillsafe::rng::SystemRng;
 use tillsafe::secret::Secret;
 use tillsafe::source::sqlite;
@@ -124,7 +124,13 @@ pub fn restore(
 ) -> Result<()> {
     let monitor: Arc<dyn Monitor> = Arc::new(Quiet::default());
     let index = repository.load_index(monitor.as_ref())?;
-    let plan = Plan::make(repository, &index, snapshot.clone(), base, monitor.as_ref())?;
+    let plan = Plan::make(
+        repository,
+        &index,
+        snapshot.clone(),
+        Selection::whole(base),
+        monitor.as_ref(),
+    )?;
     let target = Target::look_at(target, &OsDisk)?;
     let staged = plan.fetch(repository, &index, target, &OsDisk, monitor.as_ref())?;
     staged.verify(&index, &monitor)?.swap_in(&monitor)?;

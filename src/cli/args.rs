@@ -129,11 +129,24 @@ pub struct Filter {
     pub tag: Option<String>,
 }
 
+/// Which items of a snapshot.
+#[derive(Debug, Default, Args)]
+pub struct Choice {
+    /// Only what fits, with all below it; a name at any depth, or with a slash a path from the restored folder
+    #[arg(long, value_name = "PATTERN")]
+    pub include: Vec<String>,
+    /// All but what fits, and what is below it; wins over --include
+    #[arg(long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
+}
+
 #[derive(Debug, Args)]
 pub struct Ls {
     /// Snapshot id or `latest`, with :PATH only what is below it
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     pub snapshot: OsString,
+    #[command(flatten)]
+    pub choice: Choice,
     /// With mode, owner, size and time
     #[arg(short, long)]
     pub long: bool,
@@ -158,6 +171,8 @@ pub struct Restore {
     /// Do what this plan says, if it still holds: its hash, from --dry-run
     #[arg(long, value_name = "HASH", conflicts_with = "dry_run")]
     pub plan: Option<String>,
+    #[command(flatten)]
+    pub choice: Choice,
     #[command(flatten)]
     pub filter: Filter,
 }
@@ -196,6 +211,8 @@ pub struct Verify {
     /// Folder for the scratch copy; default: $TMPDIR, else /var/tmp
     #[arg(long, value_name = "DIR")]
     pub scratch: Option<PathBuf>,
+    #[command(flatten)]
+    pub choice: Choice,
     #[command(flatten)]
     pub filter: Filter,
 }

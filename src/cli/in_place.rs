@@ -4,18 +4,21 @@ use serde_json::json;
 
 use super::Done;
 use super::args;
-use super::plan::{require, tell_in_place};
+use super::lost::tell_lost;
+use super::plan::{from_words, require, tell_in_place};
 use super::restore::{exit_code, fields, proved, tell_databases};
-use super::session::{Session, quoted, snapshot_and_path};
+use super::session::{Session, snapshot_and_path};
 use crate::error::{Error, Result};
 use crate::restore::in_place::{InPlace, Swapped};
-use crate::restore::select;
+use crate::restore::{Filter, Selection, select};
 use crate::units::{ByteSize, counted, shown};
 
 pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
     let disk = session.disk.as_ref();
     let monitor = session.monitor();
     let (request, base) = snapshot_and_path(&args.snapshot, &args.filter)?;
+    let filter = Filter::new(&args.choice.include, &args.choice.exclude)?;
+    let selection = Selection { base, filter };
     let repository = session.open()?;
     let _lock = session.lock_if_possible(&repository);
     let snapshot = select(&request, repository.snapshots(monitor.as_ref())?)?;
@@ -24,18 +27,12 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
         &repository,
         &index,
         &snapshot,
-        &base,
+        &selection,
         disk,
         monitor.as_ref(),
     )?;
     refuse_own_repository(session, &planned)?;
-    let path = base.to_string_lossy();
-    let path = if path == "/" {
-        String::new()
-    } else {
-        format!(":{path}")
-    };
-    let from = quoted(&format!("{}{path}", snapshot.id.short()));
+    let from = from_words(&snapshot, &selection.base, &args.choice);
     if args.dry_run {
         let mut fields = tell_in_place(session, &repository, &index, &planned, &from)?;
         fields["repository"] = repository.location().into();
@@ -53,6 +50,7 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
         planned.finish(&index, &monitor)?
     } else {
         let ready = planned.stage(&repository, &index, disk, &monitor)?;
+        tell_lost(session, &ready.lost());
         ready.swap(
             &session.services,
             session.registry().as_ref(),

@@ -8,15 +8,17 @@ use serde_json::{Value, json};
 
 use super::Done;
 use super::args;
+use super::lost::{end, tell_lost};
 use super::session::{Session, snapshot_and_path};
 use crate::entry::Kind;
 use crate::error::{ExitCode, Result};
 use crate::repository::tree::Content;
-use crate::restore::{Item, Plan, select};
+use crate::restore::{Filter, Item, Plan, Selection, select};
 use crate::units::shown;
 
 pub fn run(session: &Session, args: &args::Ls) -> Result<Done> {
     let (request, base) = snapshot_and_path(&args.snapshot, &args.filter)?;
+    let filter = Filter::new(&args.choice.include, &args.choice.exclude)?;
     let repository = session.open()?;
     let snapshot = select(&request, repository.snapshots(session.output.as_ref())?)?;
     let index = repository.load_index(session.output.as_ref())?;
@@ -24,7 +26,7 @@ pub fn run(session: &Session, args: &args::Ls) -> Result<Done> {
         &repository,
         &index,
         snapshot,
-        &base,
+        Selection { base, filter },
         session.output.as_ref(),
     )?;
     session.output.finish();
@@ -38,13 +40,16 @@ pub fn run(session: &Session, args: &args::Ls) -> Result<Done> {
             shown(&path)
         });
     }
+    tell_lost(session, &plan.lost);
+    let rest = "nothing was changed; what is listed above can be read".to_owned();
     Ok(Done {
-        code: ExitCode::Done,
+        code: end(session, &plan.lost, rest, ExitCode::Done),
         fields: json!({
             "repository": repository.location(),
             "snapshot_id": plan.snapshot.id,
             "files": plan.files,
             "total_bytes": plan.bytes,
+            "lost_items": plan.lost.len(),
         }),
     })
 }
@@ -81,20 +86,25 @@ fn long(item: &Item, path: &Path) -> String {
 
 fn object(item: &Item, path: &Path) -> Value {
     let entry = &item.entry;
-    let mut object = json!({
-        "path": path.to_string_lossy(),
-        "type": match &entry.kind {
-            Kind::File => "file",
-            Kind::Folder => "dir",
-            Kind::Symlink { .. } => "symlink",
-            Kind::Other(name) => name,
-        },
-        "size_bytes": size(item),
-        "mode": format!("{:04o}", entry.mode),
-        "uid": entry.owner.uid,
-        "gid": entry.owner.gid,
-        "mtime": entry.modified,
-    });
+    let mut object = path_fields(path);
+    object["type"] = match &entry.kind {
+        Kind::File => "file",
+        Kind::Folder => "dir",
+        Kind::Symlink { .. } => "symlink",
+        Kind::Other(name) => name,
+    }
+    .into();
+    object["size_bytes"] = size(item).into();
+    object["mode"] = format!("{:04o}", entry.mode).into();
+    object["uid"] = entry.owner.uid.into();
+    object["gid"] = entry.owner.gid.into();
+    object["mtime"] = json!(entry.modified);
+    object
+}
+
+/// A path as an object's fields.
+pub fn path_fields(path: &Path) -> Value {
+    let mut object = json!({"path": path.to_string_lossy()});
     // A path that is not UTF-8 is shown as well as it can be, and given exactly beside it.
     if path.to_str().is_none() {
         object["path_base64"] = base64::engine::general_purpose::STANDARD

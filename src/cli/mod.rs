@@ -8,6 +8,7 @@ mod demo;
 mod failure;
 mod in_place;
 mod init;
+mod lost;
 mod ls;
 mod output;
 mod plan;
@@ -87,12 +88,7 @@ fn run(words: &[OsString]) -> u8 {
     output.finish();
     let (code, fields) = match result {
         Ok(done) => (done.code, done.fields),
-        Err(error) => {
-            let mut failure = Failure::from(error);
-            failure.advice.next = session.typed(&failure.advice.next);
-            output.failure(&failure);
-            (failure.code, session.repository_field())
-        }
+        Err(error) => (session.fail(error), session.repository_field()),
     };
     end(&output, code, &fields)
 }

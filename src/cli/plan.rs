@@ -1,9 +1,12 @@
 //! The plan of a restore, as it is printed and hashed before anything is written.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::args;
+use super::lost::tell_lost;
 use super::session::{Session, quoted};
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -24,6 +27,7 @@ pub fn tell_target(
     index: &Index,
     plan: &Plan,
     target: &Target,
+    from: &str,
 ) -> Result<Value> {
     let disk = session.disk.as_ref();
     let hash = target.plan_hash(plan);
@@ -36,6 +40,7 @@ pub fn tell_target(
     ));
     tell_amount(session, plan.files, plan.bytes);
     output.line("  replaces   nothing");
+    tell_lost(session, &plan.lost);
     let free_bytes = target.free_bytes(disk);
     tell_room(session, plan.needed_bytes(), free_bytes);
     let estimate = tell_time(session, repository, index, &[plan])?;
@@ -59,7 +64,6 @@ pub fn tell_target(
             free_bytes,
         });
     }
-    let from = from_words(plan);
     let flags = format!(
         "{from} --target {} --plan {}",
         quoted(&target.path().to_string_lossy()),
@@ -87,6 +91,7 @@ pub fn tell_in_place(
     for root in &planned.roots {
         let databases = root.database_changes();
         tell_root(session, root, &databases);
+        tell_lost(session, &root.plan.lost);
         changes.push((root, databases));
     }
     let (mut needed, mut free) = (0, None);
@@ -149,14 +154,26 @@ fn short(hash: Id) -> String {
     hash.to_string()[..DIGITS].to_owned()
 }
 
-fn from_words(plan: &Plan) -> String {
-    let path = plan.base.to_string_lossy();
+/// The words that name a snapshot and what of it.
+pub fn from_words(snapshot: &Snapshot, base: &Path, choice: &args::Choice) -> String {
+    let path = base.to_string_lossy();
     let path = if path == "/" {
         String::new()
     } else {
         format!(":{path}")
     };
-    quoted(&format!("{}{path}", plan.snapshot.id.short()))
+    let mut words = vec![quoted(&format!("{}{path}", snapshot.id.short()))];
+    for (flag, patterns) in [
+        ("--include", &choice.include),
+        ("--exclude", &choice.exclude),
+    ] {
+        words.extend(
+            patterns
+                .iter()
+                .map(|pattern| format!("{flag} {}", quoted(pattern))),
+        );
+    }
+    words.join(" ")
 }
 
 fn tell_command(session: &Session, flags: &str) {

@@ -7,14 +7,15 @@ use serde_json::{Value, json};
 
 use super::Done;
 use super::args;
-use super::plan::{require, tell_target};
+use super::lost::{self, tell_lost};
+use super::plan::{from_words, require, tell_target};
 use super::session::{Session, snapshot_and_path};
 use crate::config;
 use crate::error::{Error, ExitCode, Result};
 use crate::repository::Repository;
 use crate::repository::index::Index;
 use crate::repository::lock::SharedLock;
-use crate::restore::{DatabaseProof, Plan, ProofLevel, Target, select};
+use crate::restore::{DatabaseProof, Filter, Plan, ProofLevel, Selection, Target, select};
 use crate::units::{ByteSize, counted, shown};
 
 pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
@@ -35,12 +36,12 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
     let Planned {
         repository,
         index,
-        plan,
+        mut plan,
         lock: _lock,
-    } = plan(session, &args.snapshot, &args.filter)?;
-    let (files, bytes) = (plan.files, plan.bytes);
+    } = plan(session, &args.snapshot, &args.filter, &args.choice)?;
     if args.dry_run {
-        let mut fields = tell_target(session, &repository, &index, &plan, &target)?;
+        let from = from_words(&plan.snapshot, &plan.base, &args.choice);
+        let mut fields = tell_target(session, &repository, &index, &plan, &target, &from)?;
         fields["repository"] = repository.location().into();
         return Ok(Done::well(fields));
     }
@@ -49,20 +50,24 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
         "snapshot {} of {:.0}: {}, {}",
         plan.snapshot.id.short(),
         plan.snapshot.file.time,
-        counted(files, "file"),
-        ByteSize(bytes)
+        counted(plan.files, "file"),
+        ByteSize(plan.bytes)
     ));
-    let finished = target.finish(&plan, &index, disk, monitor.as_ref())?;
+    let finished = target.finish(&mut plan, &repository, &index, disk, monitor.as_ref())?;
+    let (mut files, mut bytes) = (plan.files, plan.bytes);
     let (done, databases, restored) = if let Some(finished) = finished {
         ("finished the interrupted restore of", Vec::new(), finished)
     } else {
         let staged = plan.fetch(&repository, &index, target, disk, monitor.as_ref())?;
+        // Less than was planned, if some of it is lost.
+        (files, bytes) = (staged.plan.files, staged.plan.bytes);
         let verified = staged.verify(&index, &monitor)?;
         let databases = verified.databases.clone();
         ("restored", databases, verified.swap_in(&monitor)?)
     };
     session.output.finish();
     tell_databases(session, &databases);
+    tell_lost(session, &restored.lost);
     session.output.good_news(format!(
         "{done} snapshot {} from {} to {} in {}: {}, {}; proof level: {}",
         restored.snapshot.id.short(),
@@ -78,8 +83,15 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
     fields["target"] = restored.path.to_string_lossy().into();
     fields["files"] = files.into();
     fields["total_bytes"] = bytes.into();
+    fields["lost_items"] = restored.lost.len().into();
+    let rest = format!(
+        "everything else is {} at {}",
+        lost::proved(restored.level),
+        shown(&restored.path)
+    );
+    let code = exit_code(session, restored.level);
     Ok(Done {
-        code: exit_code(session, restored.level),
+        code: lost::end(session, &restored.lost, rest, code),
         fields,
     })
 }
@@ -93,14 +105,21 @@ pub struct Planned {
 }
 
 /// Chooses the snapshot and plans its restore: what `restore` and `verify` begin with.
-pub fn plan(session: &Session, snapshot: &OsStr, filter: &args::Filter) -> Result<Planned> {
+pub fn plan(
+    session: &Session,
+    snapshot: &OsStr,
+    filter: &args::Filter,
+    choice: &args::Choice,
+) -> Result<Planned> {
     let (request, base) = snapshot_and_path(snapshot, filter)?;
+    let filter = Filter::new(&choice.include, &choice.exclude)?;
     let repository = session.open()?;
     let lock = session.lock_if_possible(&repository);
     let monitor = session.output.as_ref();
     let snapshot = select(&request, repository.snapshots(monitor)?)?;
     let index = repository.load_index(monitor)?;
-    let plan = Plan::make(&repository, &index, snapshot, &base, monitor)?;
+    let selection = Selection { base, filter };
+    let plan = Plan::make(&repository, &index, snapshot, selection, monitor)?;
     Ok(Planned {
         repository,
         index,

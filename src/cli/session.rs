@@ -8,11 +8,12 @@ use std::sync::{Arc, OnceLock};
 use serde_json::{Value, json};
 
 use super::args::{Filter, Global};
+use super::failure::Failure;
 use super::output::Output;
 use crate::backend::{Backend, LocalBackend};
 use crate::config::{self, Flags, RepositoryChoice};
 use crate::durable::{Disk, OsDisk};
-use crate::error::{Error, Result};
+use crate::error::{Error, ExitCode, Result};
 use crate::monitor::{Monitor, Problem, go_on};
 use crate::repository::lock::SharedLock;
 use crate::repository::{Repository, Services};
@@ -146,6 +147,14 @@ impl Session {
         advice
             .replace("`tillsafe ", &format!("`tillsafe -r {repo}{ours} "))
             .replace("`restic ", &format!("`restic -r {repo}{theirs} "))
+    }
+
+    /// Tells a failure, with commands that can be typed; returns its exit code.
+    pub fn fail(&self, error: anyhow::Error) -> ExitCode {
+        let mut failure = Failure::from(error);
+        failure.advice.next = self.typed(&failure.advice.next);
+        self.output.failure(&failure);
+        failure.code
     }
 
     /// Field of every summary that could name a repository.

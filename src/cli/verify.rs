@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::Done;
 use super::args;
+use super::lost::{self, tell_lost};
 use super::restore::{Planned, exit_code, fields, plan, proved, tell_databases};
 use super::session::Session;
 use crate::config;
@@ -28,8 +29,7 @@ pub fn run(session: &Session, args: &args::Verify) -> Result<Done> {
         index,
         plan,
         lock: _lock,
-    } = plan(session, &args.snapshot, &args.filter)?;
-    let (files, bytes) = (plan.files, plan.bytes);
+    } = plan(session, &args.snapshot, &args.filter, &args.choice)?;
     let staged = plan.fetch(
         &repository,
         &index,
@@ -37,11 +37,14 @@ pub fn run(session: &Session, args: &args::Verify) -> Result<Done> {
         session.disk.as_ref(),
         monitor.as_ref(),
     )?;
+    let (files, bytes) = (staged.plan.files, staged.plan.bytes);
+    let lost = staged.plan.lost.clone();
     let verified = staged.verify(&index, &monitor)?;
     let databases = verified.databases.clone();
     let (snapshot, level) = verified.discard();
     session.output.finish();
     tell_databases(session, &databases);
+    tell_lost(session, &lost);
     session.output.good_news(format!(
         "snapshot {} of {:.0} in {} restores: {}, {}, in {}; proof level: {}",
         snapshot.id.short(),
@@ -56,8 +59,14 @@ pub fn run(session: &Session, args: &args::Verify) -> Result<Done> {
     fields["snapshot_id"] = json!(snapshot.id);
     fields["files"] = files.into();
     fields["total_bytes"] = bytes.into();
+    fields["lost_items"] = lost.len().into();
+    let rest = format!(
+        "nothing was changed; everything else can be {}",
+        lost::proved(level)
+    );
+    let code = exit_code(session, level);
     Ok(Done {
-        code: exit_code(session, level),
+        code: lost::end(session, &lost, rest, code),
         fields,
     })
 }

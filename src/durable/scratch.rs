@@ -2,10 +2,12 @@
 //!
 //! A scratch folder is named `.tillsafe-PURPOSE-RANDOM`, has mode 0700 and is locked while its
 //! process lives. One that can be locked by somebody else was left by a crash, and is removed by
-//! whoever next works beside it. Other names that begin with `.tillsafe-` are kept for their owner:
+//! whoever next works beside it; unless it is named after the very work that is done now: then it is
+//! adopted, and the work goes on from there. Other names that begin with `.tillsafe-` are kept for their owner:
 //! they may hold what is nowhere else. Captures never read any of them.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::{Disk, Folder, ListedKind, remove_tree};
@@ -24,14 +26,17 @@ const PURPOSES: [&str; 4] = ["stage", "swap", "spool", "demo"];
 /// How often a new folder may be taken for a leftover before we give up.
 const TRIES: usize = 8;
 
-/// A private folder, removed with all it holds when dropped.
+/// A private folder, removed with all it holds when dropped, unless it was [kept](Self::keep).
 #[derive(Debug)]
 pub struct Scratch {
     parent: Box<dyn Folder>,
     name: PathBuf,
     folder: Box<dyn Folder>,
+    /// Whether it is named after its work, so that a later run can find it.
+    is_named: bool,
+    is_adopted: bool,
     /// Whether it stays when this is dropped.
-    kept: bool,
+    is_kept: bool,
 }
 
 impl Scratch {
@@ -42,30 +47,89 @@ impl Scratch {
     pub fn create(disk: &dyn Disk, parent: &Path, purpose: &str, rng: &dyn Rng) -> Result<Self> {
         let root = disk.open(parent).map_err(Error::file("opening", parent))?;
         remove_leftovers(disk, root.as_ref());
+        Self::create_new(disk, root, purpose, rng)
+    }
+
+    /// Adopts the one that an earlier run left in `parent` for the very same work, or creates one
+    /// under that name. Everything else that crashed processes left there is removed. Where another
+    /// process does the same work right now, or nobody can tell, it is one of another name.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn adopt_or_create(
+        disk: &dyn Disk,
+        parent: &Path,
+        purpose: &str,
+        work: &str,
+        rng: &dyn Rng,
+    ) -> Result<Self> {
+        let root = disk.open(parent).map_err(Error::file("opening", parent))?;
+        let name = name_of(purpose, work);
+        remove_leftovers_but(disk, root.as_ref(), &name);
+        let adopted = take_left(disk, root.as_ref(), &name);
+        let is_adopted = adopted.is_some();
+        let folder = match adopted {
+            Some(folder) => Some(folder),
+            None => match root.create_folder(&name, 0o700) {
+                Ok(()) => lock_new(disk, root.as_ref(), &name)?,
+                Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => None,
+                Err(cause) => return Err(Error::file("creating", parent.join(&name))(cause)),
+            },
+        };
+        match folder {
+            Some(folder) => Ok(Self {
+                parent: root,
+                name,
+                folder,
+                is_named: true,
+                is_adopted,
+                is_kept: false,
+            }),
+            None => Self::create_new(disk, root, purpose, rng),
+        }
+    }
+
+    fn create_new(
+        disk: &dyn Disk,
+        root: Box<dyn Folder>,
+        purpose: &str,
+        rng: &dyn Rng,
+    ) -> Result<Self> {
         debug_assert!(PURPOSES.contains(&purpose), "or it is never cleared away");
         for _ in 0..TRIES {
-            let name = PathBuf::from(format!("{PREFIX}{purpose}-{}", rng::name(rng)?));
-            let path = parent.join(&name);
+            let name = name_of(purpose, &rng::name(rng)?);
             root.create_folder(&name, 0o700)
-                .map_err(Error::file("creating", &path))?;
-            let locked = match lock(disk, root.as_ref(), &name) {
-                Ok(locked) => locked,
-                Err(cause) => {
-                    let _ = root.remove_folder(&name);
-                    return Err(Error::file("opening", path)(cause));
-                }
-            };
-            if let Some(folder) = locked {
+                .map_err(Error::file("creating", root.path().join(&name)))?;
+            if let Some(folder) = lock_new(disk, root.as_ref(), &name)? {
                 return Ok(Self {
                     parent: root,
                     name,
                     folder,
-                    kept: false,
+                    is_named: false,
+                    is_adopted: false,
+                    is_kept: false,
                 });
             }
         }
         let cause = io::Error::other("other runs keep removing it");
-        Err(Error::file("making a scratch folder in", parent)(cause))
+        Err(Error::file("making a scratch folder in", root.path())(
+            cause,
+        ))
+    }
+
+    /// Whether an earlier run left it, with what that run had done.
+    #[must_use]
+    pub const fn is_adopted(&self) -> bool {
+        self.is_adopted
+    }
+
+    /// Leaves it for a later run of the same work, if there is anything in it that is worth it and
+    /// that run can find it; else it is removed. Says where it is and how many bytes it holds.
+    #[must_use]
+    pub fn keep(mut self) -> Option<(PathBuf, u64)> {
+        let bytes = bytes_in(&self.path());
+        self.is_kept = self.is_named && bytes > 0;
+        self.is_kept.then(|| (self.path(), bytes))
     }
 
     /// Opens and locks a folder of ours that is there to stay; `None` if somebody is at work in it.
@@ -80,7 +144,9 @@ impl Scratch {
             parent,
             name: name.to_owned(),
             folder,
-            kept: true,
+            is_named: false,
+            is_adopted: false,
+            is_kept: true,
         }))
     }
 
@@ -91,7 +157,7 @@ impl Scratch {
     pub fn keep_as(&mut self, name: &Path) -> io::Result<()> {
         self.parent.rename(&self.name, name)?;
         name.clone_into(&mut self.name);
-        self.kept = true;
+        self.is_kept = true;
         self.parent.sync_folder(Path::new(""))
     }
 
@@ -100,14 +166,14 @@ impl Scratch {
     /// # Errors
     /// As the system reports them. It stays then, unless only the sync failed.
     pub fn give_up(&mut self) -> io::Result<()> {
-        if !self.kept {
+        if !self.is_kept {
             return Ok(());
         }
         let name = self.name.to_string_lossy();
         let rest = name.strip_prefix(KEPT).unwrap_or(&name);
         let scratch = PathBuf::from(format!("{PREFIX}swap-{rest}"));
         self.parent.rename(&self.name, &scratch)?;
-        (self.name, self.kept) = (scratch, false);
+        (self.name, self.is_kept) = (scratch, false);
         self.parent.sync_folder(Path::new(""))
     }
 
@@ -134,10 +200,14 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         // Unlock only after removal, so that nobody else takes it for a leftover meanwhile.
         // What cannot be removed now is a leftover for the next run.
-        if !self.kept {
+        if !self.is_kept {
             let _ = remove_tree(self.parent.as_ref(), &self.name);
         }
     }
+}
+
+fn name_of(purpose: &str, rest: &str) -> PathBuf {
+    PathBuf::from(format!("{PREFIX}{purpose}-{rest}"))
 }
 
 /// Whether `name` is one of our own work folders.
@@ -164,12 +234,89 @@ fn lock(disk: &dyn Disk, root: &dyn Folder, name: &Path) -> io::Result<Option<Bo
     Ok((ours && there).then_some(folder))
 }
 
+/// The same for a folder that we have just created; it is removed again if it cannot be opened.
+fn lock_new(disk: &dyn Disk, root: &dyn Folder, name: &Path) -> Result<Option<Box<dyn Folder>>> {
+    lock(disk, root, name).map_err(|cause| {
+        let _ = root.remove_folder(name);
+        Error::file("opening", root.path().join(name))(cause)
+    })
+}
+
+/// Opens and locks the folder that was left under `name`, if there is one that nobody but us can ever
+/// have changed. Any other that nobody works in is removed.
+fn take_left(disk: &dyn Disk, root: &dyn Folder, name: &Path) -> Option<Box<dyn Folder>> {
+    let path = root.path().join(name);
+    let before = std::fs::symlink_metadata(&path).ok()?;
+    if !before.is_dir() {
+        return None;
+    }
+    let folder = disk.open(&path).ok()?;
+    // Without locks nobody can tell whether somebody works in it.
+    if !matches!(folder.try_lock(), Ok(true)) {
+        return None;
+    }
+    // The other may have removed it and gone; and the last steps of a restore open it to others.
+    let there = std::fs::symlink_metadata(&path).ok()?;
+    if before.ino() == there.ino() && is_private(&there) {
+        return Some(folder);
+    }
+    let _ = remove_tree(root, name);
+    None
+}
+
+fn is_private(metadata: &std::fs::Metadata) -> bool {
+    metadata.is_dir()
+        && metadata.uid() == rustix::process::geteuid().as_raw()
+        && metadata.mode() & 0o777 == 0o700
+}
+
+/// The bytes that an adoptable folder takes already: so much less room is needed.
+#[must_use]
+pub fn bytes_left(disk: &dyn Disk, parent: &Path, purpose: &str, work: &str) -> u64 {
+    let path = parent.join(name_of(purpose, work));
+    let is_ours = std::fs::symlink_metadata(&path).is_ok_and(|metadata| is_private(&metadata));
+    let is_free = || {
+        let folder = disk.open(&path);
+        matches!(folder.and_then(|folder| folder.try_lock()), Ok(true))
+    };
+    if is_ours && is_free() {
+        bytes_in(&path)
+    } else {
+        0
+    }
+}
+
+/// The bytes that files below `folder` take on the disk, as far as we can see them.
+fn bytes_in(folder: &Path) -> u64 {
+    let mut bytes = 0;
+    let mut waiting = vec![folder.to_owned()];
+    while let Some(folder) = waiting.pop() {
+        for item in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            match item.metadata() {
+                Ok(metadata) if metadata.is_dir() => waiting.push(item.path()),
+                Ok(metadata) if metadata.is_file() => bytes += metadata.blocks() * 512,
+                _ => {}
+            }
+        }
+    }
+    bytes
+}
+
 /// Removes scratch folders in `root` whose process is gone. What cannot be removed is in the way of
 /// nobody, and stays.
 pub fn remove_leftovers(disk: &dyn Disk, root: &dyn Folder) {
+    remove_leftovers_but(disk, root, Path::new(""));
+}
+
+/// The same, but for the one that was left for the work that is done now.
+pub fn remove_leftovers_of_others(disk: &dyn Disk, root: &dyn Folder, purpose: &str, work: &str) {
+    remove_leftovers_but(disk, root, &name_of(purpose, work));
+}
+
+fn remove_leftovers_but(disk: &dyn Disk, root: &dyn Folder, spared: &Path) {
     for listed in root.list(Path::new("")).unwrap_or_default() {
-        if listed.kind == ListedKind::Folder && has_purpose(&listed.name) {
-            let name = Path::new(&listed.name);
+        let name = Path::new(&listed.name);
+        if listed.kind == ListedKind::Folder && has_purpose(&listed.name) && !is_kin(name, spared) {
             let Ok(left) = disk.open(&root.path().join(name)) else {
                 continue;
             };
@@ -178,6 +325,17 @@ pub fn remove_leftovers(disk: &dyn Disk, root: &dyn Folder) {
             }
         }
     }
+}
+
+/// Whether two folders are of the same work: their names are alike but for the last digits.
+fn is_kin(name: &Path, other: &Path) -> bool {
+    /// Digits in which parts of the same work differ.
+    const DIFFERENT: usize = 8;
+    let begin = |path: &Path| {
+        let bytes = path.as_os_str().as_encoded_bytes();
+        bytes[..bytes.len().saturating_sub(DIFFERENT)].to_owned()
+    };
+    !other.as_os_str().is_empty() && begin(name) == begin(other)
 }
 
 fn has_purpose(name: &std::ffi::OsStr) -> bool {

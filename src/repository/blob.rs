@@ -14,13 +14,16 @@ impl Repository {
     /// Reads a blob from whichever copy of it is whole.
     ///
     /// # Errors
-    /// [`Error::Damaged`] if no copy is; it names the pack of the first.
+    /// [`Error::Damaged`] if no copy is; it names the pack of the first. [`Error::Storage`] if a copy
+    /// could not be reached: it may be whole.
     pub fn read_blob(&self, index: &Index, kind: BlobKind, id: Id) -> Result<Vec<u8>> {
         let mut first = None;
         for location in index.locations(kind, id) {
             match self.read_blob_at(&location) {
                 Ok(plain) => return Ok(plain),
-                Err(cause) => first = first.or(Some(cause)),
+                // A copy that could not be reached may be whole.
+                Err(cause) if first.is_none() || !is_damage(&cause) => first = Some(cause),
+                Err(_) => {}
             }
         }
         Err(first.unwrap_or_else(|| Error::Damaged {
@@ -105,4 +108,8 @@ impl Repository {
             finding,
         })
     }
+}
+
+const fn is_damage(cause: &Error) -> bool {
+    matches!(cause, Error::Damaged { .. })
 }

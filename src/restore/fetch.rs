@@ -1,10 +1,12 @@
 //! Writing the copy beside the target: every pack is read once, in order, on all cores.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::lost;
 use super::plan::{Item, Plan};
+use super::resume::{self, Kept};
 use super::target::Target;
 use crate::durable::scratch::Scratch;
 use crate::durable::{Disk, File, Folder};
@@ -17,7 +19,6 @@ use crate::repository::Repository;
 use crate::repository::index::{Index, Location};
 use crate::repository::pack::BlobKind;
 use crate::repository::tree::Content;
-use crate::units::counted;
 
 /// Bytes that are read from a pack at a time, unless one blob is longer.
 const RUN: u64 = 4 * 1024 * 1024;
@@ -26,10 +27,11 @@ const GAP: u64 = 256 * 1024;
 /// Files that are kept open, because their next blob is probably near.
 const OPEN_FILES: usize = 64;
 
-/// A whole copy beside the target, not yet proved.
+/// A copy beside the target, whole but for what is [lost](Plan::lost), not yet proved.
 #[derive(Debug)]
 pub struct Staged {
-    pub(super) plan: Plan,
+    /// What was staged; lost files are no items of it any more.
+    pub plan: Plan,
     pub(super) target: Target,
     pub(super) scratch: Scratch,
 }
@@ -42,52 +44,92 @@ type Place = (usize, u64);
 struct Wanted {
     location: Location,
     places: Vec<Place>,
+    /// Whether a whole copy was found, once it was looked for.
+    is_whole: OnceLock<bool>,
 }
 
 impl Plan {
-    /// Stages everything beside the target.
+    /// Stages everything beside the target that can be brought back; what cannot is [lost](Plan::lost).
+    /// What an earlier run of the same restore left there is used again, as far as it is right.
     ///
     /// # Errors
-    /// [`Error::NoRoom`] before anything is written; [`Error::UnfinishedRestore`],
-    /// [`Error::Damaged`], [`Error::File`], [`Error::Storage`], [`Error::Interrupted`]. Then what was
-    /// staged is removed again.
+    /// [`Error::NoRoom`] before anything is written; [`Error::UnfinishedRestore`], [`Error::File`],
+    /// [`Error::Storage`], [`Error::Interrupted`]. After a signal, or where storage or disk gave out,
+    /// what was staged stays for the same restore, and `monitor` is told; else it is removed again.
     pub fn fetch(
-        self,
+        mut self,
         repository: &Repository,
         index: &Index,
         target: Target,
         disk: &dyn Disk,
         monitor: &dyn Monitor,
     ) -> Result<Staged> {
+        // Before anything is written: what the index does not lead to needs no room.
+        self.lose_what_the_index_lacks(index);
         monitor.step(Step::Staging, Some(self.bytes));
-        // Before anything is written: the index must lead to every byte.
-        let runs = runs(wanted(index, &self.items)?);
-        let scratch = target.stage(
-            self.needed_bytes(),
-            disk,
-            repository.services().rng.as_ref(),
-        )?;
+        let work = resume::work(&self, &target)?;
+        let rng = repository.services().rng.as_ref();
+        let scratch = target.stage(self.needed_bytes(), &work, disk, rng)?;
+        match self.stage_in(&scratch, repository, index, monitor) {
+            Ok(()) => Ok(Staged {
+                plan: self,
+                target,
+                scratch,
+            }),
+            Err(cause) => Err(resume::keep_after(scratch, cause, monitor)),
+        }
+    }
+
+    fn lose_what_the_index_lacks(&mut self, index: &Index) {
+        let items = self.items.iter().enumerate();
+        let found = items
+            .filter_map(|(number, item)| Some((number, lost::fault(index, item)?)))
+            .collect();
+        self.lose(&found);
+    }
+
+    fn stage_in(
+        &mut self,
+        scratch: &Scratch,
+        repository: &Repository,
+        index: &Index,
+        monitor: &dyn Monitor,
+    ) -> Result<()> {
         let folder = scratch.folder();
         self.tell_missing(monitor);
-        create_folders(folder, &self.items)?;
-        let files = Files::new(folder, &self.items);
+        let kept = if scratch.is_adopted() {
+            resume::take_over(folder, &self.items, index, monitor)?
+        } else {
+            Kept::default()
+        };
+        create_folders(folder, &self.items, &kept)?;
+        let runs = runs(wanted(index, &self.items, &kept));
+        let files = Files::new(folder, &self.items, &kept);
         files.create_empty(monitor)?;
         parallel::for_each(&runs, |run| {
             go_on(monitor)?;
             fetch_run(repository, index, run, &files, monitor)
         })?;
-        drop(files);
-        Ok(Staged {
-            plan: self,
-            target,
-            scratch,
-        })
+        let found = files.remove_lost()?;
+        self.lose(&found);
+        self.tell_parts_lost(monitor);
+        let whole = |wanted: &Wanted| Some((wanted.location.blob.id, *wanted.is_whole.get()?));
+        let known = runs.iter().flatten().filter_map(whole).collect();
+        lost::search(
+            repository,
+            index,
+            &self.snapshot,
+            &mut self.lost,
+            known,
+            monitor,
+        )
     }
 }
 
 /// Creates all folders for our eyes only; their own modes come last.
-fn create_folders(folder: &dyn Folder, items: &[Item]) -> Result<()> {
-    for item in items.iter().filter(|item| item.entry.kind == Kind::Folder) {
+fn create_folders(folder: &dyn Folder, items: &[Item], kept: &Kept) -> Result<()> {
+    let is_new = |item: &&Item| item.entry.kind == Kind::Folder && !kept.has_folder(&item.path);
+    for item in items.iter().filter(is_new) {
         folder
             .create_folder(&item.path, 0o700)
             .map_err(Error::file("creating", folder.path().join(&item.path)))?;
@@ -95,37 +137,31 @@ fn create_folders(folder: &dyn Folder, items: &[Item]) -> Result<()> {
     Ok(())
 }
 
-/// Every blob that the files consist of, with all the places it goes to. A file's size must be that of
-/// its blobs: room is reckoned from the one and offsets are computed from the others.
-fn wanted(index: &Index, items: &[Item]) -> Result<Vec<Wanted>> {
+/// Every blob that the files consist of and that is not there yet, with all the places it goes to.
+fn wanted(index: &Index, items: &[Item], kept: &Kept) -> Vec<Wanted> {
     let mut wanted: HashMap<Id, Wanted> = HashMap::new();
     for (number, item) in items.iter().enumerate() {
-        let Content::File { blobs, size } = &item.content else {
+        let Content::File { blobs, .. } = &item.content else {
             continue;
         };
-        let damaged = |finding: String| Error::Damaged {
-            object: format!("file {}", crate::units::shown(&item.path)),
-            finding,
-        };
         let mut offset = 0_u64;
-        for id in blobs {
-            let location = index
-                .find(BlobKind::Data, *id)
-                .ok_or_else(|| damaged(format!("no index names its blob {}", id.short())))?;
-            let wanted = wanted.entry(*id).or_insert_with(|| Wanted {
-                location,
-                places: Vec::new(),
-            });
-            wanted.places.push((number, offset));
+        for (position, id) in blobs.iter().enumerate() {
+            // Files that the index does not lead to are lost already.
+            let Some(location) = index.find(BlobKind::Data, *id) else {
+                continue;
+            };
+            if !kept.has_blob(number, position) {
+                let wanted = wanted.entry(*id).or_insert_with(|| Wanted {
+                    location,
+                    places: Vec::new(),
+                    is_whole: OnceLock::new(),
+                });
+                wanted.places.push((number, offset));
+            }
             offset = offset.saturating_add(location.plain_length());
         }
-        if offset != *size {
-            return Err(damaged(format!(
-                "its blobs hold {offset} bytes, its folder says {size}"
-            )));
-        }
     }
-    Ok(wanted.into_values().collect())
+    wanted.into_values().collect()
 }
 
 /// Sorts by pack and offset, and joins what lies close together.
@@ -168,6 +204,9 @@ fn fetch_run(
     let length = last.location.blob.offset - begin + last.location.blob.length;
     let bytes = repository.read_pack_range(first.location.pack, begin.into(), length as usize);
     for wanted in run {
+        if files.are_lost(&wanted.places) {
+            continue;
+        }
         let blob = &wanted.location.blob;
         let from = (blob.offset - begin) as usize;
         let opened = match &bytes {
@@ -177,13 +216,19 @@ fn fetch_run(
                 .and_then(|sealed| repository.open_blob(&wanted.location, sealed).map_err(drop)),
             Err(_) => Err(()),
         };
-        // Not there, or damaged there: perhaps another copy is whole. Its error tells the rest.
+        // Not there, or damaged there: perhaps another copy is whole.
         let plain = match opened {
             Ok(plain) => plain,
-            Err(()) => repository
-                .read_blob(index, blob.kind, blob.id)
-                .map_err(|cause| files.needed_by(&wanted.places, cause))?,
+            Err(()) => match repository.read_blob(index, blob.kind, blob.id) {
+                Err(cause @ Error::Damaged { .. }) => {
+                    let _ = wanted.is_whole.set(false);
+                    files.lose(&wanted.places, &cause);
+                    continue;
+                }
+                other => other?,
+            },
         };
+        let _ = wanted.is_whole.set(true);
         for place in &wanted.places {
             // One blob may go to a million places: a hole in a file has as many.
             go_on(monitor)?;
@@ -207,16 +252,21 @@ struct Files<'a> {
 struct FileState {
     created: Vec<bool>,
     open: HashMap<usize, Arc<dyn File>>,
+    /// Files of which something is in no whole copy, and why.
+    lost: BTreeMap<usize, String>,
 }
 
 impl<'a> Files<'a> {
-    fn new(folder: &'a dyn Folder, items: &'a [Item]) -> Self {
+    fn new(folder: &'a dyn Folder, items: &'a [Item], kept: &Kept) -> Self {
         Self {
             folder,
             items,
             state: Mutex::new(FileState {
-                created: vec![false; items.len()],
+                created: (0..items.len())
+                    .map(|number| kept.has_file(number))
+                    .collect(),
                 open: HashMap::new(),
+                lost: BTreeMap::new(),
             }),
         }
     }
@@ -232,23 +282,36 @@ impl<'a> Files<'a> {
         Ok(())
     }
 
-    /// Says which files a damaged object costs.
-    fn needed_by(&self, places: &[Place], cause: Error) -> Error {
-        let numbers: BTreeSet<usize> = places.iter().map(|(number, _)| *number).collect();
-        let (Error::Damaged { object, finding }, Some(first)) = (&cause, numbers.first()) else {
-            return cause;
-        };
-        let others = match numbers.len() - 1 {
-            0 => String::new(),
-            others => format!(" and {}", counted(others as u64, "other file")),
-        };
-        Error::Damaged {
-            object: object.clone(),
-            finding: format!(
-                "{finding}; it is part of {}{others}",
-                crate::units::shown(&self.items[*first].path)
-            ),
+    /// The files at these places are lost.
+    fn lose(&self, places: &[Place], cause: &Error) {
+        let mut state = self.state();
+        for (number, _) in places {
+            let lost = state.lost.entry(*number);
+            lost.or_insert_with(|| cause.to_string());
         }
+    }
+
+    fn are_lost(&self, places: &[Place]) -> bool {
+        let state = self.state();
+        places
+            .iter()
+            .all(|(number, _)| state.lost.contains_key(number))
+    }
+
+    /// Removes what was written of lost files; returns which they are, and why.
+    fn remove_lost(self) -> Result<BTreeMap<usize, String>> {
+        let path = |number| self.path(number);
+        let state = self.state();
+        for number in state.lost.keys().filter(|number| state.created[**number]) {
+            self.folder
+                .remove_file(&self.items[*number].path)
+                .map_err(Error::file("removing", path(*number)))?;
+        }
+        Ok(state.lost.clone())
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, FileState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self, (number, offset): Place, bytes: &[u8]) -> Result<()> {
@@ -262,7 +325,7 @@ impl<'a> Files<'a> {
     }
 
     fn open(&self, number: usize) -> Result<Arc<dyn File>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         if let Some(file) = state.open.get(&number) {
             return Ok(Arc::clone(file));
         }

@@ -4,15 +4,19 @@
 //! Plan ──fetch──► Staged ──verify──► Verified ──swap_in──► Restored
 //! ```
 //! Each step consumes the one before, so nothing unproved can reach a final name: only a
-//! [`Verified`] can be swapped in. Dropping any of them removes what was staged. Where a folder is
-//! filled in place, [`Target::finish`] completes what was interrupted after its proof.
+//! [`Verified`] can be swapped in. Dropping any of them removes what was staged; only what a signal or a
+//! full disk cut short stays, for the same restore. What no whole copy is of in the repository is named
+//! as [`Lost`], and the rest comes back. Where a folder is filled in place, [`Target::finish`] completes what was interrupted after its proof.
 
 mod estimate;
 mod fetch;
+mod filter;
 pub mod in_place;
+mod lost;
 mod metadata;
 mod plan;
 mod ready;
+mod resume;
 mod select;
 mod swap;
 mod target;
@@ -20,6 +24,8 @@ mod verify;
 
 pub use estimate::Estimate;
 pub use fetch::Staged;
+pub use filter::{Filter, Selection};
+pub use lost::{Holder, Lost};
 pub use plan::{Item, Plan};
 pub use ready::Restored;
 pub use select::{Request, select};

@@ -1,13 +1,16 @@
 //! Which snapshot, which of its paths, how many bytes: read from the repository, nothing written.
 
-use std::collections::HashSet;
-use std::ffi::OsStr;
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+use super::filter::{Filter, Selection, Verdict};
+use super::lost::Lost;
 use crate::capture::manifest::{self, Manifest};
 use crate::entry::{Entry, Kind};
 use crate::error::{Error, Result};
+use crate::id::Id;
 use crate::monitor::{Monitor, Problem, go_on};
 use crate::repository::Repository;
 use crate::repository::index::Index;
@@ -15,6 +18,9 @@ use crate::repository::pack::BlobKind;
 use crate::repository::snapshot::Snapshot;
 use crate::repository::tree::{Content, Node};
 use crate::source::sqlite::beside;
+
+/// What may lie beside a database that is not whole without it.
+const PARTS: [&str; 2] = ["-wal", "-journal"];
 
 /// Deepest folder that is followed. The kernel takes no path beyond 4096 bytes anyway.
 const MAX_DEPTH: usize = 2048;
@@ -47,36 +53,46 @@ pub struct Plan {
     pub manifest: Option<Manifest>,
     /// Folder of the snapshot whose content lands directly in the target.
     pub base: PathBuf,
+    /// Which of the items below it.
+    pub filter: Filter,
     /// Bytes of all files.
     pub bytes: u64,
     /// Number of files.
     pub files: u64,
+    /// What cannot be brought back, by path: folders that cannot be read, and once the copy is staged
+    /// files too. A file that is lost is no item; a folder is one, and empty.
+    pub lost: Vec<Lost>,
     /// The base folder itself: who owns it, and its mode; none for the whole of a snapshot.
     pub base_folder: Option<Entry>,
     /// Whether `base` is a single file.
     is_file: bool,
-    /// Of a single file: files beside it in the snapshot that it is not whole without.
-    parts_left: Vec<String>,
+    /// Files, and what lies beside each in the snapshot that it is not whole without.
+    parts_left: Vec<(PathBuf, String)>,
 }
 
 impl Plan {
-    /// Reads the trees of `snapshot` below `base` (`/` for all).
+    /// Reads the trees of `snapshot` that can hold anything selected. A folder below the base whose
+    /// tree cannot be read is [lost](Self::lost).
     ///
     /// # Errors
-    /// [`Error::NoSuchPath`], [`Error::Damaged`], [`Error::Storage`].
+    /// [`Error::NoSuchPath`], [`Error::NothingSelected`], [`Error::Damaged`] if the base itself cannot
+    /// be read, [`Error::Storage`].
     pub fn make(
         repository: &Repository,
         index: &Index,
         snapshot: Snapshot,
-        base: &Path,
+        selection: Selection,
         monitor: &dyn Monitor,
     ) -> Result<Self> {
+        let Selection { base, filter } = selection;
         let mut plan = Self {
             items: Vec::new(),
             manifest: None,
-            base: base.to_owned(),
+            base: base.clone(),
+            filter,
             bytes: 0,
             files: 0,
+            lost: Vec::new(),
             base_folder: None,
             is_file: false,
             parts_left: Vec::new(),
@@ -118,12 +134,8 @@ impl Plan {
             }
             Some((node, _)) if path == self.base => {
                 (self.is_file, self.base_folder) = (true, None);
-                for part in ["-wal", "-journal"] {
-                    let beside = beside(name.as_ref(), part);
-                    if nodes.iter().any(|node| *node.entry.name == *beside) {
-                        self.parts_left.push(crate::units::shown(&beside));
-                    }
-                }
+                let others = nodes.iter().map(|node| node.entry.name.clone()).collect();
+                self.note_parts(path, &others);
                 Ok(vec![node.clone()])
             }
             _ => Err(Error::NoSuchPath {
@@ -131,6 +143,17 @@ impl Plan {
                 path: crate::units::shown(&self.base),
                 finding: self.why_missing(),
             }),
+        }
+    }
+
+    /// Notes which parts of the file at `path` in the snapshot are among the names left beside it.
+    fn note_parts(&mut self, path: &Path, left: &HashSet<OsString>) {
+        for part in PARTS {
+            let beside = beside(path.file_name().unwrap_or_default().as_ref(), part);
+            if left.contains(beside.as_os_str()) {
+                let part = crate::units::shown(&beside);
+                self.parts_left.push((path.to_owned(), part));
+            }
         }
     }
 
@@ -150,7 +173,7 @@ impl Plan {
     pub(super) fn tell_missing(&self, monitor: &dyn Monitor) {
         let manifest = self.manifest.iter();
         for note in manifest.flat_map(|manifest| &manifest.incomplete) {
-            if Path::new(&note.item).starts_with(&self.base) {
+            if self.covers(Path::new(&note.item)) {
                 monitor.problem(Problem {
                     item: note.item.clone(),
                     finding: format!("when it was captured: {}", note.finding),
@@ -158,11 +181,11 @@ impl Plan {
                 });
             }
         }
-        for part in &self.parts_left {
+        for (file, part) in &self.parts_left {
             monitor.problem(Problem {
-                item: crate::units::shown(&self.base),
+                item: crate::units::shown(file),
                 finding: format!(
-                    "{part} lies beside it in the snapshot, and a database is not whole without it; restore the folder"
+                    "{part} lies beside it in the snapshot, and a database is not whole without it; restore both"
                 ),
                 incomplete: true,
             });
@@ -195,31 +218,46 @@ impl Plan {
         let too_many = damaged(format!(
             "the same folders hold more than {MAX_REPEATED} items again and again"
         ));
-        let mut waiting: Vec<(PathBuf, Vec<Node>)> = vec![(PathBuf::new(), nodes)];
+        let mut waiting = vec![(PathBuf::new(), nodes, self.filter.takes_all())];
         let (mut met, mut repeated) = (HashSet::new(), 0);
-        while let Some((folder, nodes)) = waiting.pop() {
+        let mut on_the_way = HashSet::new();
+        let mut is_left_out = false;
+        while let Some((folder, nodes, inside)) = waiting.pop() {
             go_on(monitor)?;
             if folder.components().count() > MAX_DEPTH {
                 return Err(too_deep);
             }
+            let (mut files, mut left) = (Vec::new(), HashSet::new());
             for node in nodes {
                 let path = folder.join(&node.entry.name);
-                match &node.content {
-                    Content::Folder { tree } => {
-                        let nodes = repository.read_tree(index, *tree)?;
-                        if !met.insert(*tree) {
-                            repeated += weight(&nodes);
-                        }
-                        if repeated > MAX_REPEATED {
-                            return Err(too_many);
-                        }
-                        waiting.push((path.clone(), nodes));
+                let is_folder = matches!(node.content, Content::Folder { .. });
+                let verdict = self.filter.judge(&path, is_folder, inside);
+                match (verdict, &node.content) {
+                    (Verdict::LeftOut, _) => {
+                        is_left_out = true;
+                        left.insert(node.entry.name);
+                        continue;
                     }
-                    Content::File { size, .. } => {
+                    (_, Content::Folder { tree }) => {
+                        if let Some(nodes) = self.read(repository, index, *tree, &path)? {
+                            if !met.insert(*tree) {
+                                repeated += weight(&nodes);
+                            }
+                            if repeated > MAX_REPEATED {
+                                return Err(too_many);
+                            }
+                            waiting.push((path.clone(), nodes, verdict == Verdict::Selected));
+                        }
+                        if verdict == Verdict::OnTheWay {
+                            on_the_way.insert(path.clone());
+                        }
+                    }
+                    (_, Content::File { size, .. }) => {
                         self.files += 1;
                         self.bytes = self.bytes.saturating_add(*size);
+                        files.push(path.clone());
                     }
-                    Content::Nothing => {}
+                    (_, Content::Nothing) => {}
                 }
                 self.items.push(Item {
                     path,
@@ -227,6 +265,20 @@ impl Plan {
                     content: node.content,
                 });
             }
+            if !self.filter.is_empty() && !self.is_file {
+                for file in files {
+                    self.note_parts(&self.base.join(file), &left);
+                }
+            }
+        }
+        self.leave_ways_to_nothing(&on_the_way);
+        self.lost.sort_by(|a, b| a.path.cmp(&b.path));
+        if self.items.is_empty() && (is_left_out || !self.filter.takes_all()) {
+            return Err(Error::NothingSelected {
+                snapshot: self.snapshot.id.short(),
+                base: crate::units::shown(&self.base),
+                words: self.filter.words(),
+            });
         }
         Ok(())
     }
@@ -244,8 +296,8 @@ impl Plan {
         self.is_file && self.items.iter().all(is_link)
     }
 
-    /// Of a single file: files beside it in the snapshot that it is not whole without.
-    pub(super) fn parts_left(&self) -> &[String] {
+    /// Files, and what lies beside each in the snapshot that it is not whole without.
+    pub(super) fn parts_left(&self) -> &[(PathBuf, String)] {
         &self.parts_left
     }
 
@@ -256,6 +308,114 @@ impl Plan {
         const PER_ITEM: u64 = 4096;
         let items = PER_ITEM.saturating_mul(self.items.len() as u64);
         items.saturating_add(self.bytes)
+    }
+
+    /// Reads the tree of the folder at `path`; none if it is lost.
+    fn read(
+        &mut self,
+        repository: &Repository,
+        index: &Index,
+        tree: Id,
+        path: &Path,
+    ) -> Result<Option<Vec<Node>>> {
+        match repository.read_tree(index, tree) {
+            Err(cause @ Error::Damaged { .. }) => {
+                let path = self.base.join(path);
+                self.lost.push(Lost::new(path, cause.to_string(), true));
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
+    }
+
+    /// Takes folders out that were to lead to something selected, and do not.
+    fn leave_ways_to_nothing(&mut self, on_the_way: &HashSet<PathBuf>) {
+        if on_the_way.is_empty() {
+            return;
+        }
+        let selected = self.items.iter().map(|item| item.path.as_path());
+        let selected = selected.filter(|path| !on_the_way.contains(*path));
+        // What a folder that cannot be read would lead to, nobody knows.
+        let lost = self.lost.iter();
+        let lost = lost.filter_map(|lost| lost.path.strip_prefix(&self.base).ok());
+        let needed: HashSet<PathBuf> = selected
+            .chain(lost)
+            .flat_map(Path::ancestors)
+            .map(Path::to_owned)
+            .collect();
+        self.items
+            .retain(|item| !on_the_way.contains(&item.path) || needed.contains(&item.path));
+    }
+
+    /// Takes the items of these numbers out: they are lost, each for its reason.
+    pub(super) fn lose(&mut self, found: &BTreeMap<usize, String>) {
+        if found.is_empty() {
+            return;
+        }
+        for (number, finding) in found {
+            let item = &self.items[*number];
+            let path = self.path_in_snapshot(item);
+            if let Content::File { size, .. } = item.content {
+                self.files = self.files.saturating_sub(1);
+                self.bytes = self.bytes.saturating_sub(size);
+            }
+            self.lost.push(Lost::new(path, finding.clone(), false));
+        }
+        let mut numbers = 0..;
+        self.items.retain(|_| {
+            numbers
+                .next()
+                .is_none_or(|number| !found.contains_key(&number))
+        });
+        self.lost.sort_by(|a, b| a.path.cmp(&b.path));
+    }
+
+    /// Whether all of the snapshot is restored: then it can be counted against its manifest.
+    pub(super) fn is_whole(&self) -> bool {
+        self.base == Path::new("/") && self.filter.is_empty() && self.lost.is_empty()
+    }
+
+    /// Whether a path of the snapshot is among what is asked for.
+    pub(super) fn covers(&self, path: &Path) -> bool {
+        let Ok(inner) = path.strip_prefix(&self.base) else {
+            return false;
+        };
+        let inner = match path.file_name() {
+            Some(name) if self.is_file => Path::new(name),
+            _ => inner,
+        };
+        inner.as_os_str().is_empty() || self.filter.selects(inner)
+    }
+
+    /// Whether a path of the snapshot is lost, itself or with its folder.
+    pub(super) fn has_lost(&self, path: &Path) -> bool {
+        let mut lost = self.lost.iter();
+        lost.any(|lost| lost.path == path || (lost.is_folder && path.starts_with(&lost.path)))
+    }
+
+    /// Tells which of the restored files are not whole because something beside them is lost.
+    pub(super) fn tell_parts_lost(&self, monitor: &dyn Monitor) {
+        let lost: HashSet<&Path> = self.lost.iter().map(|lost| lost.path.as_path()).collect();
+        if lost.is_empty() {
+            return;
+        }
+        let is_file = |item: &&Item| item.entry.kind == Kind::File;
+        for item in self.items.iter().filter(is_file) {
+            let path = self.path_in_snapshot(item);
+            for part in PARTS {
+                let beside = beside(&path, part);
+                if lost.contains(beside.as_path()) {
+                    monitor.problem(Problem {
+                        item: crate::units::shown(&path),
+                        finding: format!(
+                            "{} is lost, and a database is not whole without it",
+                            crate::units::shown(&beside)
+                        ),
+                        incomplete: true,
+                    });
+                }
+            }
+        }
     }
 
     /// The item's full path in the snapshot.

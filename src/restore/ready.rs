@@ -6,11 +6,12 @@
 //! good. Names are moved up, folders at the top get their modes and times (a folder that is closed
 //! to its owner cannot be moved), everything is synced, and the empty folder is removed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::lost::{self, Lost};
 use super::metadata::Metadata;
 use super::plan::{Item, Plan};
 use super::target::Target;
@@ -20,7 +21,8 @@ use crate::durable::{Disk, Folder};
 use crate::entry::Kind;
 use crate::error::{Error, Result};
 use crate::id::Hasher;
-use crate::monitor::{Monitor, Step};
+use crate::monitor::{Monitor, Step, go_on};
+use crate::repository::Repository;
 use crate::repository::index::Index;
 use crate::repository::snapshot::Snapshot;
 
@@ -33,13 +35,19 @@ pub struct Restored {
     pub path: PathBuf,
     /// How far it is proved.
     pub level: ProofLevel,
+    /// What could not be brought back, by path.
+    pub lost: Vec<Lost>,
 }
 
-/// The ready folder's name for this restore: the same snapshot and the same path in it.
+/// The ready folder's name for this restore: the same snapshot, path in it and patterns.
 pub(super) fn name(plan: &Plan, level: ProofLevel) -> PathBuf {
     let mut hasher = Hasher::default();
     hasher.update(plan.snapshot.id.as_bytes());
     hasher.update(plan.base.as_os_str().as_encoded_bytes());
+    if !plan.filter.is_empty() {
+        hasher.update(&[0]);
+        hasher.update(plan.filter.words().as_bytes());
+    }
     let hash = hasher.finish().to_string();
     format!("{READY}{}-{}", level.name(), &hash[..16]).into()
 }
@@ -55,14 +63,15 @@ fn is_at_the_top(item: &Item) -> bool {
 
 impl Target {
     /// Finishes the interrupted restore that waits in the target, if it is the one that `plan` is
-    /// of. `None` if none waits.
+    /// of; what that one could not bring back is lost in `plan` then too. `None` if none waits.
     ///
     /// # Errors
     /// [`Error::UnfinishedRestore`] if it is another one, is at work, or cannot be completed as it
     /// stands; [`Error::File`]. It still waits then.
     pub fn finish(
         &self,
-        plan: &Plan,
+        plan: &mut Plan,
+        repository: &Repository,
         index: &Index,
         disk: &dyn Disk,
         monitor: &dyn Monitor,
@@ -88,6 +97,7 @@ impl Target {
         remove_leftovers(disk, folder.as_ref());
         // It was proved before the interruption; whether it is still that, only its bytes can tell.
         monitor.step(Step::Verifying, Some(plan.bytes));
+        self.lose_what_was_lost(folder.as_ref(), ready, plan, (repository, index), monitor)?;
         let items = self.where_they_are(folder.as_ref(), ready, plan)?;
         read_back(folder.as_ref(), &items, index, monitor).map_err(|cause| match cause {
             Error::NotVerified { name, .. } => {
@@ -105,7 +115,37 @@ impl Target {
             snapshot: plan.snapshot.clone(),
             path: self.path().to_owned(),
             level,
+            lost: plan.lost.clone(),
         }))
+    }
+
+    /// Files that are missing because no whole copy of them was there to restore.
+    fn lose_what_was_lost(
+        &self,
+        folder: &dyn Folder,
+        ready: &Path,
+        plan: &mut Plan,
+        (repository, index): (&Repository, &Index),
+        monitor: &dyn Monitor,
+    ) -> Result<()> {
+        let mut found = BTreeMap::new();
+        let items = self.where_they_are(folder, ready, plan)?;
+        for (number, item) in items.iter().enumerate() {
+            let is_missing = || {
+                let metadata = std::fs::symlink_metadata(self.path().join(&item.path));
+                metadata.is_err_and(|cause| cause.kind() == io::ErrorKind::NotFound)
+            };
+            if item.entry.kind == Kind::File && is_missing() {
+                go_on(monitor)?;
+                if let Some(finding) = lost::read_fault(repository, index, item)? {
+                    found.insert(number, finding);
+                }
+            }
+        }
+        plan.lose(&found);
+        let known = HashMap::new();
+        let of = plan.snapshot.clone();
+        lost::search(repository, index, &of, &mut plan.lost, known, monitor)
     }
 
     /// The plan's items under the names that they have now: still waiting, or moved up already.

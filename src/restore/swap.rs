@@ -65,7 +65,7 @@ impl Verified {
             }
             TargetKind::Inside
             | TargetKind::Scratch
-            | TargetKind::InPlace(_)
+            | TargetKind::InPlace { .. }
             | TargetKind::Unfinished(_) => {}
         }
         monitor.step(Step::Syncing, None);
@@ -100,7 +100,7 @@ impl Verified {
                 sync()?;
                 target.move_up(parent, &ready, &plan, &mut metadata)?;
             }
-            TargetKind::Scratch | TargetKind::InPlace(_) | TargetKind::Unfinished(_) => {
+            TargetKind::Scratch | TargetKind::InPlace { .. } | TargetKind::Unfinished(_) => {
                 return Err(target.unfit("a copy in it can only be verified"));
             }
         }
@@ -108,6 +108,7 @@ impl Verified {
             snapshot: plan.snapshot,
             path: target.path().to_owned(),
             level,
+            lost: plan.lost,
         })
     }
 }

@@ -3,7 +3,9 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::durable::scratch::{READY, Scratch, is_scratch, remove_leftovers};
+use crate::durable::scratch::{
+    READY, Scratch, bytes_left, is_scratch, remove_leftovers, remove_leftovers_of_others,
+};
 use crate::durable::{Disk, Listed, ListedKind};
 use crate::error::{Error, Result};
 use crate::id::{Hasher, Id};
@@ -11,6 +13,10 @@ use crate::repository::lock::host_name;
 use crate::rng::Rng;
 
 use super::plan::Plan;
+use super::resume;
+
+/// What our scratch folders are for.
+const STAGE: &str = "stage";
 
 /// Where a restore goes: a folder that does not exist yet, or an empty one.
 #[derive(Debug, Clone)]
@@ -31,7 +37,12 @@ pub(super) enum TargetKind {
     /// Staged inside and thrown away: for `verify`.
     Scratch,
     /// Staged in this folder, to replace what is at the target: see `in_place`.
-    InPlace(PathBuf),
+    InPlace {
+        /// The folder.
+        place: PathBuf,
+        /// Which restore it is a part of.
+        restore: Id,
+    },
     /// An interrupted restore waits in it, in the ready folder of this name.
     Unfinished(PathBuf),
 }
@@ -98,10 +109,21 @@ impl Target {
     }
 
     /// Staged in the folder `place`, to replace what is at `live`.
-    pub(super) fn in_place(live: &Path, place: &Path) -> Self {
+    pub(super) fn in_place(live: &Path, place: &Path, restore: Id) -> Self {
         Self {
             path: live.to_owned(),
-            kind: TargetKind::InPlace(place.to_owned()),
+            kind: TargetKind::InPlace {
+                place: place.to_owned(),
+                restore,
+            },
+        }
+    }
+
+    /// Which restore in place it is a part of.
+    pub(super) const fn restore(&self) -> Option<Id> {
+        match self.kind {
+            TargetKind::InPlace { restore, .. } => Some(restore),
+            _ => None,
         }
     }
 
@@ -119,7 +141,7 @@ impl Target {
             TargetKind::Empty => "an empty folder",
             TargetKind::Inside => "an empty folder that is filled in place",
             TargetKind::Scratch => "a scratch folder",
-            TargetKind::InPlace(_) => "what is replaced",
+            TargetKind::InPlace { .. } => "what is replaced",
             TargetKind::Unfinished(_) => "where an interrupted restore waits to be finished",
         }
     }
@@ -143,6 +165,7 @@ impl Target {
         for part in [plan.base.as_path(), &self.path, Path::new(self.words())] {
             add_part(&mut hasher, part.as_os_str().as_encoded_bytes());
         }
+        add_part(&mut hasher, plan.filter.words().as_bytes());
         hasher.finish()
     }
 
@@ -173,24 +196,35 @@ impl Target {
         }
     }
 
+    /// Bytes that an earlier run of the same restore has staged already.
+    pub(super) fn bytes_staged(&self, plan: &Plan, disk: &dyn Disk) -> Result<u64> {
+        let TargetKind::InPlace { place, .. } = &self.kind else {
+            return Ok(0);
+        };
+        Ok(bytes_left(disk, place, STAGE, &resume::work(plan, self)?))
+    }
+
     /// Creates the folder to stage in, on the target's own file system, if that has room for
-    /// `needed_bytes`.
+    /// `needed_bytes`. `work` names what is restored, so that the same restore finds it again.
     pub(super) fn stage(
         &self,
         needed_bytes: u64,
+        work: &str,
         disk: &dyn Disk,
         rng: &dyn Rng,
     ) -> Result<Scratch> {
         let beside = match &self.kind {
             TargetKind::New | TargetKind::Empty => self.path.parent().unwrap_or(Path::new("/")),
             TargetKind::Inside | TargetKind::Scratch => &self.path,
-            TargetKind::InPlace(place) => place,
+            TargetKind::InPlace { place, .. } => place,
             TargetKind::Unfinished(_) => {
                 return Err(self.is_unfinished("that waits to be finished"));
             }
         };
-        require_room(beside, needed_bytes, disk)?;
-        if matches!(self.kind, TargetKind::New | TargetKind::InPlace(_)) {
+        // What is only verified is never left for a later run.
+        let work = (self.kind != TargetKind::Scratch).then_some(work);
+        require_room(beside, needed_bytes, work, disk)?;
+        if matches!(self.kind, TargetKind::New | TargetKind::InPlace { .. }) {
             disk.create_all(beside, 0o755).map_err(|cause| {
                 if is_closed(&cause) {
                     self.unfit(&cause.to_string())
@@ -199,7 +233,11 @@ impl Target {
                 }
             })?;
         }
-        Scratch::create(disk, beside, "stage", rng).map_err(|cause| match cause {
+        let scratch = match work {
+            Some(work) => Scratch::adopt_or_create(disk, beside, STAGE, work, rng),
+            None => Scratch::create(disk, beside, STAGE, rng),
+        };
+        scratch.map_err(|cause| match cause {
             Error::File { cause, .. } if is_closed(&cause) => self.unfit(&cause.to_string()),
             other => other,
         })
@@ -233,16 +271,28 @@ fn is_closed(cause: &std::io::Error) -> bool {
 }
 
 /// Looks for room where `folder` is or will be, before anything is written.
-fn require_room(folder: &Path, needed_bytes: u64, disk: &dyn Disk) -> Result<()> {
+fn require_room(
+    folder: &Path,
+    needed_bytes: u64,
+    work: Option<&str>,
+    disk: &dyn Disk,
+) -> Result<()> {
     let mut ancestors = folder.ancestors();
     let nearest = ancestors.find(|path| path.is_dir()).unwrap_or(folder);
     // What cannot be opened cannot be staged in either: that error comes next, and says more.
     let Ok(root) = disk.open(nearest) else {
         return Ok(());
     };
+    let mut needed_bytes = needed_bytes;
     if nearest == folder {
-        // What a killed run left is in our way now.
-        remove_leftovers(disk, root.as_ref());
+        // What a killed run left is in our way now, but for what we go on from.
+        match work {
+            Some(work) => {
+                remove_leftovers_of_others(disk, root.as_ref(), STAGE, work);
+                needed_bytes = needed_bytes.saturating_sub(bytes_left(disk, folder, STAGE, work));
+            }
+            None => remove_leftovers(disk, root.as_ref()),
+        }
     }
     // A file system that cannot tell its free space gets the benefit of the doubt.
     let free_bytes = root.free_bytes().unwrap_or(u64::MAX);

@@ -1,14 +1,17 @@
 //! The copy is read back and compared, and the engines open what is theirs.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::fetch::Staged;
 use super::plan::Item;
+use super::resume::keep_after;
 use crate::capture::manifest::{self, Database, Manifest};
 use crate::durable::Folder;
 use crate::entry::Kind;
@@ -17,6 +20,7 @@ use crate::id::Id;
 use crate::monitor::{Monitor, Problem, Progress, Step, go_on};
 use crate::parallel;
 use crate::repository::index::Index;
+use crate::repository::name;
 use crate::repository::pack::BlobKind;
 use crate::repository::tree::Content;
 use crate::source::sqlite::{self, Fingerprint, SIDE_FILES, Signature};
@@ -72,7 +76,8 @@ pub struct DatabaseProof {
 /// A copy that has passed its proof.
 #[derive(Debug)]
 pub struct Verified {
-    pub(super) staged: Staged,
+    /// What passed.
+    pub staged: Staged,
     /// The databases.
     pub databases: Vec<DatabaseProof>,
     /// The lowest level of all sources.
@@ -81,11 +86,27 @@ pub struct Verified {
 
 impl Staged {
     /// Proves the copy: reads back every byte, has the engine check every database, and compares with
-    /// the manifest.
+    /// the manifest. What is lost is not in it, and not looked for.
     ///
     /// # Errors
-    /// [`Error::NotVerified`] if anything differs; the copy is removed then. [`Error::Interrupted`].
+    /// [`Error::NotVerified`] if anything differs; the copy is removed then. [`Error::Interrupted`]:
+    /// it stays for the same restore, as in [`Plan::fetch`](super::Plan::fetch).
     pub fn verify(self, index: &Index, monitor: &Arc<dyn Monitor>) -> Result<Verified> {
+        match self.prove_all(index, monitor) {
+            Ok((databases, level)) => Ok(Verified {
+                staged: self,
+                databases,
+                level,
+            }),
+            Err(cause) => Err(keep_after(self.scratch, cause, monitor.as_ref())),
+        }
+    }
+
+    fn prove_all(
+        &self,
+        index: &Index,
+        monitor: &Arc<dyn Monitor>,
+    ) -> Result<(Vec<DatabaseProof>, ProofLevel)> {
         monitor.step(Step::Verifying, Some(self.plan.bytes));
         read_back(
             self.scratch.folder(),
@@ -106,11 +127,7 @@ impl Staged {
             .iter()
             .map(|proof| proof.level)
             .fold(files, ProofLevel::min);
-        Ok(Verified {
-            staged: self,
-            databases,
-            level,
-        })
+        Ok((databases, level))
     }
 
     /// The items that are databases, each with what the manifest says of it, and the paths of those
@@ -130,9 +147,11 @@ impl Staged {
                 found.push((item, described));
             }
         }
-        let base = manifest::quoted(&self.plan.base);
-        let is_below = |path: &&str| Path::new(path).starts_with(&base);
-        let mut absent: Vec<&str> = described.into_keys().filter(is_below).collect();
+        let is_missed = |path: &&str| {
+            let path = name::unquote(path).map(|path| PathBuf::from(OsString::from_vec(path)));
+            path.is_some_and(|path| self.plan.covers(&path) && !self.plan.has_lost(&path))
+        };
+        let mut absent: Vec<&str> = described.into_keys().filter(is_missed).collect();
         absent.sort_unstable();
         Ok((found, absent))
     }
@@ -242,7 +261,7 @@ impl Staged {
         let is_original = self.plan.snapshot.file.original.is_none();
         let Some(finding) = self.files_difference(manifest, absent) else {
             // Of a part of a snapshot that was written anew, nobody counted the files.
-            let counted = is_original || self.plan.base == Path::new("/");
+            let counted = is_original || self.plan.is_whole();
             return Ok(if counted {
                 ProofLevel::Matched
             } else {
@@ -270,7 +289,7 @@ impl Staged {
                 absent.join(", ")
             ));
         }
-        if self.plan.base != Path::new("/") {
+        if !self.plan.is_whole() {
             return None;
         }
         let images = manifest
@@ -299,7 +318,7 @@ fn image_difference(item: &Item, described: &Database, index: &Index) -> Option<
         .then(|| "its image is not the one that was captured".to_owned())
 }
 
-fn length_of(index: &Index, id: Id) -> u64 {
+pub(super) fn length_of(index: &Index, id: Id) -> u64 {
     index
         .find(BlobKind::Data, id)
         .map_or(0, |location| location.plain_length())
@@ -331,7 +350,7 @@ pub(super) fn read_back(
 
 /// Cuts a file of blobs of these lengths into stretches of at most [`STRETCH`] bytes, so that one
 /// large file keeps all cores busy; an empty file is one stretch.
-fn cut(lengths: impl Iterator<Item = u64>) -> Vec<(Range<usize>, u64)> {
+pub(super) fn cut(lengths: impl Iterator<Item = u64>) -> Vec<(Range<usize>, u64)> {
     let mut cuts = Vec::new();
     let (mut blobs, mut begin, mut end) = (0..0, 0, 0);
     for length in lengths {

@@ -115,6 +115,29 @@ pub fn with_flipped_packs(scene: &mut Scene, command: &str) -> Run {
     run
 }
 
+pub fn with_a_lost_file(scene: &mut Scene, command: &str) -> Run {
+    let cup = Thing::File {
+        bytes: noise(5, 1000),
+        times: 1,
+    };
+    let lie = Thing::Lie {
+        bytes: noise(6, 1000),
+        size: 1001,
+    };
+    let forge = scene.forge();
+    forge.snapshot_of_all(&[("cup.jpg", &cup), ("lost.jpg", &lie)]);
+    let run = scene.usual(command);
+    assert!(run.stdout.contains("/lost.jpg"), "{}", run.text());
+    let there = names_with(&scene.path("target"), "");
+    let expected: &[&str] = if command == "restore" {
+        &["cup.jpg"]
+    } else {
+        &[]
+    };
+    assert_eq!(there, expected, "the rest is there");
+    run
+}
+
 pub fn with_a_flipped_snapshot(scene: &mut Scene, command: &str) -> Run {
     let folder = scene.program.repository.join("snapshots");
     let older = files_below(&folder);

@@ -104,13 +104,24 @@ impl Forge {
 
     /// A snapshot that holds one thing and no manifest: what another program makes.
     pub fn snapshot_of(&self, name: &str, thing: &Thing) {
+        self.snapshot_of_all(&[(name, thing)]);
+    }
+
+    /// The same with several things; their names in order.
+    pub fn snapshot_of_all(&self, things: &[(&str, &Thing)]) {
         self.snapshot(|_, writer, root| {
-            let (kind, content) = match thing {
-                Thing::File { bytes, times } => (Kind::File, store(writer, bytes, *times)),
-                Thing::Special(kind) => (Kind::Other((*kind).to_owned()), Content::Nothing),
-            };
-            *root = vec![Node {
-                entry: Entry {
+            let node = |(name, thing): &(&str, &Thing)| {
+                let (kind, content) = match thing {
+                    Thing::File { bytes, times } => (Kind::File, store(writer, bytes, *times)),
+                    Thing::Lie { bytes, size } => {
+                        let Content::File { blobs, .. } = store(writer, bytes, 1) else {
+                            panic!("it is a file");
+                        };
+                        (Kind::File, Content::File { blobs, size: *size })
+                    }
+                    Thing::Special(kind) => (Kind::Other((*kind).to_owned()), Content::Nothing),
+                };
+                let entry = Entry {
                     name: OsString::from(name),
                     kind,
                     mode: 0o644,
@@ -118,9 +129,10 @@ impl Forge {
                     changed: Timestamp::now(),
                     owner: Owner::default(),
                     place: Place::default(),
-                },
-                content,
-            }];
+                };
+                Node { entry, content }
+            };
+            *root = things.iter().map(node).collect();
         });
     }
 
@@ -154,6 +166,8 @@ impl Forge {
 pub enum Thing {
     /// A file of `bytes`, so many times one after the other.
     File { bytes: Vec<u8>, times: usize },
+    /// A file of `bytes` whose folder says that it has another size.
+    Lie { bytes: Vec<u8>, size: u64 },
     /// A kind of special file, as trees name it.
     Special(&'static str),
 }

@@ -16,7 +16,7 @@ use tillsafe::repository::keys::Cost;
 use tillsafe::repository::snapshot::Snapshot;
 use tillsafe::repository::{Repository, Services};
 use tillsafe::restore::in_place::{InPlace, Registry, Swapped};
-use tillsafe::restore::{Plan, ProofLevel, Restored, Target};
+use tillsafe::restore::{Plan, ProofLevel, Restored, Selection, Target};
 use tillsafe::rng::SystemRng;
 use tillsafe::secret::Secret;
 use tillsafe::source::sqlite;
@@ -132,9 +132,15 @@ pub fn restore(
     let monitor: Arc<dyn Monitor> = Arc::new(Quiet::default());
     let repository = open(backend)?;
     let index = repository.load_index(monitor.as_ref())?;
-    let plan = Plan::make(&repository, &index, snapshot, base, monitor.as_ref())?;
+    let mut plan = Plan::make(
+        &repository,
+        &index,
+        snapshot,
+        Selection::whole(base),
+        monitor.as_ref(),
+    )?;
     let target = Target::look_at(target, disk)?;
-    if let Some(finished) = target.finish(&plan, &index, disk, monitor.as_ref())? {
+    if let Some(finished) = target.finish(&mut plan, &repository, &index, disk, monitor.as_ref())? {
         return Ok(finished);
     }
     let staged = plan.fetch(&repository, &index, target, disk, monitor.as_ref())?;
@@ -153,7 +159,14 @@ pub fn restore_in_place(
     let repository = open(backend)?;
     let index = repository.load_index(monitor.as_ref())?;
     let watch = monitor.as_ref();
-    let planned = InPlace::plan(&repository, &index, snapshot, base, disk, watch)?;
+    let planned = InPlace::plan(
+        &repository,
+        &index,
+        snapshot,
+        &Selection::whole(base),
+        disk,
+        watch,
+    )?;
     if planned.is_unfinished() {
         return planned.finish(&index, &monitor);
     }

@@ -6,6 +6,7 @@ pub mod forge;
 pub mod library;
 pub mod mount;
 pub mod program;
+pub mod recording;
 pub mod shop;
 pub mod tools;
 

@@ -134,6 +134,12 @@ impl Journal {
         format!("{KEPT}{}", self.id).into()
     }
 
+    /// Whether anything stood where the copies go.
+    pub(super) fn replaces_anything(&self) -> bool {
+        let mut moves = self.places.iter().flat_map(|place| &place.moves);
+        moves.any(|one| one.replaced.is_some() || !one.side_files.is_empty())
+    }
+
     /// Whether the first place has its kept folder: from then on the swap goes on or back.
     pub(super) fn is_promised(&self) -> bool {
         let first = self.places.first();

@@ -26,8 +26,9 @@ use crate::repository::Repository;
 use crate::repository::index::Index;
 use crate::repository::snapshot::Snapshot;
 
+use super::filter::Selection;
 use super::plan::{Item, Plan};
-use super::target::{add_machine, add_part, is_movable};
+use super::target::{Target, add_machine, add_part, is_movable};
 use holders::Holders;
 use swap::{Stage, Swap};
 
@@ -91,30 +92,36 @@ pub struct Room {
 }
 
 impl InPlace {
-    /// Plans a restore of `base` (`/` for all that the snapshot was made of) over what stands there.
-    /// Nothing is written, and nothing read but trees, names and first bytes.
+    /// Plans a restore of a selection (of `/` for all that the snapshot was made of) over what stands
+    /// there. Nothing is written, and nothing read but trees, names and first bytes.
     ///
     /// # Errors
-    /// [`Error::NoSuchPath`], [`Error::Damaged`], [`Error::Storage`], [`Error::File`];
-    /// [`Error::Usage`] for `/` itself; [`Error::TargetUnfit`].
+    /// [`Error::NoSuchPath`], [`Error::NothingSelected`], [`Error::Damaged`], [`Error::Storage`],
+    /// [`Error::File`]; [`Error::Usage`] for `/` itself; [`Error::TargetUnfit`].
     pub fn plan(
         repository: &Repository,
         index: &Index,
         snapshot: &Snapshot,
-        base: &Path,
+        selection: &Selection,
         disk: &dyn Disk,
         monitor: &dyn Monitor,
     ) -> Result<Self> {
         let holders = Holders::look();
-        let mut roots = Vec::new();
-        for path in root_paths(snapshot, base)? {
-            let plan = Plan::make(repository, index, snapshot.clone(), &path, monitor)?;
-            roots.push(Root::look_at(path, plan, &holders, monitor)?);
+        let (mut roots, mut nothing) = (Vec::new(), None);
+        for path in root_paths(snapshot, &selection.base)? {
+            match plan_root(repository, index, snapshot, &path, selection, monitor) {
+                Ok(plan) => roots.push(Root::look_at(path, plan, &holders, monitor)?),
+                Err(cause @ Error::NothingSelected { .. }) => nothing = Some(cause),
+                Err(cause) => return Err(cause),
+            }
         }
-        let restore = restore_id(snapshot, base, &roots);
+        if let (true, Some(nothing)) = (roots.is_empty(), nothing) {
+            return Err(nothing);
+        }
+        let restore = restore_id(snapshot, selection, &roots);
         let mut planned = Self {
             snapshot: snapshot.clone(),
-            room: room(&roots, disk),
+            room: room(&roots, restore, disk)?,
             hash: plan_hash(restore, &roots),
             restore,
             roots,
@@ -261,9 +268,10 @@ impl Spot {
             path: live.clone(),
             finding: finding.to_owned(),
         };
-        if let Some(part) = plan.parts_left().first() {
+        if let Some((file, part)) = plan.parts_left().first() {
             return Err(unfit(&format!(
-                "the snapshot has {part} beside it, and a database is not whole without it: restore its folder"
+                "the snapshot has {part} beside {}, and a database is not whole without it: restore both",
+                crate::units::shown(file)
             )));
         }
         let parent = live
@@ -349,8 +357,32 @@ fn real_path(path: &Path, plan: &Plan) -> Result<PathBuf> {
         .join(name))
 }
 
-/// Room that the copies need, file system by file system.
-fn room(roots: &[Root], disk: &dyn Disk) -> Vec<Room> {
+/// The plan of one root. Patterns are meant from the base of the selection.
+fn plan_root(
+    repository: &Repository,
+    index: &Index,
+    snapshot: &Snapshot,
+    path: &Path,
+    selection: &Selection,
+    monitor: &dyn Monitor,
+) -> Result<Plan> {
+    let inner = path.strip_prefix(&selection.base).unwrap_or(Path::new(""));
+    let Some(filter) = selection.filter.seen_from(inner) else {
+        return Err(Error::NothingSelected {
+            snapshot: snapshot.id.short(),
+            base: crate::units::shown(path),
+            words: selection.filter.words(),
+        });
+    };
+    let selection = Selection {
+        base: path.to_owned(),
+        filter,
+    };
+    Plan::make(repository, index, snapshot.clone(), selection, monitor)
+}
+
+/// Room that the copies need, file system by file system; what is staged already needs none.
+fn room(roots: &[Root], restore: Id, disk: &dyn Disk) -> Result<Vec<Room>> {
     let mut rooms: BTreeMap<u64, Room> = BTreeMap::new();
     for root in roots {
         let mut there = root.spot.place.ancestors();
@@ -366,15 +398,19 @@ fn room(roots: &[Root], disk: &dyn Disk) -> Vec<Room> {
                 .and_then(|folder| folder.free_bytes())
                 .ok(),
         });
-        room.needed_bytes = room.needed_bytes.saturating_add(root.plan.needed_bytes());
+        let target = Target::in_place(&root.spot.live, &root.spot.place, restore);
+        let staged = target.bytes_staged(&root.plan, disk)?;
+        let needed = root.plan.needed_bytes().saturating_sub(staged);
+        room.needed_bytes = room.needed_bytes.saturating_add(needed);
     }
-    rooms.into_values().collect()
+    Ok(rooms.into_values().collect())
 }
 
-fn restore_id(snapshot: &Snapshot, base: &Path, roots: &[Root]) -> Id {
+fn restore_id(snapshot: &Snapshot, selection: &Selection, roots: &[Root]) -> Id {
     let mut hasher = Hasher::default();
     hasher.update(snapshot.id.as_bytes());
-    add_part(&mut hasher, base.as_os_str().as_encoded_bytes());
+    add_part(&mut hasher, selection.base.as_os_str().as_encoded_bytes());
+    add_part(&mut hasher, selection.filter.words().as_bytes());
     for root in roots {
         add_part(&mut hasher, root.spot.live.as_os_str().as_encoded_bytes());
     }

@@ -12,14 +12,17 @@ use super::swap::{Stage, Swap};
 use super::{InPlace, Root, Spot};
 use crate::durable::scratch::Scratch;
 use crate::durable::{Disk, Folder};
+use crate::entry::Kind;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::monitor::{Monitor, Problem, Step, go_on};
 use crate::repository::index::Index;
 use crate::repository::snapshot::Snapshot;
 use crate::repository::{Repository, Services};
+use crate::restore::lost::Lost;
 use crate::restore::metadata::Metadata;
 use crate::restore::plan::{Item, Plan};
+use crate::restore::resume::keep_after;
 use crate::restore::swap::tell_kept;
 use crate::restore::target::{Target, is_content};
 use crate::restore::verify::{DatabaseProof, ProofLevel, Verified, read_back};
@@ -72,15 +75,25 @@ impl InPlace {
         monitor: &Arc<dyn Monitor>,
     ) -> Result<Ready> {
         self.require_fit()?;
-        let mut copies = Vec::new();
+        let mut copies: Vec<Copy> = Vec::new();
         for Root { spot, plan, survey } in self.roots {
-            let target = Target::in_place(&spot.live, &spot.place);
-            let staged = plan.fetch(repository, index, target, disk, monitor.as_ref())?;
-            copies.push(Copy {
-                spot,
-                planned_upon: survey.hash,
-                verified: staged.verify(index, monitor)?,
-            });
+            let target = Target::in_place(&spot.live, &spot.place, self.restore);
+            let verified = plan
+                .fetch(repository, index, target, disk, monitor.as_ref())
+                .and_then(|staged| staged.verify(index, monitor));
+            match verified {
+                Ok(verified) => copies.push(Copy {
+                    spot,
+                    planned_upon: survey.hash,
+                    verified,
+                }),
+                Err(cause) => {
+                    let others = copies.into_iter().map(|copy| copy.verified.staged.scratch);
+                    return Err(others.fold(cause, |cause, scratch| {
+                        keep_after(scratch, cause, monitor.as_ref())
+                    }));
+                }
+            }
         }
         Ok(Ready {
             snapshot: self.snapshot,
@@ -146,11 +159,18 @@ impl Ready {
             .collect()
     }
 
+    /// What could not be brought back: then nothing is swapped in.
+    #[must_use]
+    pub fn lost(&self) -> Vec<Lost> {
+        let copies = self.copies.iter();
+        copies.flat_map(|copy| copy.plan().lost.clone()).collect()
+    }
+
     /// Swaps all copies in, durably. The old is kept aside, and `registry` told where.
     ///
     /// # Errors
-    /// [`Error::InUse`], [`Error::File`], [`Error::TargetChanged`], [`Error::Interrupted`]: what stood
-    /// there stands there. [`Error::HalfSwapped`] if neither the swap nor its undoing succeeds.
+    /// [`Error::NotWhole`], [`Error::InUse`], [`Error::File`], [`Error::TargetChanged`],
+    /// [`Error::Interrupted`]: what stood there stands there. [`Error::HalfSwapped`] if neither the swap nor its undoing succeeds.
     pub fn swap(
         self,
         services: &Services,
@@ -158,6 +178,13 @@ impl Ready {
         disk: &dyn Disk,
         monitor: &Arc<dyn Monitor>,
     ) -> Result<Swapped> {
+        let lost = self.lost();
+        if let Some(first) = lost.first() {
+            return Err(Error::NotWhole {
+                count: lost.len(),
+                first: crate::units::shown(&first.path),
+            });
+        }
         monitor.step(Step::Finishing, None);
         self.look_again(monitor.as_ref())?;
         let levels = self.copies.iter().map(|copy| copy.verified.level);
@@ -234,7 +261,7 @@ impl Ready {
         for (path, copies) in by_place {
             let scratch = Scratch::create(disk, &path, "swap", rng)?;
             let mut moves = Vec::new();
-            let whole = copies.iter().any(|copy| copy.spot.whole);
+            let whole = copies.iter().any(|copy| copy.replaces_all());
             for copy in copies {
                 copy.dress(monitor)?;
                 moves.extend(copy.move_into(&scratch)?);
@@ -268,6 +295,40 @@ impl Copy {
         &self.verified.staged.scratch
     }
 
+    /// Whether every name in the place is replaced.
+    fn replaces_all(&self) -> bool {
+        self.spot.whole && self.plan().filter.is_empty()
+    }
+
+    /// Whether a folder of the plan stands there and stays: only what was selected in it is replaced.
+    fn stays(&self, item: &Item) -> bool {
+        let live = self.spot.place.join(self.spot.place_of(self.plan(), item));
+        !self.plan().filter.is_empty()
+            && item.entry.kind == Kind::Folder
+            && std::fs::symlink_metadata(live).is_ok_and(|metadata| metadata.is_dir())
+    }
+
+    /// The names that are exchanged where only some of the items were selected: files one by one, and
+    /// folders that are not there with all that is in them.
+    fn selected_names(&self) -> BTreeSet<PathBuf> {
+        let (mut names, mut whole) = (BTreeSet::new(), BTreeSet::new());
+        for item in &self.plan().items {
+            let is_inside = item
+                .path
+                .ancestors()
+                .skip(1)
+                .any(|path| whole.contains(path));
+            if is_inside || self.stays(item) {
+                continue;
+            }
+            if item.entry.kind == Kind::Folder {
+                whole.insert(item.path.clone());
+            }
+            names.insert(self.spot.place_of(self.plan(), item));
+        }
+        names
+    }
+
     /// Gives the copy its links, owners, modes and times, and the labels of what it replaces.
     fn dress(&self, monitor: &dyn Monitor) -> Result<()> {
         let (spot, plan) = (&self.spot, self.plan());
@@ -282,9 +343,10 @@ impl Copy {
         let itself =
             (!spot.whole && !plan.is_file()).then(|| (spot.name().to_owned(), stage.to_owned()));
         metadata.keep_labels(place, pairs.chain(itself))?;
-        let items: Vec<&Item> = plan.items.iter().collect();
+        let items: Vec<&Item> = plan.items.iter().filter(|item| !self.stays(item)).collect();
         metadata.apply(self.stage().folder(), &items)?;
         match &plan.base_folder {
+            _ if !plan.filter.is_empty() => {}
             Some(entry) if !spot.whole => metadata.apply_base(place, stage, entry)?,
             Some(_) => {
                 let old = std::fs::metadata(&spot.live);
@@ -316,7 +378,9 @@ impl Copy {
         }
         place.rename(&from, &to).map_err(failed())?;
         let mut names: BTreeSet<PathBuf> = BTreeSet::new();
-        if spot.whole {
+        if !plan.filter.is_empty() && !plan.is_file() {
+            names = self.selected_names();
+        } else if spot.whole {
             for folder in [&new, Path::new("")] {
                 let listed = place.list(folder).map_err(failed())?;
                 let names_of = listed.into_iter().filter(is_content);
@@ -422,7 +486,7 @@ fn swapped(
     databases: Vec<DatabaseProof>,
 ) -> Result<Swapped> {
     let (roots, id) = (swap.journal.roots.clone(), swap.journal.id.clone());
-    let kept = if swap.keeps_anything()? {
+    let kept = if swap.journal.replaces_anything() {
         swap.kept_folders()
     } else {
         swap.retire()?;

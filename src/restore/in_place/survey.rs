@@ -68,9 +68,15 @@ pub(super) fn survey(
 ) -> Result<Survey> {
     let root = PathBuf::new();
     let stored: BTreeSet<&Path> = plan.items.iter().map(|item| item.path.as_path()).collect();
+    let is_stored = &|inner: &Path| plan.is_file() || inner == root || stored.contains(inner);
+    // With a filter, what was not selected stays as it is.
+    let stays = |inner: &Path| {
+        let main = main_of(inner);
+        !plan.filter.is_empty() && !is_stored(inner) && !main.is_some_and(|main| is_stored(&main))
+    };
     let mut surveyor = Surveyor {
         snapshot_time: plan.snapshot.file.time,
-        is_stored: &|inner: &Path| plan.is_file() || inner == root || stored.contains(inner),
+        is_stored,
         holders,
         survey: Survey {
             files: 0,
@@ -86,6 +92,9 @@ pub(super) fn survey(
     let mut waiting = vec![PathBuf::new()];
     while let Some(inner) = waiting.pop() {
         go_on(monitor)?;
+        if stays(&inner) {
+            continue;
+        }
         let path = if inner == root {
             live.to_owned()
         } else {

@@ -191,22 +191,6 @@ impl Swap {
         Ok(())
     }
 
-    /// Whether a kept folder holds anything of somebody's.
-    pub fn keeps_anything(&self) -> Result<bool> {
-        for open in &self.places {
-            for slot in [OLD, NEW] {
-                let listed = match open.inner().list(Path::new(slot)) {
-                    Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => continue,
-                    other => other.map_err(Error::file("reading", open.0.path()))?,
-                };
-                if !listed.is_empty() {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
-    }
-
     /// The folder at `place`, held open.
     pub fn folder(&self, place: &Path) -> Result<&dyn Folder> {
         let mut places = self.places();
