@@ -30,6 +30,14 @@ use crate::common::library::{self, PASSWORD, services};
 /// The password of the second key.
 const OTHER: &str = "tenmoku";
 
+/// What the two snapshots hold.
+const FIRST: [(&str, &str); 2] = [("a.txt", "tea, green"), ("sub/b.txt", "cups, blue")];
+const SECOND: [(&str, &str); 3] = [
+    ("a.txt", "tea, green"),
+    ("c.txt", "pots, celadon"),
+    ("new/d.txt", "glaze, ash"),
+];
+
 /// A file in a snapshot.
 type Where = (Id, PathBuf);
 
@@ -46,6 +54,8 @@ struct Small {
     /// What lies where in each pack.
     packs: BTreeMap<Object, Vec<PackedBlob>>,
     files: BTreeMap<Where, Stored>,
+    /// What the second snapshot needs.
+    second: BTreeSet<(BlobKind, Id)>,
 }
 
 impl Small {
@@ -54,19 +64,18 @@ impl Small {
         let repository = library::create(&backend);
         add_key(&backend, OTHER);
         let mut files = BTreeMap::new();
-        let first = [("a.txt", "tea, green"), ("sub/b.txt", "cups, blue")];
-        let second = [
-            ("a.txt", "tea, green"),
-            ("c.txt", "pots, celadon"),
-            ("new/d.txt", "glaze, ash"),
-        ];
-        for (minute, content) in [(0, &first[..]), (1, &second[..])] {
+        for (minute, content) in [(0, &FIRST[..]), (1, &SECOND[..])] {
             add_snapshot(&repository, minute, content, &mut files);
         }
         let _lock = repository.lock_shared().unwrap();
         let index = repository.load_index(&Quiet::default()).unwrap();
         let packs = index.packs().into_iter();
+        let second = &repository.snapshots(&Quiet::default()).unwrap().readable[1];
+        let of_second = files.iter().filter(|((id, _), _)| *id == second.id);
         Self {
+            second: of_second
+                .flat_map(|(_, stored)| stored.needs.clone())
+                .collect(),
             objects: objects_of(backend.as_ref()),
             packs: packs
                 .map(|(id, blobs)| (Object::Named(Class::Data, id), blobs))
@@ -251,11 +260,7 @@ fn add_snapshot(
     }
     let tree = store_tree(&writer, "/".as_ref(), &root).unwrap();
     writer.commit().unwrap();
-    let json = format!(
-        r#"{{"time":"2026-11-24T10:0{minute}:00Z","tree":"{tree}","paths":["/"],"hostname":"till"}}"#
-    );
-    let file: SnapshotFile = serde_json::from_str(&json).unwrap();
-    let snapshot = repository.save_snapshot(file).unwrap().id;
+    let snapshot = save_snapshot(repository, minute, tree);
     for (path, text, blob) in stored {
         let mut needs = BTreeSet::from([(BlobKind::Data, blob), (BlobKind::Tree, tree)]);
         let folder = trees.get(path.parent().unwrap());
@@ -266,6 +271,14 @@ fn add_snapshot(
             Stored { bytes, needs },
         );
     }
+}
+
+fn save_snapshot(repository: &Repository, minute: i64, tree: Id) -> Id {
+    let json = format!(
+        r#"{{"time":"2026-11-24T10:0{minute}:00Z","tree":"{tree}","paths":["/"],"hostname":"till"}}"#
+    );
+    let file: SnapshotFile = serde_json::from_str(&json).unwrap();
+    repository.save_snapshot(file).unwrap().id
 }
 
 fn node(name: &OsStr, kind: Kind, content: Content) -> Node {

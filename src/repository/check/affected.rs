@@ -20,8 +20,10 @@ use crate::repository::tree::{Content, Node};
 
 /// Most paths that are listed.
 const MAX_PATHS: usize = 1_000;
-/// Most trees that are descended into, of all snapshots together.
-const MAX_VISITS: usize = 100_000;
+/// Most items of folders that are looked at, of all snapshots together: some ten seconds.
+const MAX_ITEMS: usize = 20_000_000;
+/// What reading a folder costs, in items.
+const FOLDER: usize = 50;
 /// Deepest folder that is descended into.
 const MAX_DEPTH: usize = 2048;
 /// Most other snapshots that are named for a path.
@@ -72,9 +74,9 @@ impl Check<'_> {
             return Ok(());
         }
         let mut found = BTreeMap::new();
-        let (mut kept, mut visits) = (Kept::default(), 0);
+        let (mut kept, mut looked_at) = (Kept::default(), 0);
         for snapshot in snapshots.iter().filter(|snapshot| count(snapshot) > 0) {
-            self.list_lost(snapshot, &lost, &mut kept, &mut visits, &mut found)?;
+            self.list_lost(snapshot, &lost, &mut kept, &mut looked_at, &mut found)?;
         }
         let mut listed = 0_u64;
         for affected in found.values_mut() {
@@ -94,10 +96,10 @@ impl Check<'_> {
         snapshot: &Snapshot,
         lost: &Lost,
         kept: &mut Kept,
-        visits: &mut usize,
+        looked_at: &mut usize,
         found: &mut BTreeMap<PathBuf, Affected>,
     ) -> Result<()> {
-        let mut list = |path: PathBuf, is_folder: bool, finding: String| {
+        let mut take = |path: PathBuf, is_folder: bool, finding: String| {
             let room = found.len() < MAX_PATHS;
             if let Some(known) = found.get_mut(&path) {
                 known.lost_in.push(snapshot.id);
@@ -116,16 +118,16 @@ impl Check<'_> {
         while let Some((path, tree, depth)) = waiting.pop() {
             go_on(self.monitor)?;
             if let Some(reason) = self.why_tree_lost(tree) {
-                list(path, true, reason);
+                take(path, true, reason);
                 continue;
             }
-            *visits += 1;
-            if *visits > MAX_VISITS || depth > MAX_DEPTH {
+            if *looked_at > MAX_ITEMS || depth > MAX_DEPTH {
                 continue;
             }
             let Some(nodes) = self.kept_tree(tree, kept) else {
                 continue;
             };
+            *looked_at += nodes.len() + FOLDER;
             for node in nodes.iter() {
                 match &node.content {
                     Content::Folder { tree } if lost.get(tree).is_some_and(|count| *count > 0) => {
@@ -133,7 +135,7 @@ impl Check<'_> {
                     }
                     Content::File { blobs, size } => {
                         if let Some(reason) = self.why_lost(blobs, *size) {
-                            list(path.join(&node.entry.name), false, reason);
+                            take(path.join(&node.entry.name), false, reason);
                         }
                     }
                     Content::Folder { .. } | Content::Nothing => {}
@@ -190,7 +192,7 @@ impl Check<'_> {
             let next = names.next();
             match (find(&nodes, name).map(|node| &node.content), next) {
                 (Some(Content::Folder { tree: below }), Some(next)) => {
-                    (tree, name) = (*below, next)
+                    (tree, name) = (*below, next);
                 }
                 (Some(Content::Folder { tree }), None) => return is_folder && is_whole(tree),
                 (Some(Content::File { blobs, size }), None) => {
