@@ -35,7 +35,7 @@ pub fn run(session: &Session, args: &args::Check) -> Result<Done> {
     }
     if report.unlisted_paths > 0 {
         session.output.line(format!(
-            "lost: {} more, counted once a snapshot",
+            "lost: {} more, counted in each snapshot",
             counted(report.unlisted_paths, "path")
         ));
     }
@@ -190,7 +190,7 @@ fn damage_found(session: &Session, report: &CheckReport) -> Failure {
     let (text, safe, next) = if report.damage.iter().any(|damage| damage.costs_data) {
         (
             format!(
-                "{damage} in the repository; {} lost, counted once a snapshot",
+                "{damage} in the repository; {} lost, counted in each snapshot",
                 counted(report.lost_paths, "path")
             ),
             "nothing was changed; what is not named as lost can still be restored by its path (SNAPSHOT:PATH)",

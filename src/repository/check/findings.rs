@@ -114,10 +114,16 @@ impl Findings {
     }
 
     /// Says of each object what it costs; `suffers` if any snapshot lacks anything.
-    pub fn into_damage(self, suffers: bool, is_lost: impl Fn(BlobKind, Id) -> bool) -> Vec<Damage> {
+    pub fn into_damage(
+        self,
+        suffers: bool,
+        is_gone: impl Fn(Id) -> bool,
+        is_lost: impl Fn(BlobKind, Id) -> bool,
+    ) -> Vec<Damage> {
         let costs = Costs {
             blobs: suffers || self.unreadable_snapshots,
             unknown_blobs: self.unknown_blobs,
+            is_gone: &is_gone,
         };
         let found = self.found.into_iter();
         found
@@ -126,15 +132,16 @@ impl Findings {
     }
 }
 
-/// Whether there is anybody who could suffer.
+/// Whether there is anybody who could suffer, and from what.
 #[derive(Clone, Copy)]
-struct Costs {
+struct Costs<'a> {
     blobs: bool,
     unknown_blobs: bool,
+    is_gone: &'a dyn Fn(Id) -> bool,
 }
 
 impl Found {
-    fn into_damage(self, costs: Costs, is_lost: &impl Fn(BlobKind, Id) -> bool) -> Damage {
+    fn into_damage(self, costs: Costs<'_>, is_lost: &impl Fn(BlobKind, Id) -> bool) -> Damage {
         let blobs: Vec<DamagedBlob> = self
             .blobs
             .into_iter()
@@ -167,9 +174,13 @@ impl Found {
                 true,
                 "back up again: what the source still has is in the new snapshot; once you have what you need from the others, move that file out of the repository",
             ),
+            Some(Object::Named(Class::Data, id)) if (costs.is_gone)(id) => (
+                loses,
+                "back up again: what it held is stored again where the source still has it; then `restic repair index` (before 0.16: rebuild-index) forgets it",
+            ),
             Some(Object::Named(Class::Data, _)) if loses => (
                 true,
-                "move it out of the repository and back up: what it held is stored again where the source still has it (`restic repair index`, before 0.16 rebuild-index, then forgets it)",
+                "`restic repair packs` with its id (before 0.16: move it away, then rebuild-index) keeps what is whole in it and removes the rest; then back up again: what was lost is stored again where the source still has it",
             ),
             Some(Object::Named(Class::Data, _)) => (
                 costs.unknown_blobs && blobs.is_empty(),

@@ -250,9 +250,11 @@ impl Check<'_> {
     fn finish(mut self) -> CheckReport {
         let findings = std::mem::take(&mut self.findings);
         let suffers = self.report.lost_paths > 0;
-        self.report.damage = findings.into_damage(suffers, |kind, id| {
-            !matches!(self.state(kind, id), State::Whole { .. })
-        });
+        self.report.damage = findings.into_damage(
+            suffers,
+            |pack| !self.sizes.contains_key(&pack),
+            |kind, id| !matches!(self.state(kind, id), State::Whole { .. }),
+        );
         self.report
     }
 }
