@@ -3,16 +3,19 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tillsafe::backend::{Backend, Class, MemBackend, Object};
+use tillsafe::backend::{self, Backend, Class, Listing, MemBackend, Object};
 use tillsafe::entry::Kind;
 use tillsafe::error::{Error, ExitCode};
+use tillsafe::id::Id;
 use tillsafe::monitor::Quiet;
 use tillsafe::repository::check::{Extent, check};
+use tillsafe::repository::index::IndexedPack;
 use tillsafe::repository::pack::{BlobKind, PackedBlob};
 use tillsafe::repository::tree::Content;
 use tillsafe::repository::tree_writer::store_tree;
 use tillsafe::repository::writer::Writer;
 use tillsafe::repository::{Found, Repository, what_is_there};
+use tillsafe::rng::SystemRng;
 
 use super::{OTHER, Small, Where, full_check, named, open, secret};
 use crate::common::library::{self, PASSWORD, services};
@@ -346,4 +349,98 @@ fn a_bomb_of_folders_is_counted_and_not_listed() {
     assert_eq!(report.affected.len(), 1000);
     assert_eq!(report.lost_paths, 1 << 40);
     assert_eq!(report.unlisted_paths, (1 << 40) - 1000);
+}
+
+/// rustic deletes in two steps: packs that are marked first, and may be gone before their mark is.
+#[test]
+fn a_pack_marked_for_deletion_is_missed_by_who_needs_it() {
+    let small = Small::make();
+    let backend = small.copy();
+    for object in small.of_class(Class::Index) {
+        Delete.hurt(&backend, object);
+    }
+    let marked: Vec<IndexedPack> = small
+        .packs
+        .iter()
+        .map(|(pack, blobs)| match pack {
+            Object::Named(_, id) => IndexedPack::new(*id, blobs),
+            Object::Config => panic!("it is no pack"),
+        })
+        .collect();
+    let index = serde_json::json!({"packs": [], "packs_to_delete": marked});
+    let plain = serde_json::to_vec(&index).unwrap();
+    let sealed = super::master(backend.as_ref())
+        .seal(&plain, &SystemRng)
+        .unwrap();
+    let object = Object::Named(Class::Index, Id::of(&sealed));
+    backend.put_new(object, &sealed).unwrap();
+    let repository = open(&backend, PASSWORD).unwrap();
+    assert_eq!(full_check(&repository).damage, []);
+    let mut packs = small.packs.iter();
+    let (pack, blobs) = packs
+        .find(|(_, blobs)| blobs[0].kind == BlobKind::Data)
+        .unwrap();
+    Delete.hurt(&backend, *pack);
+    let report = full_check(&repository);
+    assert_eq!(named(&report), [pack.to_string()]);
+    assert_eq!(report.damage[0].blob_count, blobs.len() as u64);
+    assert!(report.damage[0].costs_data);
+    let expected = small.lost_with(*pack, |_| true);
+    assert_eq!(small.lost_to_a_check(&report), expected);
+}
+
+/// Storage whose packs cannot be listed, only read: a folder that fails among 256.
+#[derive(Debug)]
+struct Unlistable(Arc<MemBackend>);
+
+impl Backend for Unlistable {
+    fn location(&self) -> String {
+        self.0.location()
+    }
+
+    fn create(&self) -> backend::Result<()> {
+        self.0.create()
+    }
+
+    fn put_new(&self, object: Object, bytes: &[u8]) -> backend::Result<()> {
+        self.0.put_new(object, bytes)
+    }
+
+    fn get(&self, object: Object, limit: u64) -> backend::Result<Vec<u8>> {
+        self.0.get(object, limit)
+    }
+
+    fn get_range(&self, object: Object, offset: u64, length: usize) -> backend::Result<Vec<u8>> {
+        self.0.get_range(object, offset, length)
+    }
+
+    fn list(&self, class: Class) -> backend::Result<Listing> {
+        if class == Class::Data {
+            return Err(backend::Error::Transient("a bad sector".to_owned()));
+        }
+        self.0.list(class)
+    }
+
+    fn delete(&self, object: Object) -> backend::Result<()> {
+        self.0.delete(object)
+    }
+}
+
+#[test]
+fn packs_that_cannot_be_listed_are_read_and_not_built_upon() {
+    let small = Small::make();
+    let shared: Arc<dyn Backend> = Arc::new(Unlistable(small.copy()));
+    let repository = library::open(&shared).unwrap();
+    let quiet = Quiet::default();
+    repository.load_index(&quiet).unwrap();
+    assert_eq!(quiet.problems().len(), 1);
+    assert!(small.lost_to_a_reader(&repository).is_empty());
+    for refused in [
+        repository.load_sound_index(&quiet).map(drop).unwrap_err(),
+        check(&repository, Extent::Structure, &quiet)
+            .map(drop)
+            .unwrap_err(),
+    ] {
+        assert_eq!(refused.exit_code(), ExitCode::Storage, "{refused}");
+    }
 }

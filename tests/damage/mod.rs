@@ -16,6 +16,7 @@ use tillsafe::id::Id;
 use tillsafe::monitor::Quiet;
 use tillsafe::repository::Repository;
 use tillsafe::repository::check::{CheckReport, Extent, check};
+use tillsafe::repository::crypto::Key;
 use tillsafe::repository::keys::{Cost, KeyFile};
 use tillsafe::repository::pack::{BlobKind, PackedBlob};
 use tillsafe::repository::snapshot::SnapshotFile;
@@ -31,7 +32,11 @@ use crate::common::library::{self, PASSWORD, services};
 const OTHER: &str = "tenmoku";
 
 /// What the two snapshots hold.
-const FIRST: [(&str, &str); 2] = [("a.txt", "tea, green"), ("sub/b.txt", "cups, blue")];
+const FIRST: [(&str, &str); 3] = [
+    ("a.txt", "tea, green"),
+    ("sub/b.txt", "cups, blue"),
+    ("sub/e.txt", "lids, iron red"),
+];
 const SECOND: [(&str, &str); 3] = [
     ("a.txt", "tea, green"),
     ("c.txt", "pots, celadon"),
@@ -198,12 +203,20 @@ fn named(report: &CheckReport) -> Vec<&str> {
     damage.map(|damage| damage.object.as_str()).collect()
 }
 
+/// The key of a repository whose only key file opens with [`PASSWORD`], or one of them.
+fn master(backend: &dyn Backend) -> Key {
+    let keys = backend.list(Class::Keys).unwrap().objects.into_iter();
+    let mut opened = keys.filter_map(|(id, _)| {
+        let bytes = backend.get(Object::Named(Class::Keys, id), 4096).unwrap();
+        let file: KeyFile = serde_json::from_slice(&bytes).unwrap();
+        file.unwrap_with(&secret(PASSWORD)).ok()
+    });
+    opened.next().unwrap()
+}
+
 /// Stores a key that opens with another password, as `restic key add` does.
 fn add_key(backend: &Arc<dyn Backend>, password: &str) {
-    let (id, _) = backend.list(Class::Keys).unwrap().objects[0];
-    let bytes = backend.get(Object::Named(Class::Keys, id), 4096).unwrap();
-    let file: KeyFile = serde_json::from_slice(&bytes).unwrap();
-    let master = file.unwrap_with(&secret(PASSWORD)).unwrap();
+    let master = master(backend.as_ref());
     let (now, cost) = (Timestamp::now(), Cost::CHEAP);
     let file = KeyFile::wrap(&master, &secret(password), cost, now, &SystemRng).unwrap();
     let bytes = serde_json::to_vec(&file).unwrap();

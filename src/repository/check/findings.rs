@@ -164,7 +164,7 @@ impl Found {
             ),
             Some(Object::Named(Class::Keys, _)) => (
                 false,
-                "make another key with `restic key add`, then remove that file",
+                "put that file back from any copy of the repository, or make another key with `restic key add` and remove it",
             ),
             Some(Object::Named(Class::Locks, _)) => (
                 false,

@@ -29,6 +29,8 @@ struct Noted {
     unindexed: HashSet<Id>,
     /// Blobs that are nowhere.
     unknown: HashSet<(BlobKind, Id)>,
+    /// Blobs that lay in packs that rustic had marked for deletion, and that are gone.
+    deleted: HashSet<(BlobKind, Id)>,
 }
 
 impl Check<'_> {
@@ -147,7 +149,18 @@ impl Check<'_> {
             } => {
                 noted.unindexed.insert(*pack);
             }
-            State::Whole { .. } | State::Damaged(_) => {}
+            State::Whole { .. } => {}
+            // A pack that is in use was looked at before; one that is to be deleted may be missed only
+            // by who needs it.
+            State::Damaged(pack) => {
+                let is_there = self.sizes.contains_key(pack);
+                if !is_there && self.index.is_retired(*pack) && noted.deleted.insert((kind, id)) {
+                    let object = Object::Named(Class::Data, *pack);
+                    let finding = "it was marked for deletion and is gone, but snapshots need it";
+                    self.findings.add(object, finding.to_owned());
+                    self.findings.add_blob(object, kind, id);
+                }
+            }
             State::Unknown => {
                 if noted.unknown.insert((kind, id)) {
                     let object = Object::Named(Class::Snapshots, snapshot);
