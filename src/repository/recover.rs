@@ -44,8 +44,9 @@ impl Repository {
     pub fn load_index(&self, monitor: &dyn Monitor) -> Result<Index> {
         let mut files = self.read_index_files(monitor)?;
         tell_damaged(&files, monitor);
-        let sizes = match self.packs(monitor) {
-            Ok(sizes) => sizes,
+        let sizes = match self.list(Class::Data) {
+            // Strange names among the packs are the business of who writes there, or checks.
+            Ok(listing) => listing.objects.into_iter().collect(),
             // What the index names can be read all the same.
             Err(cause) => {
                 tell(

@@ -93,11 +93,9 @@ impl Check<'_> {
             match node.content {
                 Content::Folder { tree } => frame.waiting.push(tree),
                 Content::File { blobs, size } => {
-                    let states = blobs
-                        .iter()
-                        .map(|id| (*id, self.state(BlobKind::Data, *id)));
                     let (mut total, mut is_whole) = (0_u64, true);
-                    for (id, state) in states.collect::<Vec<_>>() {
+                    for id in blobs {
+                        let state = self.state(BlobKind::Data, id);
                         match state {
                             State::Whole { length, .. } => total = total.saturating_add(length),
                             State::Damaged(_) | State::Unknown => is_whole = false,
