@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use tillsafe::backend::{Backend, Class, MemBackend, Object};
 use tillsafe::monitor::Quiet;
-use tillsafe::repository::check::check;
+use tillsafe::repository::check::{Extent, check};
 use tillsafe::repository::pack::BlobKind;
 use tillsafe::repository::writer::Writer;
 use tillsafe::repository::{Repository, Services, keys::Cost};
@@ -26,12 +26,16 @@ fn main() -> Result<()> {
     let writer = Writer::begin(&repository, Arc::default())?;
     writer.store(BlobKind::Data, b"tea bowl, raku\n".repeat(1000))?;
     writer.commit()?;
-    ensure!(check(&repository, true, &monitor)?.damage.is_empty());
+    ensure!(
+        check(&repository, Extent::Everything, &monitor)?
+            .damage
+            .is_empty()
+    );
 
     let pack = Object::Named(Class::Data, backend.list(Class::Data)?.objects[0].0);
     storage.damage(pack, |bytes| bytes[20] ^= 1);
 
-    let report = check(&repository, true, &monitor)?;
+    let report = check(&repository, Extent::Everything, &monitor)?;
     ensure!(report.damage.len() == 1 && report.damage[0].object == pack.to_string());
     println!(
         "found: {}: {}",

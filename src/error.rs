@@ -464,6 +464,10 @@ impl Error {
                 "no snapshot was made from it; every earlier one is untouched",
                 "mend the cause named above, then run the same backup again",
             ),
+            Self::Damaged { object, .. } if object == "config" => (
+                "nothing was changed; all that is in the repository can still be read and restored",
+                "put `config` back from any copy of the repository, then run the same command again; without one, make a new repository elsewhere and back up there",
+            ),
             Self::Damaged { .. } => (
                 "nothing was changed; what does not depend on that object can still be restored by its path (latest:PATH)",
                 "run `tillsafe check --read-data` for the extent; then move a damaged pack out of the repository and back up: what it held is stored again where the source still has it",

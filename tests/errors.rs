@@ -84,6 +84,10 @@ fn every() -> Vec<Error> {
             finding: text("database is locked"),
         },
         Error::Damaged {
+            object: text("config"),
+            finding: text("it is not there"),
+        },
+        Error::Damaged {
             object: text("data/ab"),
             finding: text("it is not there"),
         },

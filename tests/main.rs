@@ -11,6 +11,7 @@ mod backup;
 mod cli;
 mod consistency;
 mod crash;
+mod damage;
 mod docs;
 mod errors;
 mod in_place;

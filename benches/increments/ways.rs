@@ -97,7 +97,7 @@ impl Keeper {
             }),
             Self::Content => {
                 let polynomial = repository
-                    .config()
+                    .config()?
                     .polynomial()
                     .map_err(anyhow::Error::msg)?;
                 library::store(repository, |writer| {

@@ -33,7 +33,7 @@ pub fn read_all(
 ) -> Result<BTreeSet<PathBuf>> {
     let mut placed = BTreeSet::new();
     let polynomial = repository
-        .config()
+        .config()?
         .polynomial()
         .map_err(|finding| Error::Unsupported {
             location: repository.location(),

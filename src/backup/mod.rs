@@ -156,8 +156,8 @@ fn tags(options: &Options, manifest: &Manifest) -> Vec<String> {
 
 /// The index, without what lies in packs that are gone: that is stored again where the source has it.
 fn sound_index(repository: &Repository, monitor: &dyn Monitor) -> Result<Index> {
-    let mut index = repository.load_index(monitor)?;
-    for pack in index.note_lost(&repository.packs(monitor)?) {
+    let (index, lost) = repository.load_sound_index(monitor)?;
+    for pack in lost {
         monitor.problem(Problem {
             item: format!("pack {}", pack.short()),
             finding: "is gone or cut off; what it held is stored again where it is still there to read, but older snapshots may be damaged: `tillsafe check` tells".to_owned(),

@@ -201,6 +201,36 @@ pub struct Check {
     /// Read every byte of every pack as well
     #[arg(long)]
     pub read_data: bool,
+    /// Read every byte of so many of the packs, at least one, chosen by chance
+    #[arg(long, value_name = "N%", conflicts_with = "read_data")]
+    pub read_data_subset: Option<Share>,
+    /// Choose the same packs as the run that printed this number
+    #[arg(long, value_name = "NUMBER", requires = "read_data_subset")]
+    pub seed: Option<u32>,
+}
+
+/// A share of a whole, in hundredths of a percent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share(pub u32);
+
+impl std::str::FromStr for Share {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WRONG: &str = "give a percentage: 5%, 0.25%, 100%";
+        let number = text.strip_suffix('%').ok_or(WRONG)?;
+        let (whole, rest) = number.split_once('.').unwrap_or((number, "0"));
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits(whole) || !digits(rest) || rest.len() > 2 {
+            return Err(WRONG);
+        }
+        let whole: u32 = whole.parse().map_err(|_| WRONG)?;
+        let rest: u32 = format!("{rest:0<2}").parse().map_err(|_| WRONG)?;
+        match whole.checked_mul(100).map(|whole| whole + rest) {
+            Some(share @ 1..=10_000) => Ok(Self(share)),
+            _ => Err(WRONG),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -221,4 +251,30 @@ pub struct Verify {
 pub struct Completions {
     /// The shell
     pub shell: clap_complete::Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Share;
+
+    #[test]
+    fn a_share_is_a_percentage_above_nothing() {
+        for (text, share) in [("5%", 500), ("0.25%", 25), ("2.5%", 250), ("100%", 10_000)] {
+            assert_eq!(text.parse(), Ok(Share(share)), "{text}");
+        }
+        for wrong in [
+            "5",
+            "0%",
+            "101%",
+            "-1%",
+            "%",
+            "1.234%",
+            "1e1%",
+            "5 %",
+            "99999999%",
+            "+5%",
+        ] {
+            assert!(wrong.parse::<Share>().is_err(), "{wrong}");
+        }
+    }
 }

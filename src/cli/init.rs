@@ -34,10 +34,10 @@ pub fn run(session: &Session) -> Result<Done> {
         session.output.as_ref(),
     )?;
     let location = repository.location();
-    session.output.good_news(format!(
-        "created repository {} at {location}",
-        &repository.config().id[..10]
-    ));
+    let id = &repository.config()?.id;
+    session
+        .output
+        .good_news(format!("created repository {} at {location}", &id[..10]));
     let file = match &choice.password {
         PasswordSource::File(path) => shown(&config::absolute(path)?),
         _ => "the password".to_owned(),
@@ -52,7 +52,7 @@ pub fn run(session: &Session) -> Result<Done> {
     ));
     Ok(Done {
         code: ExitCode::Done,
-        fields: json!({"repository": location, "repository_id": repository.config().id, "password_made": made}),
+        fields: json!({"repository": location, "repository_id": id, "password_made": made}),
     })
 }
 

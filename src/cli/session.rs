@@ -107,6 +107,10 @@ impl Session {
     /// A lock for a command that only reads: taken if it can be, else it is said and we go on. A
     /// repository on read-only media with a dead host's lock in it must still restore.
     pub fn lock_if_possible(&self, repository: &Repository) -> Option<SharedLock> {
+        if repository.config().is_err() {
+            // It was told when we opened it, and nobody else can write there either.
+            return None;
+        }
         match repository.lock_shared() {
             Ok(lock) => Some(lock),
             Err(cause) => {

@@ -28,11 +28,11 @@ impl Repository {
         }
         Err(first.unwrap_or_else(|| Error::Damaged {
             object: format!("{kind} blob {}", id.short()),
-            finding: "no index names it".into(),
+            finding: "no index and no pack names it".into(),
         }))
     }
 
-    fn read_blob_at(&self, location: &Location) -> Result<Vec<u8>> {
+    pub(super) fn read_blob_at(&self, location: &Location) -> Result<Vec<u8>> {
         let (offset, length) = (location.blob.offset, location.blob.length);
         let sealed = self.read_pack_range(location.pack, offset.into(), length as usize)?;
         self.open_blob(location, &sealed)

@@ -104,12 +104,23 @@ struct Compact {
     plain_length: u32,
 }
 
-/// One pack that an index file names.
+/// How far a pack is to be relied upon; the lesser comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    /// No index names it, its own header was read. It serves, but nothing is built upon it: other
+    /// tools look for blobs in index files only, and a prune may remove it.
+    Unindexed,
+    /// Marked for deletion by rustic: readable while it is there.
+    Retired,
+    /// Named by an index file.
+    InUse,
+}
+
+/// One pack.
 #[derive(Debug)]
 struct Pack {
     id: Id,
-    /// Marked for deletion by rustic: readable while it is there.
-    retired: bool,
+    standing: Standing,
     /// Seen to be gone or too short.
     lost: bool,
 }
@@ -129,9 +140,12 @@ pub struct Index {
 impl Index {
     /// Takes an index file in.
     pub fn add(&mut self, file: &IndexFile) {
-        for (packs, retired) in [(&file.packs, false), (&file.packs_to_delete, true)] {
+        for (packs, standing) in [
+            (&file.packs, Standing::InUse),
+            (&file.packs_to_delete, Standing::Retired),
+        ] {
             for pack in packs {
-                let number = self.pack_number(pack.id, retired);
+                let number = self.pack_number(pack.id, standing);
                 for blob in &pack.blobs {
                     self.add_blob(number, &blob.packed());
                 }
@@ -139,17 +153,27 @@ impl Index {
         }
     }
 
-    fn pack_number(&mut self, id: Id, retired: bool) -> u32 {
+    /// Takes in a pack that no index file names, as its own header describes it. It is read from, but
+    /// a backup does not build upon it.
+    pub fn add_unindexed(&mut self, pack: Id, blobs: &[PackedBlob]) {
+        let number = self.pack_number(pack, Standing::Unindexed);
+        for blob in blobs {
+            self.add_blob(number, blob);
+        }
+    }
+
+    fn pack_number(&mut self, id: Id, standing: Standing) -> u32 {
         let number = *self.pack_numbers.entry(id).or_insert_with(|| {
             self.packs.push(Pack {
                 id,
-                retired: true,
+                standing,
                 lost: false,
             });
             u32::try_from(self.packs.len() - 1).unwrap_or(u32::MAX)
         });
         // Listed as in use anywhere, it is in use.
-        self.packs[number as usize].retired &= retired;
+        let known = &mut self.packs[number as usize].standing;
+        *known = standing.max(*known);
         number
     }
 
@@ -213,7 +237,7 @@ impl Index {
 
     fn is_sound(&self, compact: &Compact) -> bool {
         let pack = &self.packs[compact.pack as usize];
-        !pack.retired && !pack.lost
+        pack.standing == Standing::InUse && !pack.lost
     }
 
     /// Where the blob lies: in packs that will stay first.
@@ -253,7 +277,10 @@ impl Index {
     /// Every pack in use with its blobs in order of their offsets, as far as this index knows them.
     #[must_use]
     pub fn packs(&self) -> HashMap<Id, Vec<PackedBlob>> {
-        let in_use = self.packs.iter().filter(|pack| !pack.retired);
+        let in_use = self
+            .packs
+            .iter()
+            .filter(|pack| pack.standing == Standing::InUse);
         let mut packs: HashMap<Id, Vec<PackedBlob>> =
             in_use.map(|pack| (pack.id, Vec::new())).collect();
         let copies = self
@@ -275,8 +302,19 @@ impl Index {
     /// Whether `pack` is one that rustic has marked for deletion.
     #[must_use]
     pub fn is_retired(&self, pack: Id) -> bool {
-        let number = self.pack_numbers.get(&pack);
-        number.is_some_and(|number| self.packs[*number as usize].retired)
+        self.standing(pack) == Some(Standing::Retired)
+    }
+
+    /// Whether an index file names `pack`.
+    #[must_use]
+    pub fn names(&self, pack: Id) -> bool {
+        self.standing(pack)
+            .is_some_and(|standing| standing > Standing::Unindexed)
+    }
+
+    fn standing(&self, pack: Id) -> Option<Standing> {
+        let number = self.pack_numbers.get(&pack)?;
+        Some(self.packs[*number as usize].standing)
     }
 
     /// Packs that two index files describe differently.
@@ -360,6 +398,23 @@ mod tests {
         assert_eq!(index.note_lost(&there), lost);
         let contained = ["tea", "cup", "pot"].map(|text| index.contains(BlobKind::Data, id(text)));
         assert_eq!(contained, [true, false, false]);
+    }
+
+    #[test]
+    fn what_no_index_names_is_read_and_not_built_upon() {
+        let mut index = Index::default();
+        index.add_unindexed(id("left"), &[packed("tea", 50)]);
+        assert!(!index.contains(BlobKind::Data, id("tea")));
+        assert_eq!(
+            index.find(BlobKind::Data, id("tea")).unwrap().pack,
+            id("left")
+        );
+        assert!(index.packs().is_empty() && !index.names(id("left")));
+        // A copy that an index names comes first.
+        index.add(&file(&[("a", packed("tea", 60))], &[]));
+        assert_eq!(index.find(BlobKind::Data, id("tea")).unwrap().pack, id("a"));
+        assert!(index.names(id("a")));
+        assert_eq!(index.packs().len(), 1);
     }
 
     #[test]

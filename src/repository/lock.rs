@@ -26,7 +26,7 @@ const LOST: SignedDuration = SignedDuration::from_mins(22);
 
 /// A lock object.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct LockFile {
+pub(super) struct LockFile {
     time: Timestamp,
     exclusive: bool,
     #[serde(default)]
@@ -130,6 +130,7 @@ impl SharedLock {
     /// # Errors
     /// [`Error::Locked`] if somebody holds an exclusive one; [`Error::Storage`].
     pub(super) fn take(repository: &Repository) -> Result<Self> {
+        repository.config()?;
         look(repository, None)?;
         let lock = write(repository)?;
         repository.inner.services.clock.sleep(SETTLE);
@@ -249,7 +250,7 @@ fn look(repository: &Repository, ours: Option<Id>) -> Result<()> {
     Ok(())
 }
 
-fn is_there(repository: &Repository, id: Id) -> Result<bool> {
+pub(super) fn is_there(repository: &Repository, id: Id) -> Result<bool> {
     let listing = repository.list(Class::Locks)?;
     Ok(listing.objects.iter().any(|(listed, _)| *listed == id))
 }

@@ -15,7 +15,9 @@ pub mod json;
 pub mod keys;
 pub mod lock;
 pub mod name;
+mod open;
 pub mod pack;
+mod recover;
 pub mod snapshot;
 pub mod tree;
 pub mod tree_writer;
@@ -36,15 +38,11 @@ use crate::rng::{Rng, SystemRng};
 use crate::secret::Secret;
 use crypto::Key;
 use format::{Config, MAX_OBJECT};
-use index::{Index, IndexFile};
-use keys::{Cost, KeyFailure, KeyFile};
+use keys::{Cost, KeyFile};
 use lock::SharedLock;
+use open::find_key;
+pub use open::{Found, what_is_there};
 use snapshot::{Snapshot, SnapshotFile, Snapshots};
-
-/// Most key files that are tried, as in restic: each costs a derivation.
-const MAX_KEYS: usize = 20;
-/// A key file has about 500 bytes; anything much longer is none.
-const MAX_KEY_FILE: u64 = 64 * 1024;
 
 /// Time and randomness, injected.
 #[derive(Debug, Clone)]
@@ -78,7 +76,8 @@ struct Inner {
     backend: Arc<dyn Backend>,
     services: Services,
     key: Key,
-    config: Config,
+    /// Or what is wrong with it.
+    config: std::result::Result<Config, String>,
 }
 
 impl Repository {
@@ -110,13 +109,13 @@ impl Repository {
                 backend,
                 services,
                 key,
-                config,
+                config: Ok(config),
             }),
         };
         if is_new {
             repository.add_key(password, cost)?;
         }
-        let sealed = repository.seal(&encode(&repository.inner.config)?)?;
+        let sealed = repository.seal(&encode(repository.config()?)?)?;
         repository.put(Object::Config, &sealed)?;
         Ok(repository)
     }
@@ -134,68 +133,27 @@ impl Repository {
         self.put(Object::Named(Class::Keys, Id::of(&bytes)), &bytes)
     }
 
-    /// Opens a repository.
-    ///
-    /// # Errors
-    /// [`Error::NoRepository`], [`Error::WrongPassword`], [`Error::Unsupported`],
-    /// [`Error::Damaged`], [`Error::Storage`].
-    pub fn open(
-        backend: Arc<dyn Backend>,
-        services: Services,
-        password: &Secret,
-        monitor: &dyn Monitor,
-    ) -> Result<Self> {
-        let sealed = match backend.get(Object::Config, MAX_OBJECT) {
-            Err(backend::Error::NotFound) => {
-                return Err(Error::NoRepository {
-                    location: backend.location(),
-                });
-            }
-            other => other.map_err(|cause| cause.on("reading", Object::Config))?,
-        };
-        let key = find_key(backend.as_ref(), password, monitor)?;
-        let damaged = |finding: String| Error::Damaged {
-            object: Object::Config.to_string(),
-            finding,
-        };
-        let plain = key
-            .open(&sealed)
-            .map_err(|cause| damaged(cause.to_string()))?;
-        let config: Config =
-            serde_json::from_slice(&plain).map_err(|cause| damaged(cause.to_string()))?;
-        let unsupported = |finding: String| Error::Unsupported {
-            location: backend.location(),
-            finding,
-        };
-        if !matches!(config.version, 1 | 2) {
-            return Err(unsupported(format!(
-                "has format version {}; this program knows 1 and 2",
-                config.version
-            )));
-        }
-        config.polynomial().map_err(unsupported)?;
-        Ok(Self {
-            inner: Arc::new(Inner {
-                backend,
-                services,
-                key,
-                config,
-            }),
-        })
-    }
-
     /// Takes a shared lock, held until it is dropped.
     ///
     /// # Errors
-    /// [`Error::Locked`] if somebody holds an exclusive one; [`Error::Storage`].
+    /// [`Error::Locked`] if somebody holds an exclusive one; [`Error::Damaged`] if the config cannot be
+    /// read, for then nothing is written; [`Error::Storage`].
     pub fn lock_shared(&self) -> Result<SharedLock> {
         SharedLock::take(self)
     }
 
     /// The repository's config.
-    #[must_use]
-    pub fn config(&self) -> &Config {
-        &self.inner.config
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if it could not be read: then the repository is open for reading only.
+    pub fn config(&self) -> Result<&Config> {
+        self.inner
+            .config
+            .as_ref()
+            .map_err(|finding| Error::Damaged {
+                object: Object::Config.to_string(),
+                finding: finding.clone(),
+            })
     }
 
     /// Time and randomness.
@@ -213,9 +171,9 @@ impl Repository {
     /// Fails unless the repository is of the version that is written.
     ///
     /// # Errors
-    /// [`Error::Unsupported`].
+    /// [`Error::Unsupported`]; [`Error::Damaged`] if the config cannot be read.
     pub fn require_writable(&self) -> Result<()> {
-        if self.inner.config.version == 2 {
+        if self.config()?.version == 2 {
             return Ok(());
         }
         Err(Error::Unsupported {
@@ -247,7 +205,7 @@ impl Repository {
     /// take in repositories of version 1, which knows no compression.
     fn save_json<T: Serialize>(&self, class: Class, value: &T) -> Result<Id> {
         let json = encode(value)?;
-        let plain = if self.inner.config.version == 1 {
+        let plain = if self.config()?.version == 1 {
             json
         } else {
             let compressed = compress::compressor(compress::METADATA_LEVEL)
@@ -322,23 +280,6 @@ impl Repository {
         Ok(snapshots)
     }
 
-    /// Reads the index. Damaged files of it are told to `monitor` and left out.
-    ///
-    /// # Errors
-    /// [`Error::Storage`] if they cannot be listed.
-    pub fn load_index(&self, monitor: &dyn Monitor) -> Result<Index> {
-        let listing = self.list(Class::Index)?;
-        report_strays(monitor, Class::Index, &listing);
-        let mut index = Index::default();
-        for (id, _) in listing.objects {
-            match self.load_json::<IndexFile>(Class::Index, id) {
-                Ok(file) => index.add(&file),
-                Err(cause) => monitor.problem(left_out(&Object::Named(Class::Index, id), &cause)),
-            }
-        }
-        Ok(index)
-    }
-
     /// The packs that are there, with their sizes in bytes.
     ///
     /// # Errors
@@ -348,99 +289,6 @@ impl Repository {
         report_strays(monitor, Class::Data, &listing);
         Ok(listing.objects.into_iter().collect())
     }
-}
-
-/// What stands where a repository is to be created.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
-    /// Nothing of a repository.
-    Nothing,
-    /// Keys, and nothing that they could open: left by a creation that was interrupted.
-    KeysAlone,
-    /// A repository, or what is left of one.
-    Repository,
-}
-
-/// Looks whether anything of a repository is there.
-///
-/// # Errors
-/// [`Error::Storage`] if that cannot be told.
-pub fn what_is_there(backend: &dyn Backend) -> Result<Found> {
-    match backend.get(Object::Config, MAX_OBJECT) {
-        Err(backend::Error::NotFound) => {}
-        Err(cause) => return Err(cause.on("reading", Object::Config)),
-        Ok(_) => return Ok(Found::Repository),
-    }
-    let mut found = Found::Nothing;
-    for (class, meaning) in [
-        (Class::Keys, Found::KeysAlone),
-        (Class::Index, Found::Repository),
-        (Class::Data, Found::Repository),
-        (Class::Snapshots, Found::Repository),
-    ] {
-        match backend.list(class) {
-            Ok(listing) if !listing.objects.is_empty() => found = meaning,
-            Ok(_) | Err(backend::Error::NotFound) => {}
-            Err(cause) => return Err(cause.on("listing", class.folder())),
-        }
-    }
-    Ok(found)
-}
-
-/// Tries the key files in turn. A file that is none stops nobody: it is told and passed over.
-fn find_key(backend: &dyn Backend, password: &Secret, monitor: &dyn Monitor) -> Result<Key> {
-    let listing = backend
-        .list(Class::Keys)
-        .map_err(|cause| cause.on("listing", Class::Keys.folder()))?;
-    report_strays(monitor, Class::Keys, &listing);
-    let mut tried = 0;
-    for (id, _) in listing.objects {
-        let object = Object::Named(Class::Keys, id);
-        let file = match read_key_file(backend, id) {
-            Ok(file) => file,
-            Err(cause) => {
-                monitor.problem(left_out(&object, &cause));
-                continue;
-            }
-        };
-        tried += 1;
-        match file.unwrap_with(password) {
-            Ok(key) => return Ok(key),
-            Err(KeyFailure::WrongPassword) => {}
-            Err(KeyFailure::Unusable(finding)) => monitor.problem(Problem {
-                item: object.to_string(),
-                finding,
-                incomplete: false,
-            }),
-        }
-        if tried == MAX_KEYS {
-            break;
-        }
-    }
-    if tried == 0 {
-        return Err(Error::NoKey {
-            location: backend.location(),
-        });
-    }
-    Err(Error::WrongPassword {
-        location: backend.location(),
-        tried,
-    })
-}
-
-fn read_key_file(backend: &dyn Backend, id: Id) -> Result<KeyFile> {
-    let object = Object::Named(Class::Keys, id);
-    let damaged = |finding: String| Error::Damaged {
-        object: object.to_string(),
-        finding,
-    };
-    let bytes = backend
-        .get(object, MAX_KEY_FILE)
-        .map_err(|cause| cause.on("reading", object))?;
-    if Id::of(&bytes) != id {
-        return Err(damaged("its bytes are not those it is named after".into()));
-    }
-    serde_json::from_slice(&bytes).map_err(|cause| damaged(cause.to_string()))
 }
 
 fn report_strays(monitor: &dyn Monitor, class: Class, listing: &Listing) {

@@ -103,7 +103,9 @@ pub fn with_a_device_in_the_snapshot(scene: &mut Scene, command: &str) -> Run {
 
 pub fn with_a_flipped_config(scene: &mut Scene, command: &str) -> Run {
     flip_a_bit(&scene.program.repository.join("config"));
-    scene.usual(command)
+    let run = scene.usual(command);
+    assert!(run.text().contains("config"), "it is named: {}", run.text());
+    run
 }
 
 pub fn with_flipped_packs(scene: &mut Scene, command: &str) -> Run {
@@ -157,7 +159,9 @@ pub fn with_no_packs(scene: &mut Scene, command: &str) -> Run {
 
 pub fn with_no_index(scene: &mut Scene, command: &str) -> Run {
     fs::remove_dir_all(scene.program.repository.join("index")).unwrap();
-    scene.usual(command)
+    let run = scene.usual(command);
+    assert!(run.text().contains("index"), "it is named: {}", run.text());
+    run
 }
 
 pub fn with_a_foreign_broken_database(scene: &mut Scene, command: &str) -> Run {

@@ -62,7 +62,7 @@ impl Forge {
 
     /// Says that the repository is of another version of the format.
     pub fn set_version(&self, version: u32) {
-        let mut config = serde_json::to_value(self.repository.config()).unwrap();
+        let mut config = serde_json::to_value(self.repository.config().unwrap()).unwrap();
         config["version"] = version.into();
         let path = self.folder.join("config");
         fs::remove_file(&path).unwrap();

@@ -11,7 +11,7 @@ use tillsafe::clock::Clock;
 use tillsafe::durable::{Disk, OsDisk};
 use tillsafe::error::Result;
 use tillsafe::monitor::{Monitor, Quiet};
-use tillsafe::repository::check::{CheckReport, check};
+use tillsafe::repository::check::{CheckReport, Extent, check};
 use tillsafe::repository::keys::Cost;
 use tillsafe::repository::snapshot::Snapshot;
 use tillsafe::repository::{Repository, Services};
@@ -184,7 +184,12 @@ pub fn snapshots(backend: &Arc<dyn Backend>) -> Vec<Snapshot> {
 
 /// Checks every byte.
 pub fn full_check(backend: &Arc<dyn Backend>) -> CheckReport {
-    check(&open(backend).unwrap(), true, &Quiet::default()).unwrap()
+    check(
+        &open(backend).unwrap(),
+        Extent::Everything,
+        &Quiet::default(),
+    )
+    .unwrap()
 }
 
 /// Everything that is stored is whole: each snapshot restores and proves itself.

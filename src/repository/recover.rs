@@ -1,0 +1,198 @@
+//! The index, and what stands in for it: packs that no readable index file names are read by their own
+//! headers, so that losing an index file costs nobody any data.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use super::index::{Index, IndexFile};
+use super::pack::{self, PackedBlob};
+use super::{Repository, report_strays};
+use crate::backend::{Class, Object};
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::monitor::{Monitor, Problem, go_on};
+use crate::parallel;
+
+/// restic refuses longer headers.
+const MAX_HEADER: u64 = 16 * 1024 * 1024;
+
+/// What the index files say, and which of them say nothing.
+#[derive(Debug, Default)]
+pub(super) struct IndexFiles {
+    pub index: Index,
+    /// Files that were listed.
+    pub count: usize,
+    /// Those that cannot be read.
+    pub damaged: Vec<(Object, Error)>,
+}
+
+/// Packs that no index file names.
+#[derive(Debug, Default)]
+pub(super) struct Unindexed {
+    /// How many were read by their headers.
+    pub served: u64,
+    /// Those whose header cannot be read, and why.
+    pub unreadable: Vec<(Id, String)>,
+}
+
+impl Repository {
+    /// Reads the index, for reading. Packs that no readable file of it names are listed by their own
+    /// headers. What is damaged is told to `monitor` and left out.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if its files cannot be listed; [`Error::Interrupted`].
+    pub fn load_index(&self, monitor: &dyn Monitor) -> Result<Index> {
+        let mut files = self.read_index_files(monitor)?;
+        tell_damaged(&files, monitor);
+        let sizes = match self.list(Class::Data) {
+            // Strange names among the packs are the business of who writes there, or checks.
+            Ok(listing) => listing.objects.into_iter().collect(),
+            // What the index names can be read all the same.
+            Err(cause) => {
+                tell(
+                    monitor,
+                    Class::Data.folder(),
+                    &format!("{cause}; packs that no index names are not looked for"),
+                );
+                return Ok(files.index);
+            }
+        };
+        let unindexed = self.add_unindexed(&mut files.index, &sizes, monitor)?;
+        // With all index files readable, such packs are what an interrupted backup left.
+        if !files.damaged.is_empty() || files.count == 0 {
+            tell_unindexed(&unindexed, monitor);
+        }
+        Ok(files.index)
+    }
+
+    /// Reads the index, for writing: what lies in packs that no index names, or in one that is gone or
+    /// too short, is not built upon. Returns the names of the latter.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if index files or packs cannot be listed.
+    pub fn load_sound_index(&self, monitor: &dyn Monitor) -> Result<(Index, Vec<Id>)> {
+        let mut files = self.read_index_files(monitor)?;
+        tell_damaged(&files, monitor);
+        let lost = files.index.note_lost(&self.packs(monitor)?);
+        Ok((files.index, lost))
+    }
+
+    pub(super) fn read_index_files(&self, monitor: &dyn Monitor) -> Result<IndexFiles> {
+        let listing = self.list(Class::Index)?;
+        report_strays(monitor, Class::Index, &listing);
+        let mut files = IndexFiles {
+            count: listing.objects.len(),
+            ..IndexFiles::default()
+        };
+        for (id, _) in listing.objects {
+            match self.load_json::<IndexFile>(Class::Index, id) {
+                Ok(file) => files.index.add(&file),
+                Err(cause) => files.damaged.push((Object::Named(Class::Index, id), cause)),
+            }
+        }
+        Ok(files)
+    }
+
+    /// Adds the packs that `index` does not name and `sizes` does, on all cores.
+    pub(super) fn add_unindexed(
+        &self,
+        index: &mut Index,
+        sizes: &HashMap<Id, u64>,
+        monitor: &dyn Monitor,
+    ) -> Result<Unindexed> {
+        let unnamed = sizes.iter().filter(|(id, _)| !index.names(**id));
+        let mut packs: Vec<(Id, u64)> = unnamed.map(|(id, size)| (*id, *size)).collect();
+        packs.sort_unstable();
+        let found = Mutex::new((index, Unindexed::default()));
+        parallel::for_each(&packs, |(id, size)| {
+            go_on(monitor)?;
+            let header = self.read_pack_header(*id, *size);
+            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            match header {
+                Ok((blobs, _)) => {
+                    found.0.add_unindexed(*id, &blobs);
+                    found.1.served += 1;
+                }
+                Err(finding) => found.1.unreadable.push((*id, finding)),
+            }
+            Ok(())
+        })?;
+        let (_, mut unindexed) = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        unindexed.unreadable.sort();
+        Ok(unindexed)
+    }
+
+    /// Reads the header of a pack of `size` bytes: its blobs, and the bytes after the last blob.
+    pub(super) fn read_pack_header(
+        &self,
+        id: Id,
+        size: u64,
+    ) -> std::result::Result<(Vec<PackedBlob>, Vec<u8>), String> {
+        let read = |offset: u64, length: u64| {
+            let length = usize::try_from(length).map_err(|cause| cause.to_string())?;
+            self.read_pack_range(id, offset, length)
+                .map_err(|cause| cause.to_string())
+        };
+        let length_at = size.checked_sub(4).ok_or("it is too short for a pack")?;
+        let length = u64::from(read(length_at, 4)?.try_into().map_or(0, u32::from_le_bytes));
+        if length > MAX_HEADER || length > length_at {
+            return Err(format!("its header claims {length} bytes"));
+        }
+        let header_at = length_at - length;
+        let tail = read(header_at, length + 4)?;
+        let (header, _) = tail.split_at(tail.len() - 4);
+        let blobs = pack::read_header(&self.inner.key, header, header_at)?;
+        Ok((blobs, tail))
+    }
+}
+
+/// One line for all: a lost disk sector may cost many.
+fn tell_damaged(files: &IndexFiles, monitor: &dyn Monitor) {
+    let Some((object, cause)) = files.damaged.first() else {
+        return;
+    };
+    let finding = if files.damaged.len() == 1 {
+        cause.to_string()
+    } else {
+        format!(
+            "{cause}; in all {} of {} index files cannot be read",
+            files.damaged.len(),
+            files.count
+        )
+    };
+    tell(monitor, &object.to_string(), &finding);
+}
+
+fn tell_unindexed(unindexed: &Unindexed, monitor: &dyn Monitor) {
+    if unindexed.served > 0 {
+        tell(
+            monitor,
+            Class::Index.folder(),
+            &format!(
+                "{} in no index that can be read: what they hold is found by their own headers",
+                crate::units::counted(unindexed.served, "pack")
+            ),
+        );
+    }
+    if let Some((id, finding)) = unindexed.unreadable.first() {
+        let more = match unindexed.unreadable.len() - 1 {
+            0 => String::new(),
+            more => format!("; nor can {more} more"),
+        };
+        tell(
+            monitor,
+            &Object::Named(Class::Data, *id).to_string(),
+            &format!(
+                "no index names it, and it cannot be read by its own header ({finding}){more}"
+            ),
+        );
+    }
+}
+
+fn tell(monitor: &dyn Monitor, item: &str, finding: &str) {
+    monitor.problem(Problem {
+        item: item.to_owned(),
+        finding: finding.to_owned(),
+        incomplete: false,
+    });
+}
