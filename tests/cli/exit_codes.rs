@@ -22,8 +22,8 @@ use crate::common::tools::skipped;
 ///
 /// Where a code is missing there is a reason: a reading command goes on without a lock (no 11),
 /// `init` makes what the others would miss (no 10, 12), and what needs no repository has few ways to
-/// fail. `demo` says 21 only if tillsafe itself is broken.
-const APPLICABLE: [(&str, &[i32]); 10] = [
+/// fail. `demo` says 21 only if tillsafe itself is broken, and `rollback` is too quick for a signal.
+const APPLICABLE: [(&str, &[i32]); 11] = [
     ("demo", &[0, 1, 2, 15, 130, 143]),
     ("init", &[0, 1, 2, 15, 20, 130, 143]),
     ("backup", &[0, 1, 2, 3, 4, 10, 11, 12, 14, 15, 130, 143]),
@@ -33,6 +33,7 @@ const APPLICABLE: [(&str, &[i32]); 10] = [
         "restore",
         &[0, 1, 2, 3, 4, 7, 10, 12, 13, 15, 20, 21, 130, 143],
     ),
+    ("rollback", &[0, 1, 2, 20]),
     ("check", &[0, 1, 2, 4, 10, 12, 15, 130, 143]),
     (
         "verify",
@@ -113,7 +114,7 @@ const SCENARIOS: &[Scenario] = &[
     scenario(1, "no folder for the password", &["init"], Error, with_no_folder_for_the_password),
     scenario(1, "no folder can be made at the target", &["restore"], Error, |scene, _| scene.run(&["restore", "latest", "--target", "/proc/shop/restored"])),
     scenario(1, "a repository of a later format", &OPENING, Error, with_a_later_format),
-    scenario(2, "a flag that does not exist", &["demo", "init", "backup", "snapshots", "ls", "restore", "check", "verify", "completions", "version"], Error, |scene, command| scene.usual_with(command, &["--no-such-flag"])),
+    scenario(2, "a flag that does not exist", &["demo", "init", "backup", "snapshots", "ls", "restore", "rollback", "check", "verify", "completions", "version"], Error, |scene, command| scene.usual_with(command, &["--no-such-flag"])),
     scenario(2, "an empty password", &["init", "backup", "snapshots", "ls", "restore", "check", "verify"], Error, with_an_empty_password),
     scenario(2, "`latest` of two machines", CHOOSING, Error, with_two_machines),
     scenario(2, "a shop's name where shops are not known", &["backup"], Error, |scene, _| scene.run(&["backup", "mara"])),
@@ -122,6 +123,12 @@ const SCENARIOS: &[Scenario] = &[
     scenario(3, "a snapshot that lacks a database", &["restore", "verify"], Result, with_an_incomplete_snapshot),
     scenario(3, "a snapshot with a device", &["restore", "verify"], Result, with_a_device_in_the_snapshot),
     scenario(0, "a flipped bit in the config", &["snapshots", "ls", "restore", "verify"], Result, with_a_flipped_config),
+    scenario(0, "a restore in place that is undone", &["rollback"], Result, after_a_restore_in_place),
+    scenario(1, "the disk of the shop is write-protected", &["rollback"], Error, on_a_protected_disk).on_a_small_disk(),
+    scenario(4, "a copy for a restore in place that lacks a file", &["restore"], Error, with_a_lost_file_in_place),
+    scenario(20, "nobody agrees to replace anything", &["restore"], Error, in_place_without_consent),
+    scenario(20, "nothing was ever replaced", &["rollback"], Error, |scene, command| scene.usual(command)),
+    scenario(20, "it was rolled back before", &["rollback"], Error, after_a_rollback),
     scenario(0, "no index is left", CHOOSING, Result, with_no_index),
     scenario(4, "a flipped bit in the config", &["backup", "check"], Error, with_a_flipped_config),
     scenario(4, "a flipped bit in every pack", CHOOSING, Error, with_flipped_packs),
@@ -243,6 +250,11 @@ fn ls_gives_each_of_its_exit_codes() {
 #[test]
 fn restore_gives_each_of_its_exit_codes() {
     play_all("restore");
+}
+
+#[test]
+fn rollback_gives_each_of_its_exit_codes() {
+    play_all("rollback");
 }
 
 #[test]

@@ -105,6 +105,7 @@ impl Scene {
             "restore" => &["restore", "latest", "--target", &target],
             "verify" => &["verify", "--scratch", self.folder.to_str().unwrap()],
             "check" => &["check", "--read-data"],
+            "rollback" => &["rollback", &shop],
             "completions" => &["completions", "bash"],
             other => &[other],
         };

@@ -140,6 +140,85 @@ pub fn with_a_lost_file(scene: &mut Scene, command: &str) -> Run {
     run
 }
 
+/// Backs up the scene's own shop, changes it, and gives the words that restore it in place.
+fn in_place_words(scene: &Scene) -> Vec<String> {
+    let shop = scene.text("shop");
+    scene.program.ok(&["backup", &shop]);
+    fs::write(scene.shop.join("new.txt"), "since the backup").unwrap();
+    let from = format!("latest:{shop}");
+    let words = ["restore", &from, "--host", &host_name(), "--in-place"];
+    words.map(str::to_owned).to_vec()
+}
+
+fn restore_in_place(scene: &Scene) {
+    let words = in_place_words(scene);
+    let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let (_, objects) = scene.program.json(&[words.as_slice(), &["-n"]].concat());
+    let plan = objects
+        .iter()
+        .find(|object| object["message_type"] == "plan")
+        .unwrap();
+    words.extend(["--plan", plan["plan"].as_str().unwrap()]);
+    scene.program.ok(&words);
+    assert!(!scene.shop.join("new.txt").exists());
+}
+
+pub fn after_a_restore_in_place(scene: &mut Scene, command: &str) -> Run {
+    restore_in_place(scene);
+    let run = scene.usual(command);
+    assert!(scene.shop.join("new.txt").exists());
+    run
+}
+
+pub fn after_a_rollback(scene: &mut Scene, command: &str) -> Run {
+    assert_eq!(after_a_restore_in_place(scene, command).code, 0);
+    scene.usual(command)
+}
+
+pub fn on_a_protected_disk(scene: &mut Scene, command: &str) -> Run {
+    let disk = small_disk(scene, "size=8m");
+    let moved = disk.path().join("shop");
+    copy_folder(&scene.shop, &moved);
+    let inside = std::mem::replace(&mut scene.shop, moved);
+    std::os::unix::fs::symlink(&scene.shop, inside.with_extension("link")).unwrap();
+    fs::remove_dir_all(&inside).unwrap();
+    fs::rename(inside.with_extension("link"), &inside).unwrap();
+    restore_in_place(scene);
+    disk.protect();
+    scene.usual(command)
+}
+
+pub fn in_place_without_consent(scene: &mut Scene, _: &str) -> Run {
+    let words = in_place_words(scene);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let run = scene.run(&words);
+    assert!(scene.shop.join("new.txt").exists(), "nothing is touched");
+    run
+}
+
+pub fn with_a_lost_file_in_place(scene: &mut Scene, _: &str) -> Run {
+    let lie = Thing::Lie {
+        bytes: noise(6, 1000),
+        size: 1001,
+    };
+    let live = scene.path("live");
+    fs::create_dir(&live).unwrap();
+    fs::write(live.join("lost.jpg"), "42").unwrap();
+    scene.forge().snapshot_at(&live, &[("lost.jpg", &lie)]);
+    let from = format!("latest:{}", live.display());
+    let words = ["restore", &from, "--in-place"];
+    let (_, objects) = scene.program.json(&[words.as_slice(), &["-n"]].concat());
+    let plan = objects
+        .iter()
+        .find(|object| object["message_type"] == "plan")
+        .unwrap();
+    let plan = plan["plan"].as_str().unwrap();
+    let run = scene.run(&[words.as_slice(), &["--plan", plan]].concat());
+    assert!(run.text().contains("lost.jpg"), "{}", run.text());
+    assert_eq!(fs::read(live.join("lost.jpg")).unwrap(), b"42");
+    run
+}
+
 pub fn with_a_flipped_snapshot(scene: &mut Scene, command: &str) -> Run {
     let folder = scene.program.repository.join("snapshots");
     let older = files_below(&folder);

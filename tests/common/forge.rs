@@ -1,7 +1,7 @@
 //! What no honest tool leaves in a repository: made with its key, so that every hash and every
 //! authentication code is right, and only what they protect is wrong.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -109,6 +109,11 @@ impl Forge {
 
     /// The same with several things; their names in order.
     pub fn snapshot_of_all(&self, things: &[(&str, &Thing)]) {
+        self.snapshot_at(Path::new("/"), things);
+    }
+
+    /// The same with all things in the folder `place`.
+    pub fn snapshot_at(&self, place: &Path, things: &[(&str, &Thing)]) {
         self.snapshot(|_, writer, root| {
             let node = |(name, thing): &(&str, &Thing)| {
                 let (kind, content) = match thing {
@@ -121,18 +126,20 @@ impl Forge {
                     }
                     Thing::Special(kind) => (Kind::Other((*kind).to_owned()), Content::Nothing),
                 };
-                let entry = Entry {
-                    name: OsString::from(name),
-                    kind,
-                    mode: 0o644,
-                    modified: Timestamp::now(),
-                    changed: Timestamp::now(),
-                    owner: Owner::default(),
-                    place: Place::default(),
-                };
-                Node { entry, content }
+                Node {
+                    entry: entry(name.as_ref(), kind, 0o644),
+                    content,
+                }
             };
             *root = things.iter().map(node).collect();
+            let way: Vec<&OsStr> = place.iter().skip(1).collect();
+            for name in way.into_iter().rev() {
+                let tree = store_tree(writer, name.as_ref(), root).unwrap();
+                *root = vec![Node {
+                    entry: entry(name, Kind::Folder, 0o755),
+                    content: Content::Folder { tree },
+                }];
+            }
         });
     }
 
@@ -159,6 +166,18 @@ impl Forge {
                 ..last.file
             })
             .unwrap();
+    }
+}
+
+fn entry(name: &OsStr, kind: Kind, mode: u32) -> Entry {
+    Entry {
+        name: name.to_owned(),
+        kind,
+        mode,
+        modified: Timestamp::now(),
+        changed: Timestamp::now(),
+        owner: Owner::default(),
+        place: Place::default(),
     }
 }
 

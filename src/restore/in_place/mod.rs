@@ -10,6 +10,7 @@ mod holders;
 mod journal;
 mod kept;
 mod loss;
+mod place;
 mod stage;
 mod survey;
 mod swap;

@@ -1,0 +1,205 @@
+//! What each error advises: what is safe, and what to do next.
+
+use super::{Error, is_full};
+use crate::units::shown;
+
+/// What an error tells beside what happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advice {
+    /// What is safe.
+    pub safe: String,
+    /// What to do next: something to type where possible.
+    pub next: String,
+}
+
+impl Error {
+    /// What is safe, and what to do next.
+    #[must_use]
+    #[allow(
+        clippy::too_many_lines,
+        reason = "one arm an error: a table, not a path"
+    )]
+    pub fn advice(&self) -> Advice {
+        // No wildcard arm: a new error must say what is safe and what to do.
+        let (safe, next) = match self {
+            Self::Usage { next, .. } => ("nothing was done", next.as_str()),
+            Self::File { cause, .. } if is_full(cause) => (
+                "nothing stands under a final name that is not whole; snapshots are untouched",
+                "make room on that file system, then run the same command again",
+            ),
+            Self::File { .. } => (
+                "the snapshots in the repository are untouched",
+                "mend the cause named above, then run the same command again",
+            ),
+            Self::Storage { full: true, .. } => (
+                "every snapshot is untouched",
+                "make room on the repository's storage (`restic prune` frees what an interrupted run left), then run the same command again",
+            ),
+            Self::Storage { .. } => (
+                "every snapshot is untouched",
+                "see that the storage is there and open to you (as its owner, or as root), then run the same command again",
+            ),
+            Self::NoRepository { location } => {
+                return Advice {
+                    safe: "nothing was written".into(),
+                    next: format!(
+                        "check the location (is the disk mounted?); only if it is to be a new repository: tillsafe -r {location} -p FILE init"
+                    ),
+                };
+            }
+            Self::RepositoryExists { .. } => (
+                "it was not touched",
+                "use it as it is (`tillsafe snapshots` lists what it holds), or name another place",
+            ),
+            Self::Unsupported { .. } => (
+                "nothing was written",
+                "open it with the program that made it, or with a newer tillsafe",
+            ),
+            Self::Locked { .. } => (
+                "nothing was written; every snapshot is untouched, and restore works in spite of the lock",
+                "wait until that process has ended; if it is dead, `restic unlock` removes its lock",
+            ),
+            Self::WrongPassword { .. } => (
+                "nothing was read or written",
+                "check that the password belongs to this repository",
+            ),
+            Self::NoSnapshot { .. } => (
+                "nothing was written",
+                "`tillsafe snapshots` lists what there is",
+            ),
+            Self::LatestUncertain { object, readable } => {
+                let last = readable.as_ref().map_or_else(
+                    || "name a snapshot by its id".to_owned(),
+                    |id| format!("name {id}, the last that can be read, instead of `latest`"),
+                );
+                return Advice {
+                    safe: "nothing was written; the other snapshots are untouched".into(),
+                    next: format!(
+                        "{last}; once you have what you need, move {object} out of the repository"
+                    ),
+                };
+            }
+            Self::NoKey { .. } => (
+                "nothing was changed",
+                "put the files of keys/ back from any copy of the repository, then run the same command again",
+            ),
+            Self::NoSuchPath { snapshot, .. } => {
+                return Advice {
+                    safe: "nothing was written".into(),
+                    next: format!("`tillsafe ls {snapshot}` lists what it holds"),
+                };
+            }
+            Self::NothingSelected { snapshot, base, .. } => {
+                return Advice {
+                    safe: "nothing was written".into(),
+                    next: format!(
+                        "`tillsafe ls {snapshot}:{base}` lists what it holds; a pattern with a slash is meant from {base}, one without is a name at any depth"
+                    ),
+                };
+            }
+            Self::ItemsLost { rest, .. } => {
+                return Advice {
+                    safe: rest.clone(),
+                    next: "restore what is named as lost from a snapshot that holds it (`tillsafe restore SNAPSHOT:PATH --target DIR`); `tillsafe check --read-data` shows the extent of the damage".into(),
+                };
+            }
+            Self::Source { .. } => (
+                "no snapshot was made from it; every earlier one is untouched",
+                "mend the cause named above, then run the same backup again",
+            ),
+            Self::Damaged { object, .. } if object == "config" => (
+                "nothing was changed; all that is in the repository can still be read and restored",
+                "put `config` back from any copy of the repository, then run the same command again; without one, make a new repository elsewhere and back up there",
+            ),
+            Self::Damaged { .. } => (
+                "nothing was changed; what does not depend on that object can still be restored by its path (latest:PATH)",
+                "run `tillsafe check --read-data` for the extent; then move a damaged pack out of the repository and back up: what it held is stored again where the source still has it",
+            ),
+            Self::SealFailed { .. } => (
+                "the damaged blob was not stored; every earlier snapshot is untouched",
+                "test this machine's memory before you trust anything that it writes",
+            ),
+            Self::Internal { .. } => (
+                "every earlier snapshot is untouched, and nothing half-done stands under a final name",
+                "run the same command again; if it fails again, please report it with these lines",
+            ),
+            Self::LockLost { .. } => (
+                "every earlier snapshot is untouched; no new one was made",
+                "run the same backup again; what was stored already is not stored twice",
+            ),
+            Self::TargetNotEmpty { .. } => (
+                "nothing was touched",
+                "name a folder that does not exist yet with --target, or stop what uses this one, move it aside (mv), and run the same command again",
+            ),
+            Self::TargetUnfit { .. } => {
+                ("nothing was touched", "name another folder with --target")
+            }
+            Self::UnfinishedRestore { .. } => (
+                "nothing was replaced; what that restore has not moved up yet waits in the folder .tillsafe-ready-… in it",
+                "run that same restore again to finish it (what has taken one of its names must be moved away first), or empty the folder, hidden names too",
+            ),
+            Self::InUse { .. } => (
+                "nothing was replaced",
+                "stop what has it open (for a service: systemctl stop NAME), then run the same command again",
+            ),
+            Self::PlanChanged { .. } => (
+                "nothing was touched",
+                "look at the plan as it is now (the same command with --dry-run), and give its hash to --plan",
+            ),
+            Self::NoConsent { .. } => (
+                "nothing was touched",
+                "the same command with --dry-run prints the plan and its hash: give that to --plan, or type the name at a terminal",
+            ),
+            Self::NotWhole { .. } => (
+                "what is live was not touched, and the copy was removed",
+                "restore what is left to a new folder (--target); it names each lost item, and the snapshots in which it is whole",
+            ),
+            Self::TargetChanged { .. } => (
+                "what stood there stands there, and nothing was lost",
+                "stop whatever works there, then run the same command again",
+            ),
+            Self::HalfSwapped { path, .. } => {
+                return Advice {
+                    safe: format!(
+                        "both the old data and the restored copy are whole: what is not in its place is in {}",
+                        shown(path)
+                    ),
+                    next: "mend the cause named above, then `tillsafe rollback` brings the old data back, and the same restore completes the new".into(),
+                };
+            }
+            Self::NothingKept { .. } => (
+                "nothing was touched",
+                "name what was replaced: `tillsafe rollback /srv/shop`; what was restored with --target replaced nothing",
+            ),
+            Self::AlreadyRolledBack { kept, .. } => {
+                return Advice {
+                    safe: format!(
+                        "the old data is live; what the rollback displaced is kept in {}",
+                        shown(kept)
+                    ),
+                    next: "`tillsafe rollback --list` shows what is kept, `tillsafe rollback --discard` removes it".into(),
+                };
+            }
+            Self::NoRoom { .. } => (
+                "nothing was touched",
+                "make room there, or name a place on another file system (--target; for verify --scratch)",
+            ),
+            Self::NotVerified { .. } => (
+                "nothing stands under its final name, and the copy was removed; live data was not touched",
+                "run `tillsafe check --read-data`, then restore an earlier snapshot",
+            ),
+            Self::NoRandomness { .. } => (
+                "nothing was written",
+                "see why getrandom(2) fails on this machine; without it nothing can be encrypted",
+            ),
+            Self::Interrupted { .. } => (
+                "every earlier snapshot is untouched, and nothing half-done stands under a final name",
+                "run the same command again when it suits you",
+            ),
+        };
+        Advice {
+            safe: safe.to_owned(),
+            next: next.to_owned(),
+        }
+    }
+}

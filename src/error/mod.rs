@@ -1,0 +1,380 @@
+//! The one public error; what each advises, and the table of exit codes.
+
+mod advice;
+mod exit_code;
+
+use std::path::PathBuf;
+
+use crate::units::{ByteSize, counted, shown};
+
+pub use advice::Advice;
+pub use exit_code::ExitCode;
+
+/// The crate's result.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What can go wrong. The text says what happened; [`Error::advice`] says the rest.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The command's words do not fit.
+    #[error("{finding}")]
+    Usage {
+        /// What does not fit.
+        finding: String,
+        /// What to type instead.
+        next: String,
+    },
+    /// A file on this machine could not be read or written.
+    #[error("{doing} {} failed: {cause}", shown(.path))]
+    File {
+        /// What was tried: `reading`, `creating` …
+        doing: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// Why not.
+        cause: std::io::Error,
+    },
+    /// The storage of the repository refused.
+    #[error("{doing} {object} failed: {cause}")]
+    Storage {
+        /// What was tried.
+        doing: &'static str,
+        /// The object's name below the repository.
+        object: String,
+        /// Why not.
+        cause: String,
+        /// Whether there is no room left.
+        full: bool,
+    },
+    /// There is no repository at the location.
+    #[error("there is no repository at {location}")]
+    NoRepository {
+        /// Where it was looked for.
+        location: String,
+    },
+    /// A repository is already there.
+    #[error("there is already a repository at {location}")]
+    RepositoryExists {
+        /// Where.
+        location: String,
+    },
+    /// The repository is of a kind that this version cannot read or write.
+    #[error("the repository at {location} {finding}")]
+    Unsupported {
+        /// Where.
+        location: String,
+        /// What is not supported.
+        finding: String,
+    },
+    /// Somebody holds a lock that excludes us.
+    #[error("the repository is locked by {holder}")]
+    Locked {
+        /// Who: user, host, process, since when.
+        holder: String,
+    },
+    /// No key file opens with the password.
+    #[error("the password opens none of the {tried} key(s) of {location}")]
+    WrongPassword {
+        /// Where.
+        location: String,
+        /// How many key files were tried.
+        tried: usize,
+    },
+    /// No snapshot fits.
+    #[error("no snapshot fits {wanted}")]
+    NoSnapshot {
+        /// What was asked for.
+        wanted: String,
+    },
+    /// `latest` was asked for, and a snapshot that cannot be read may be it.
+    #[error("which snapshot is the latest is not certain: {object} cannot be read")]
+    LatestUncertain {
+        /// The one that cannot be read.
+        object: String,
+        /// Short id of the last that can be read and fits.
+        readable: Option<String>,
+    },
+    /// No key file can be read.
+    #[error("none of the key files of {location} can be read, and without a key nothing can")]
+    NoKey {
+        /// Where.
+        location: String,
+    },
+    /// The snapshot does not hold the path.
+    #[error("snapshot {snapshot} holds no {path}{}", finding.as_ref().map_or(String::new(), |finding| format!(": {finding}")))]
+    NoSuchPath {
+        /// The snapshot's short id.
+        snapshot: String,
+        /// What was asked for.
+        path: String,
+        /// Why it is not there, if the capture said so.
+        finding: Option<String>,
+    },
+    /// The patterns of a restore select nothing.
+    #[error("{words} selects nothing of {base} in snapshot {snapshot}")]
+    NothingSelected {
+        /// The snapshot's short id.
+        snapshot: String,
+        /// The folder that was to be restored.
+        base: String,
+        /// The patterns with their flags.
+        words: String,
+    },
+    /// Some of what was asked for is lost; all the rest was brought back.
+    #[error("{} could not be brought back: no whole copy is in the repository", counted(*.count, "item"))]
+    ItemsLost {
+        /// How many items.
+        count: u64,
+        /// What became of the rest.
+        rest: String,
+    },
+    /// A source that was asked for by name could not be captured.
+    #[error("{name} could not be captured: {finding}")]
+    Source {
+        /// The source.
+        name: String,
+        /// Why not.
+        finding: String,
+    },
+    /// An object of the repository is not what its name, key or index says.
+    #[error("{object} is damaged: {finding}")]
+    Damaged {
+        /// The object's name below the repository.
+        object: String,
+        /// What is wrong.
+        finding: String,
+    },
+    /// Something we made does not open again: this machine's memory is not to be trusted.
+    #[error("a blob that was just sealed does not open again: {finding}")]
+    SealFailed {
+        /// What differs.
+        finding: String,
+    },
+    /// Something that cannot happen, or only on a machine without memory.
+    #[error("this should not happen: {finding}")]
+    Internal {
+        /// What happened.
+        finding: String,
+    },
+    /// Our lock is no longer there: somebody may have taken us for dead, and removed what we wrote.
+    #[error("the lock of this backup is lost: {finding}")]
+    LockLost {
+        /// What is wrong with it.
+        finding: String,
+    },
+    /// The target of a restore already holds something.
+    #[error("{} is not empty", shown(.path))]
+    TargetNotEmpty {
+        /// The target.
+        path: PathBuf,
+    },
+    /// The target of a restore is something that nothing can be restored into.
+    #[error("{} cannot be a restore target: {finding}", shown(.path))]
+    TargetUnfit {
+        /// The target.
+        path: PathBuf,
+        /// Why not.
+        finding: String,
+    },
+    /// An interrupted restore waits in the target, and cannot be finished by this run.
+    #[error("{} holds an interrupted restore {finding}", shown(.path))]
+    UnfinishedRestore {
+        /// The target.
+        path: PathBuf,
+        /// Which restore, or why it cannot be finished.
+        finding: String,
+    },
+    /// A database that would be replaced is open.
+    #[error("{} is open in {holder}", shown(.path))]
+    InUse {
+        /// The database, or a file of it.
+        path: PathBuf,
+        /// Who has it open.
+        holder: String,
+    },
+    /// What would be replaced is not what was planned upon.
+    #[error(
+        "the plan {wanted} no longer holds: the host, the target, the snapshot or what would be replaced has changed"
+    )]
+    PlanChanged {
+        /// The plan that was consented to.
+        wanted: String,
+    },
+    /// Nobody has consented to replace what is there.
+    #[error("nobody has agreed to replace {roots}")]
+    NoConsent {
+        /// What would be replaced.
+        roots: String,
+    },
+    /// A copy lacks something, so it does not replace what is there.
+    #[error(
+        "{count} item(s) could not be brought back, {first} among them, so nothing was replaced"
+    )]
+    NotWhole {
+        /// How many.
+        count: usize,
+        /// One of them.
+        first: String,
+    },
+    /// Somebody worked on the target while it was swapped.
+    #[error("{} was changed while it was replaced: {finding}", shown(.path))]
+    TargetChanged {
+        /// What was changed.
+        path: PathBuf,
+        /// How.
+        finding: String,
+    },
+    /// A swap or its undoing stopped half-way, and could not be taken back.
+    #[error("the swap stopped half-way: {cause}")]
+    HalfSwapped {
+        /// Its kept folder.
+        path: PathBuf,
+        /// Why it stopped.
+        cause: Box<Error>,
+    },
+    /// No restore in place is known.
+    #[error("no restore in place is known {finding}")]
+    NothingKept {
+        /// Where it was looked for.
+        finding: String,
+    },
+    /// The restore was rolled back before.
+    #[error("the restore {id} is already rolled back")]
+    AlreadyRolledBack {
+        /// Its name.
+        id: String,
+        /// Where what it displaced is kept.
+        kept: PathBuf,
+    },
+    /// The target's file system has too little room.
+    #[error("{} has room for {}, but the restore needs {} more", shown(.path), ByteSize(*.free_bytes), ByteSize(.needed_bytes.saturating_sub(*.free_bytes)))]
+    NoRoom {
+        /// The target.
+        path: PathBuf,
+        /// Bytes needed.
+        needed_bytes: u64,
+        /// Bytes free.
+        free_bytes: u64,
+    },
+    /// The restored copy is not what was captured.
+    #[error("the restored copy of {name} did not pass its proof: {finding}")]
+    NotVerified {
+        /// The item.
+        name: String,
+        /// What differs.
+        finding: String,
+    },
+    /// The kernel gives no random numbers.
+    #[error("this machine gives no random numbers: {cause}")]
+    NoRandomness {
+        /// Why not.
+        cause: String,
+    },
+    /// A signal asked us to stop.
+    #[error("stopped by {}", signal_name(*.signal))]
+    Interrupted {
+        /// The signal's number.
+        signal: i32,
+    },
+}
+
+impl Error {
+    /// The exit code.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Usage { .. } => ExitCode::Usage,
+            Self::File { cause, .. } if is_full(cause) => ExitCode::Storage,
+            Self::File { .. }
+            | Self::Unsupported { .. }
+            | Self::HalfSwapped { .. }
+            | Self::SealFailed { .. }
+            | Self::Internal { .. }
+            | Self::NoRandomness { .. } => ExitCode::Failed,
+            Self::Storage { .. } => ExitCode::Storage,
+            Self::NoRepository { .. } => ExitCode::NoRepository,
+            Self::RepositoryExists { .. }
+            | Self::TargetNotEmpty { .. }
+            | Self::TargetUnfit { .. }
+            | Self::UnfinishedRestore { .. }
+            | Self::InUse { .. }
+            | Self::PlanChanged { .. }
+            | Self::NoConsent { .. }
+            | Self::TargetChanged { .. }
+            | Self::NothingKept { .. }
+            | Self::AlreadyRolledBack { .. }
+            | Self::NoRoom { .. } => ExitCode::Refused,
+            Self::Locked { .. } | Self::LockLost { .. } => ExitCode::Locked,
+            Self::WrongPassword { .. } => ExitCode::WrongPassword,
+            Self::NoSnapshot { .. } | Self::NoSuchPath { .. } | Self::NothingSelected { .. } => {
+                ExitCode::NoSnapshot
+            }
+            Self::Source { .. } => ExitCode::Source,
+            Self::Damaged { .. }
+            | Self::ItemsLost { .. }
+            | Self::LatestUncertain { .. }
+            | Self::NotWhole { .. }
+            | Self::NoKey { .. } => ExitCode::Damage,
+            Self::NotVerified { .. } => ExitCode::NotVerified,
+            Self::Interrupted { signal: 2 } => ExitCode::Interrupted,
+            Self::Interrupted { .. } => ExitCode::Terminated,
+        }
+    }
+
+    /// An [`Error::Internal`] with its cause.
+    pub fn internal(cause: &dyn std::fmt::Display) -> Self {
+        Self::Internal {
+            finding: cause.to_string(),
+        }
+    }
+
+    /// Turns an I/O error on `path` into an [`Error::File`]; for `map_err`.
+    pub fn file(
+        doing: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        move |cause| Self::File {
+            doing,
+            path: path.into(),
+            cause,
+        }
+    }
+}
+
+/// Whether an I/O error means that there is no room left.
+#[must_use]
+pub fn is_full(cause: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        cause.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
+    )
+}
+
+fn signal_name(signal: i32) -> String {
+    match signal {
+        2 => "SIGINT".to_owned(),
+        15 => "SIGTERM".to_owned(),
+        other => format!("signal {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_from_other_failures() {
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        assert_eq!(
+            Error::file("writing", "/x")(full).exit_code(),
+            ExitCode::Storage
+        );
+        let other = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        assert_eq!(
+            Error::file("writing", "/x")(other).exit_code(),
+            ExitCode::Failed
+        );
+    }
+}
