@@ -164,12 +164,14 @@ pub enum Error {
         holder: String,
     },
     /// No key file opens with the password.
-    #[error("the password opens none of the {tried} key(s) of {location}")]
+    #[error("the password opens none of the {tried} key(s) of {location}{}", untried(*.left))]
     WrongPassword {
         /// Where.
         location: String,
         /// How many key files were tried.
         tried: usize,
+        /// How many were not, because all together would take too long.
+        left: usize,
     },
     /// No snapshot fits.
     #[error("no snapshot fits {wanted}")]
@@ -336,6 +338,10 @@ impl Error {
                 "nothing was written; every snapshot is untouched, and restore works in spite of the lock",
                 "wait until that process has ended; if it is dead, `restic unlock` removes its lock",
             ),
+            Self::WrongPassword { left: 1.., .. } => (
+                "nothing was read or written",
+                "move the key files that you do not know out of keys/ (yours is probably the oldest), then run the same command again",
+            ),
             Self::WrongPassword { .. } => (
                 "nothing was read or written",
                 "check that the password belongs to this repository",
@@ -479,6 +485,13 @@ pub fn is_full(cause: &std::io::Error) -> bool {
         cause.kind(),
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
     )
+}
+
+fn untried(left: usize) -> String {
+    match left {
+        0 => String::new(),
+        left => format!(" that were tried; {left} more would take too long"),
+    }
 }
 
 fn signal_name(signal: i32) -> String {

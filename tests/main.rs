@@ -13,6 +13,7 @@ mod consistency;
 mod crash;
 mod docs;
 mod errors;
+mod hostile;
 mod interop;
 mod restore;
 mod shops;

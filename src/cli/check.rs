@@ -5,6 +5,7 @@ use serde_json::json;
 use super::Done;
 use super::args;
 use super::failure::Failure;
+use super::output::plain;
 use super::session::Session;
 use crate::error::{Advice, ExitCode, Result};
 use crate::repository::check::{CheckReport, check};
@@ -17,9 +18,10 @@ pub fn run(session: &Session, args: &args::Check) -> Result<Done> {
     session.output.finish();
     for damage in &report.damage {
         session.output.object("damage", json!(damage));
-        session
-            .output
-            .line(format!("damaged: {}: {}", damage.object, damage.finding));
+        session.output.line(plain(&format!(
+            "damaged: {}: {}",
+            damage.object, damage.finding
+        )));
     }
     tell(session, &repository.location(), &report);
     let sound = report.damage.is_empty();

@@ -248,7 +248,7 @@ fn told(step: Step, total: Option<u64>, done: Progress, seconds: f64) -> String 
 }
 
 /// Keeps a terminal safe from what a message may quote, line by line.
-fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     text.lines()
         .map(|line| Shown(line.as_bytes()).to_string().replace("\\\\", "\\"))
         .collect::<Vec<_>>()

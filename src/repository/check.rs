@@ -12,7 +12,8 @@ use super::index::{Index, IndexFile, Location};
 use super::pack::{self, BlobKind, PackedBlob};
 use super::snapshot::SnapshotFile;
 use super::tree::Content;
-use super::{Repository, read_key_file, report_strays};
+use super::unlock::read_key_file;
+use super::{Repository, report_strays};
 use crate::backend::{Class, Object};
 use crate::error::{Error, Result};
 use crate::id::{Hasher, Id};
@@ -297,6 +298,7 @@ fn check_pack(
     let mut hasher = Hasher::default();
     for run in runs(&blobs) {
         let length: usize = run.iter().map(|blob| blob.length as usize).sum();
+        let _held = repository.hold(run.iter());
         let bytes = match repository.read_pack_range(id, run[0].offset.into(), length) {
             Ok(bytes) => bytes,
             Err(cause) => {

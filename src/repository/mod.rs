@@ -19,6 +19,7 @@ pub mod pack;
 pub mod snapshot;
 pub mod tree;
 pub mod tree_writer;
+mod unlock;
 pub mod writer;
 
 use std::collections::HashMap;
@@ -34,17 +35,17 @@ use crate::id::Id;
 use crate::monitor::{Monitor, Problem};
 use crate::rng::{Rng, SystemRng};
 use crate::secret::Secret;
+use budget::Budget;
 use crypto::Key;
-use format::{Config, MAX_OBJECT};
+use format::{Config, MAX_CONFIG, MAX_INDEX, MAX_INDEX_RATIO, MAX_LOCK, MAX_SNAPSHOT, SMALL_INDEX};
 use index::{Index, IndexFile};
-use keys::{Cost, KeyFailure, KeyFile};
+use keys::{Cost, KeyFile};
 use lock::SharedLock;
 use snapshot::{Snapshot, SnapshotFile, Snapshots};
+use unlock::find_key;
 
-/// Most key files that are tried, as in restic: each costs a derivation.
-const MAX_KEYS: usize = 20;
-/// A key file has about 500 bytes; anything much longer is none.
-const MAX_KEY_FILE: u64 = 64 * 1024;
+/// Bytes of blobs that are read at a time. One blob may take more, alone.
+const READ_MEMORY: usize = 256 * 1024 * 1024;
 
 /// Time and randomness, injected.
 #[derive(Debug, Clone)]
@@ -79,6 +80,8 @@ struct Inner {
     services: Services,
     key: Key,
     config: Config,
+    /// For blobs that are read on all cores.
+    memory: Arc<Budget>,
 }
 
 impl Repository {
@@ -111,6 +114,7 @@ impl Repository {
                 services,
                 key,
                 config,
+                memory: Arc::new(Budget::new(READ_MEMORY)),
             }),
         };
         if is_new {
@@ -145,10 +149,16 @@ impl Repository {
         password: &Secret,
         monitor: &dyn Monitor,
     ) -> Result<Self> {
-        let sealed = match backend.get(Object::Config, MAX_OBJECT) {
+        let sealed = match backend.get(Object::Config, MAX_CONFIG) {
             Err(backend::Error::NotFound) => {
                 return Err(Error::NoRepository {
                     location: backend.location(),
+                });
+            }
+            Err(cause @ backend::Error::TooLong(_)) => {
+                return Err(Error::Damaged {
+                    object: Object::Config.to_string(),
+                    finding: cause.to_string(),
                 });
             }
             other => other.map_err(|cause| cause.on("reading", Object::Config))?,
@@ -180,6 +190,7 @@ impl Repository {
                 services,
                 key,
                 config,
+                memory: Arc::new(Budget::new(READ_MEMORY)),
             }),
         })
     }
@@ -267,7 +278,7 @@ impl Repository {
         let sealed = self
             .inner
             .backend
-            .get(object, MAX_OBJECT)
+            .get(object, most(class))
             .map_err(|cause| cause.on("reading", object))?;
         let damaged = |finding: String| Error::Damaged {
             object: object.to_string(),
@@ -282,7 +293,7 @@ impl Repository {
             .open(&sealed)
             .map_err(|cause| damaged(cause.to_string()))?;
         let json = match plain.first() {
-            Some(2) => compress::decompress_unsized(&plain[1..], MAX_OBJECT)
+            Some(2) => compress::decompress_unsized(&plain[1..], most_plain(class, &plain))
                 .map_err(|cause| damaged(cause.to_string()))?,
             Some(b'{' | b'[') => plain,
             other => return Err(damaged(format!("it has an unknown encoding ({other:?})"))),
@@ -307,11 +318,12 @@ impl Repository {
         let listing = self.list(Class::Snapshots)?;
         report_strays(monitor, Class::Snapshots, &listing);
         let mut snapshots = Snapshots::default();
+        let mut problems = Problems::new(monitor, Class::Snapshots);
         for (id, _) in listing.objects {
             match self.load_json(Class::Snapshots, id) {
                 Ok(file) => snapshots.readable.push(Snapshot { id, file }),
                 Err(cause) => {
-                    monitor.problem(left_out(&Object::Named(Class::Snapshots, id), &cause));
+                    problems.tell(|| left_out(&Object::Named(Class::Snapshots, id), &cause));
                     snapshots.damaged.push(id);
                 }
             }
@@ -350,6 +362,27 @@ impl Repository {
     }
 }
 
+/// Most bytes of an object that is read whole.
+const fn most(class: Class) -> u64 {
+    match class {
+        Class::Keys => keys::MAX_FILE,
+        Class::Locks => MAX_LOCK,
+        Class::Snapshots => MAX_SNAPSHOT,
+        Class::Index | Class::Data => MAX_INDEX,
+    }
+}
+
+/// Most bytes that an object of these compressed bytes may unfold to.
+fn most_plain(class: Class, compressed: &[u8]) -> u64 {
+    let most = most(class);
+    if class == Class::Index {
+        let by_ratio = MAX_INDEX_RATIO * compressed.len() as u64;
+        by_ratio.clamp(SMALL_INDEX, most)
+    } else {
+        most
+    }
+}
+
 /// What stands where a repository is to be created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
@@ -366,10 +399,10 @@ pub enum Found {
 /// # Errors
 /// [`Error::Storage`] if that cannot be told.
 pub fn what_is_there(backend: &dyn Backend) -> Result<Found> {
-    match backend.get(Object::Config, MAX_OBJECT) {
+    match backend.get(Object::Config, MAX_CONFIG) {
         Err(backend::Error::NotFound) => {}
+        Ok(_) | Err(backend::Error::TooLong(_)) => return Ok(Found::Repository),
         Err(cause) => return Err(cause.on("reading", Object::Config)),
-        Ok(_) => return Ok(Found::Repository),
     }
     let mut found = Found::Nothing;
     for (class, meaning) in [
@@ -387,69 +420,59 @@ pub fn what_is_there(backend: &dyn Backend) -> Result<Found> {
     Ok(found)
 }
 
-/// Tries the key files in turn. A file that is none stops nobody: it is told and passed over.
-fn find_key(backend: &dyn Backend, password: &Secret, monitor: &dyn Monitor) -> Result<Key> {
-    let listing = backend
-        .list(Class::Keys)
-        .map_err(|cause| cause.on("listing", Class::Keys.folder()))?;
-    report_strays(monitor, Class::Keys, &listing);
-    let mut tried = 0;
-    for (id, _) in listing.objects {
-        let object = Object::Named(Class::Keys, id);
-        let file = match read_key_file(backend, id) {
-            Ok(file) => file,
-            Err(cause) => {
-                monitor.problem(left_out(&object, &cause));
-                continue;
-            }
-        };
-        tried += 1;
-        match file.unwrap_with(password) {
-            Ok(key) => return Ok(key),
-            Err(KeyFailure::WrongPassword) => {}
-            Err(KeyFailure::Unusable(finding)) => monitor.problem(Problem {
-                item: object.to_string(),
-                finding,
-                incomplete: false,
-            }),
-        }
-        if tried == MAX_KEYS {
-            break;
-        }
-    }
-    if tried == 0 {
-        return Err(Error::NoKey {
-            location: backend.location(),
+fn report_strays(monitor: &dyn Monitor, class: Class, listing: &Listing) {
+    // What an interrupted run of any tool leaves; the next owner of the folder may tidy it.
+    let strays = listing
+        .strays
+        .iter()
+        .filter(|stray| !stray.contains("-tmp-"));
+    let mut problems = Problems::new(monitor, class);
+    for stray in strays {
+        problems.tell(|| Problem {
+            item: format!("{}/{stray}", class.folder()),
+            finding: "is no object of a repository; it is ignored".into(),
+            incomplete: false,
         });
     }
-    Err(Error::WrongPassword {
-        location: backend.location(),
-        tried,
-    })
 }
 
-fn read_key_file(backend: &dyn Backend, id: Id) -> Result<KeyFile> {
-    let object = Object::Named(Class::Keys, id);
-    let damaged = |finding: String| Error::Damaged {
-        object: object.to_string(),
-        finding,
-    };
-    let bytes = backend
-        .get(object, MAX_KEY_FILE)
-        .map_err(|cause| cause.on("reading", object))?;
-    if Id::of(&bytes) != id {
-        return Err(damaged("its bytes are not those it is named after".into()));
+/// Tells the first problems of a folder, and of all others how many they are.
+struct Problems<'a> {
+    monitor: &'a dyn Monitor,
+    class: Class,
+    count: u64,
+}
+
+impl<'a> Problems<'a> {
+    /// As many are read by a person.
+    const TOLD: u64 = 20;
+
+    const fn new(monitor: &'a dyn Monitor, class: Class) -> Self {
+        Self {
+            monitor,
+            class,
+            count: 0,
+        }
     }
-    serde_json::from_slice(&bytes).map_err(|cause| damaged(cause.to_string()))
+
+    fn tell(&mut self, problem: impl FnOnce() -> Problem) {
+        self.count += 1;
+        if self.count <= Self::TOLD {
+            self.monitor.problem(problem());
+        }
+    }
 }
 
-fn report_strays(monitor: &dyn Monitor, class: Class, listing: &Listing) {
-    for stray in &listing.strays {
-        // What an interrupted run of any tool leaves; the next owner of the folder may tidy it.
-        if !stray.contains("-tmp-") {
-            monitor.problem(Problem {
-                item: format!("{}/{stray}", class.folder()),
-                finding: "is no object of a repository; it is ignored".into(),
+impl Drop for Problems<'_> {
+    fn drop(&mut self) {
+        if let Some(others) = self
+            .count
+            .checked_sub(Self::TOLD)
+            .filter(|others| *others > 0)
+        {
+            self.monitor.problem(Problem {
+                item: self.class.folder().to_owned(),
+                finding: format!("and so with {others} more"),
                 incomplete: false,
             });
         }

@@ -19,9 +19,14 @@ use crate::source::sqlite::beside;
 /// Deepest folder that is followed. The kernel takes no path beyond 4096 bytes anyway.
 const MAX_DEPTH: usize = 2048;
 
+/// Longest path below the base, in bytes: the kernel takes no longer one. Long names that lie deep would
+/// else take half a megabyte an item.
+const MAX_PATH: usize = 4095;
 /// Most items that may come from trees met before. Equal folders share a tree, but two trees that each
 /// hold the next one twice would else make 2^40 items out of 40 trees.
-const MAX_REPEATED: usize = 1_000_000;
+const MAX_REPEATED: usize = 250_000;
+/// Bytes of a path that weigh as much as an item.
+const PATH_WEIGHT: usize = 256;
 /// Longest manifest that is read, in bytes: about a hundred thousand databases.
 const MAX_MANIFEST: u64 = 64 * 1024 * 1024;
 
@@ -195,6 +200,7 @@ impl Plan {
         let too_many = damaged(format!(
             "the same folders hold more than {MAX_REPEATED} items again and again"
         ));
+        let too_long = damaged(format!("its paths have more than {MAX_PATH} bytes"));
         let mut waiting: Vec<(PathBuf, Vec<Node>)> = vec![(PathBuf::new(), nodes)];
         let (mut met, mut repeated) = (HashSet::new(), 0);
         while let Some((folder, nodes)) = waiting.pop() {
@@ -204,11 +210,15 @@ impl Plan {
             }
             for node in nodes {
                 let path = folder.join(&node.entry.name);
+                let length = path.as_os_str().len();
+                if length > MAX_PATH {
+                    return Err(too_long);
+                }
                 match &node.content {
                     Content::Folder { tree } => {
                         let nodes = repository.read_tree(index, *tree)?;
                         if !met.insert(*tree) {
-                            repeated += weight(&nodes);
+                            repeated += weight(&nodes) + nodes.len() * length / PATH_WEIGHT;
                         }
                         if repeated > MAX_REPEATED {
                             return Err(too_many);

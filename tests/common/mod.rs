@@ -4,8 +4,10 @@ pub mod compare;
 pub mod files;
 pub mod forge;
 pub mod library;
+pub mod measure;
 pub mod mount;
 pub mod program;
+pub mod raw;
 pub mod shop;
 pub mod tools;
 
