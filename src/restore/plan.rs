@@ -1,6 +1,6 @@
 //! Which snapshot, which of its paths, how many bytes: read from the repository, nothing written.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::capture::manifest::{self, Manifest};
 use crate::entry::{Entry, Kind};
 use crate::error::{Error, Result};
+use crate::id::Id;
 use crate::monitor::{Monitor, Problem, go_on};
 use crate::repository::Repository;
 use crate::repository::index::Index;
@@ -192,6 +193,8 @@ impl Plan {
         nodes: Vec<Node>,
         monitor: &dyn Monitor,
     ) -> Result<()> {
+        const FEW_NODES: usize = 100;
+        const FEW_TREES: usize = 1000;
         let damaged = |finding: String| Error::Damaged {
             object: format!("snapshot {}", self.snapshot.id.short()),
             finding,
@@ -203,6 +206,8 @@ impl Plan {
         let too_long = damaged(format!("its paths have more than {MAX_PATH} bytes"));
         let mut waiting: Vec<(PathBuf, Vec<Node>)> = vec![(PathBuf::new(), nodes)];
         let (mut met, mut repeated) = (HashSet::new(), 0);
+        // Small trees that were met again are not read a hundred thousand times.
+        let mut again: HashMap<Id, Vec<Node>> = HashMap::new();
         while let Some((folder, nodes)) = waiting.pop() {
             go_on(monitor)?;
             if folder.components().count() > MAX_DEPTH {
@@ -216,8 +221,14 @@ impl Plan {
                 }
                 match &node.content {
                     Content::Folder { tree } => {
-                        let nodes = repository.read_tree(index, *tree)?;
+                        let nodes = match again.get(tree) {
+                            Some(nodes) => Vec::clone(nodes),
+                            None => repository.read_tree(index, *tree)?,
+                        };
                         if !met.insert(*tree) {
+                            if nodes.len() <= FEW_NODES && again.len() < FEW_TREES {
+                                again.entry(*tree).or_insert_with(|| nodes.clone());
+                            }
                             repeated += weight(&nodes) + nodes.len() * length / PATH_WEIGHT;
                         }
                         if repeated > MAX_REPEATED {

@@ -116,16 +116,6 @@ impl Forge {
         }
     }
 
-    /// A blob as it is; `kind` is 0 or 1.
-    pub fn plain_blob(&self, kind: u8, bytes: &[u8]) -> RawBlob {
-        RawBlob {
-            kind,
-            id: Id::of(bytes),
-            sealed: self.seal_bytes(bytes),
-            plain_length: 0,
-        }
-    }
-
     /// Stores bytes under their hash.
     pub fn object(&self, class: &str, stored: &[u8]) -> Id {
         let id = Id::of(stored);

@@ -150,7 +150,7 @@ const CLASSES: &[Class] = &[
     Class { name: "database: triggers and views with weird functions", make: triggers, codes: FOREIGN },
     Class { name: "database: a table that is an endless view", make: |f| with_schema(f, "table", &format!("CREATE VIEW tea AS {ENDLESS}")), codes: FOREIGN },
     Class { name: "database: a schema that is no SQL", make: |f| with_schema(f, "table", "ATTACH '/etc/passwd' AS x"), codes: FOREIGN },
-    Class { name: "database: a check that takes a gigabyte", make: |f| with_schema(f, "table", "CREATE TABLE tea(a, b, CHECK(length(hex(zeroblob(450000000))) > 0))"), codes: FOREIGN },
+    Class { name: "database: an index on what takes a gigabyte", make: |f| with_sql(f, "CREATE INDEX i ON tea(length(hex(zeroblob(250000000 + a))))"), codes: [&[0], &[0], &[0], &[7], &[7], &[0]] },
     Class { name: "database: an index on what takes long", make: |f| with_sql(f, "CREATE INDEX i ON tea(length(replace(hex(zeroblob(20000000)), '0', b)))"), codes: FOREIGN },
     Class { name: "database: a check that loads a library", make: |f| with_schema(f, "table", "CREATE TABLE tea(a, b, CHECK(load_extension('/tmp/evil') IS NULL))"), codes: FOREIGN },
     Class { name: "database: a virtual table that reads the disk", make: |f| with_sql(f, "INSERT INTO sqlite_schema VALUES ('table', 'v', 'v', 0, 'CREATE VIRTUAL TABLE v USING csv(filename=''/etc/passwd'')')"), codes: FOREIGN },

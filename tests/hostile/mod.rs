@@ -181,7 +181,7 @@ fn landscape(root: &Path, leave_out: &[PathBuf]) -> BTreeMap<PathBuf, String> {
                 waiting.push(path.clone());
                 String::new()
             } else if metadata.is_symlink() {
-                format!("{:?}", fs::read_link(&path).unwrap())
+                fs::read_link(&path).unwrap().to_string_lossy().into_owned()
             } else if metadata.is_file() && metadata.len() <= MOST {
                 tillsafe::id::Id::of(&fs::read(&path).unwrap()).to_string()
             } else {

@@ -136,9 +136,12 @@ fn a_parent_that_is_closed_to_us_is_refused() {
     assert_same(&before, &landscape(scene.place.path(), &[]), WHAT);
 }
 
-/// Somebody with our own rights puts links to the canaries in the place of whatever is staged.
-fn race(around: &Path, outside: &Path, stop: &AtomicBool, moved: &AtomicUsize) {
-    while !stop.load(Ordering::Relaxed) {
+/// Somebody with our own rights puts links to the canaries in the place of whatever is staged, for a
+/// number of times: so that some restores get far.
+fn race(around: &Path, outside: &Path, times: usize, stop: &AtomicBool, moved: &AtomicUsize) {
+    let begun = moved.load(Ordering::Relaxed);
+    let is_over = || moved.load(Ordering::Relaxed) >= begun + times;
+    while !stop.load(Ordering::Relaxed) && !is_over() {
         for stage in names_with(around, ".tillsafe-stage-") {
             let stage = around.join(stage);
             let mut waiting = vec![stage.clone()];
@@ -178,7 +181,7 @@ fn race(around: &Path, outside: &Path, stop: &AtomicBool, moved: &AtomicUsize) {
 
 #[test]
 fn somebody_who_swaps_folders_for_links_meanwhile_moves_nothing_outside() {
-    const ROUNDS: usize = 12;
+    const ROUNDS: usize = 18;
     let honest = Honest::new();
     let (stop, moved) = (AtomicBool::new(false), AtomicUsize::new(0));
     let mut codes = Vec::new();
@@ -187,10 +190,17 @@ fn somebody_who_swaps_folders_for_links_meanwhile_moves_nothing_outside() {
         let around = scene.place.join("around");
         // The racing thread leaves much behind in there, but nothing of ours may be anywhere else.
         let left_out = [around.clone()];
+        let outside = scene.place.join("outside");
         let before = landscape(scene.place.path(), &left_out);
         stop.store(false, Ordering::Relaxed);
+        let (around, outside, stop, moved) = (&around, &outside, &stop, &moved);
         let code = std::thread::scope(|scope| {
-            scope.spawn(|| race(&around, &scene.place.join("outside"), &stop, &moved));
+            let times = if round % 3 == 2 {
+                usize::MAX / 2
+            } else {
+                round
+            };
+            scope.spawn(move || race(around, outside, times, stop, moved));
             let played = std::panic::AssertUnwindSafe(|| scene.run("a race", "restore"));
             let played = std::panic::catch_unwind(played);
             stop.store(true, Ordering::Relaxed);
