@@ -82,7 +82,7 @@ impl fmt::Display for Shown<'_> {
 fn is_plain(character: char) -> bool {
     !character.is_control()
         && character != '\\'
-        && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        && !matches!(character, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// Shows a path; see [`Shown`].

@@ -54,6 +54,7 @@ fn every() -> Vec<Error> {
         Error::WrongPassword {
             location: text("/backup"),
             tried: 2,
+            left: 0,
         },
         Error::NoSnapshot {
             wanted: text("\"latest\""),

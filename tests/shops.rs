@@ -3,17 +3,21 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tillsafe::id::{Hasher, Id};
 
 use crate::common::Place;
+use crate::common::measure::{Measured, measured};
 use crate::common::program::{Program, Run};
 use crate::common::shop::noise;
-use crate::common::tools::{find, skipped};
+use crate::common::tools::skipped;
 
 /// The most memory that any process of ours may take for any shop.
 const MEMORY_LIMIT: u64 = 200 << 20;
+/// It takes seconds; this is for a machine that does much else.
+const PATIENCE: Duration = Duration::from_mins(10);
 
 fn hash(path: &Path) -> Id {
     use std::io::Read;
@@ -98,25 +102,6 @@ fn make_large_shop(database: &Path) -> i64 {
     orders
 }
 
-/// Runs a command and returns what it left with its peak of resident memory in bytes (`VmHWM`).
-fn run_measured(mut command: Command) -> (Run, u64) {
-    const MEASURE: &str = "import resource, subprocess, sys
-code = subprocess.run(sys.argv[1:]).returncode
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
-sys.exit(code)";
-    let mut measured =
-        Command::new(find("python3").expect("python3 is on every machine that runs these tests"));
-    measured
-        .env_clear()
-        .args(["-c", MEASURE])
-        .arg(command.get_program())
-        .args(command.get_args());
-    std::mem::swap(&mut command, &mut measured);
-    let run = Run::of(&mut command);
-    let peak: u64 = run.stderr.lines().last().unwrap().parse().unwrap();
-    (run, peak << 10)
-}
-
 /// A memory cgroup of the limit, removed at the end; `None` where none can be made.
 struct Cage(PathBuf);
 
@@ -167,16 +152,16 @@ fn a_shop_of_one_gibibyte_comes_back_in_bounded_memory() {
     assert!(size > (1 << 30) + 4096, "the lock page is in it");
     let before = hash(&database);
     let program = Program::with_repository(place.path());
-    let measured = |words: &[&str]| {
-        let (run, peak) = run_measured(program.command(words));
+    let within_limit = |words: &[&str]| {
+        let Measured { run, peak, .. } = measured(&program.command(words), PATIENCE);
         assert_eq!(run.code, 0, "{words:?}: {}{}", run.stdout, run.stderr);
         println!("{}: peak {} MiB", words[0], peak >> 20);
         assert!(peak < MEMORY_LIMIT, "{words:?} took {peak} bytes");
     };
-    measured(&["backup", shop.to_str().unwrap()]);
+    within_limit(&["backup", shop.to_str().unwrap()]);
     fs::remove_dir_all(&shop).unwrap();
     let from = format!("latest:{}", shop.display());
-    measured(&["restore", &from, "--target", shop.to_str().unwrap()]);
+    within_limit(&["restore", &from, "--target", shop.to_str().unwrap()]);
     assert_eq!(fs::metadata(&database).unwrap().len(), size);
     assert_eq!(hash(&database), before);
     let connection = Connection::open(&database).unwrap();
@@ -185,7 +170,7 @@ fn a_shop_of_one_gibibyte_comes_back_in_bounded_memory() {
         .unwrap();
     assert_eq!(found, orders);
     drop(connection);
-    measured(&["check", "--read-data"]);
+    within_limit(&["check", "--read-data"]);
     in_a_cage(&program, &shop, &place);
 }
 

@@ -97,6 +97,9 @@ pub enum Error {
     /// No room left.
     #[error("no space left: {0}")]
     Full(String),
+    /// The object is longer than its reader allows.
+    #[error("it is too long: {0}")]
+    TooLong(String),
     /// Anything else; trying again may help.
     #[error("{0}")]
     Transient(String),
@@ -152,7 +155,7 @@ pub trait Backend: Debug + Send + Sync {
     /// Reads a whole object of at most `limit` bytes.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Transient`] if it is longer than `limit`.
+    /// [`Error::NotFound`]; [`Error::TooLong`] if it is longer than `limit`.
     fn get(&self, object: Object, limit: u64) -> Result<Vec<u8>>;
 
     /// Reads `length` bytes from `offset`.
@@ -177,9 +180,7 @@ pub trait Backend: Debug + Send + Sync {
 /// Refuses an object longer than its reader allows, before memory is taken for it.
 fn within(length: u64, limit: u64) -> Result<()> {
     if length > limit {
-        return Err(Error::Transient(format!(
-            "{length} bytes long, {limit} allowed"
-        )));
+        return Err(Error::TooLong(format!("{length} bytes, {limit} allowed")));
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::Done;
 use super::args;
 use super::failure::Failure;
+use super::output::plain;
 use super::session::Session;
 use crate::error::{Advice, ExitCode, Result};
 use crate::id::Id;
@@ -77,7 +78,11 @@ fn extent(session: &Session, args: &args::Check) -> Result<Extent> {
 
 fn tell_damage(session: &Session, damage: &Damage) {
     let output = &session.output;
-    output.line(format!("damaged: {}: {}", damage.object, damage.finding));
+    // A finding may quote a name.
+    output.line(plain(&format!(
+        "damaged: {}: {}",
+        damage.object, damage.finding
+    )));
     if damage.blob_count > 0 {
         let blobs = damage.blobs.iter().take(MAX_SHOWN);
         let named = blobs.map(|blob| format!("{} {}", blob.kind, blob.id.short()));

@@ -57,14 +57,13 @@ fn print_table(session: &Session, snapshots: &[Snapshot]) {
             let size = file.summary.map_or(String::new(), |summary| {
                 ByteSize(summary.total_bytes_processed).to_string()
             });
-            let safe = |text: &str| Shown(text.as_bytes()).to_string();
             [
                 snapshot.id.short(),
                 format!("{:.0}", file.time),
-                safe(&file.hostname),
-                safe(&file.tags.join(",")),
+                cell(&file.hostname),
+                cell(&file.tags.join(",")),
                 size,
-                safe(&file.paths.join(" ")),
+                cell(&file.paths.join(" ")),
             ]
         })
         .collect();
@@ -86,4 +85,16 @@ fn print_table(session: &Session, snapshots: &[Snapshot]) {
             .collect();
         session.output.line(cells.join("  ").trim_end());
     }
+}
+
+/// Text of a snapshot as a table shows it. Its length is in nobody's hands, and all rows of a column are
+/// as long as the longest: `--json` has the whole.
+fn cell(text: &str) -> String {
+    const MOST: usize = 1000;
+    let cut = text
+        .char_indices()
+        .nth(MOST)
+        .map_or(text, |(at, _)| &text[..at]);
+    let mark = if cut.len() < text.len() { " …" } else { "" };
+    format!("{}{mark}", Shown(cut.as_bytes()))
 }

@@ -59,6 +59,10 @@ impl Error {
                 "nothing was written; every snapshot is untouched, and restore works in spite of the lock",
                 "wait until that process has ended; if it is dead, `restic unlock` removes its lock",
             ),
+            Self::WrongPassword { left: 1.., .. } => (
+                "nothing was read or written",
+                "move the key files that you do not know out of keys/ (yours is probably the oldest), then run the same command again",
+            ),
             Self::WrongPassword { .. } => (
                 "nothing was read or written",
                 "check that the password belongs to this repository",

@@ -74,12 +74,14 @@ pub enum Error {
         holder: String,
     },
     /// No key file opens with the password.
-    #[error("the password opens none of the {tried} key(s) of {location}")]
+    #[error("the password opens none of the {tried} key(s) of {location}{}", untried(*.left))]
     WrongPassword {
         /// Where.
         location: String,
         /// How many key files were tried.
         tried: usize,
+        /// How many were not, because all together would take too long.
+        left: usize,
     },
     /// No snapshot fits.
     #[error("no snapshot fits {wanted}")]
@@ -350,6 +352,13 @@ pub fn is_full(cause: &std::io::Error) -> bool {
         cause.kind(),
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
     )
+}
+
+fn untried(left: usize) -> String {
+    match left {
+        0 => String::new(),
+        left => format!(" that were tried; {left} more would take too long"),
+    }
 }
 
 fn signal_name(signal: i32) -> String {

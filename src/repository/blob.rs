@@ -1,10 +1,11 @@
 //! Reading blobs: authentication code, length and hash are checked on every way.
 
 use super::Repository;
+use super::budget::{Budget, Held};
 use super::compress;
 use super::format::MAX_BLOB;
 use super::index::{Index, Location};
-use super::pack::BlobKind;
+use super::pack::{BlobKind, PackedBlob};
 use super::tree;
 use crate::backend::{self, Class, Object};
 use crate::error::{Error, Result};
@@ -38,12 +39,32 @@ impl Repository {
         self.open_blob(location, &sealed)
     }
 
+    /// Holds the memory that reading `blobs` takes, until the result is dropped. All threads share it: a
+    /// few bytes may unfold to the largest blob on each core at once.
+    #[must_use]
+    pub fn hold<'a>(&self, blobs: impl Iterator<Item = &'a PackedBlob>) -> Held {
+        let (stored, plain) = blobs.fold((0, 0), |(stored, plain): (usize, u32), blob| {
+            let stored = stored.saturating_add(blob.length as usize);
+            (stored, plain.max(blob.plain_length.unwrap_or(blob.length)))
+        });
+        Budget::take(&self.inner.memory, stored.saturating_add(plain as usize))
+    }
+
     /// Reads `length` bytes of a pack: several blobs at once.
     ///
     /// # Errors
     /// [`Error::Damaged`] if the pack is not there or ends before; [`Error::Storage`].
     pub fn read_pack_range(&self, pack: Id, offset: u64, length: usize) -> Result<Vec<u8>> {
+        /// What container and frame add to the largest blob.
+        const AROUND: u64 = 4 * 1024 * 1024;
         let object = Object::Named(Class::Data, pack);
+        // Before memory is taken: a pack may well have the bytes, as a hole that costs nothing.
+        if length as u64 > MAX_BLOB + AROUND {
+            return Err(Error::Damaged {
+                object: object.to_string(),
+                finding: format!("a blob at byte {offset} claims {length} bytes"),
+            });
+        }
         match self.inner.backend.get_range(object, offset, length) {
             Err(backend::Error::NotFound) => Err(Error::Damaged {
                 object: object.to_string(),

@@ -1,5 +1,6 @@
 //! The repository's `config`, and small encodings that several objects share.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::chunker::Polynomial;
@@ -7,9 +8,18 @@ use crate::error::Result;
 use crate::id::Id;
 use crate::rng::{self, Rng};
 
-/// Largest object that is read whole (config, key, lock, snapshot, index) in bytes. restic's own
-/// index files stay below 10 MiB; the limit keeps a hostile repository from taking our memory.
-pub const MAX_OBJECT: u64 = 256 * 1024 * 1024;
+/// Largest index file, stored and plain, in bytes. restic's own stay below 70 MiB; the limit keeps a
+/// hostile repository from taking our memory.
+pub const MAX_INDEX: u64 = 128 * 1024 * 1024;
+/// How many times longer than stored an index may be. Its names are hashes, which no compression
+/// makes less than half as long.
+pub const MAX_INDEX_RATIO: u64 = 16;
+/// Largest index that is read whatever its ratio, in bytes.
+pub const SMALL_INDEX: u64 = 1024 * 1024;
+/// Largest snapshot in bytes: with the paths of 200,000 files that were named one by one.
+pub const MAX_SNAPSHOT: u64 = 16 * 1024 * 1024;
+/// Largest lock in bytes: it names a process.
+pub const MAX_LOCK: u64 = 64 * 1024;
 
 /// Largest blob, in plain bytes, that is written or read. Chunks have at most 8 MiB; a tree reaches it
 /// with about 600,000 files in one folder.
@@ -55,6 +65,43 @@ impl Config {
                 )
             })
     }
+}
+
+/// Largest config: it has about 200 bytes.
+pub const MAX_CONFIG: u64 = 64 * 1024;
+
+/// Reads a time that may lie where only the format knows times: restic writes the years 0 to 9999 to
+/// their last second, we know all but the last day. That day is no reason to lose a folder.
+///
+/// # Errors
+/// If it is no time.
+pub fn lenient_time<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<Timestamp>, D::Error> {
+    use serde::de::Error;
+    let Some(text) = Option::<String>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let time = text.parse::<Timestamp>().or_else(|cause| {
+        let date = text.get(..19).map(str::parse::<jiff::civil::DateTime>);
+        let is_a_date = date.is_some_and(|date| date.is_ok());
+        if text.starts_with("9999-12-3") && is_a_date {
+            Ok(Timestamp::MAX)
+        } else {
+            Err(cause)
+        }
+    });
+    time.map(Some).map_err(D::Error::custom)
+}
+
+/// The same, of a time that must be there.
+///
+/// # Errors
+/// If it is no time.
+pub fn lenient_required_time<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Timestamp, D::Error> {
+    lenient_time(deserializer)?.ok_or_else(|| serde::de::Error::custom("it has no time"))
 }
 
 /// Base64 (standard, padded) for byte arrays in JSON.

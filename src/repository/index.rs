@@ -11,6 +11,10 @@ use crate::id::Id;
 /// Most blobs of one index file, as restic cuts them.
 pub const MAX_BLOBS: usize = 50_000;
 
+/// Most places of one blob that are kept in mind. Honest repositories have a few; without a limit, each
+/// of a million would be compared with all others.
+const MAX_COPIES: usize = 100;
+
 /// An index file.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct IndexFile {
@@ -187,6 +191,9 @@ impl Index {
         let key = (blob.kind, blob.id);
         if let Entry::Vacant(vacant) = self.blobs.entry(key) {
             vacant.insert(compact);
+            return;
+        }
+        if self.copies.get(&key).map_or(0, Vec::len) >= MAX_COPIES {
             return;
         }
         let same_place = self

@@ -11,6 +11,8 @@ use crate::error::{Error, Result};
 use crate::rng::{self, Rng};
 use crate::secret::Secret;
 
+/// A key file has about 500 bytes; anything much longer is none.
+pub const MAX_FILE: u64 = 64 * 1024;
 /// Bytes of salt: exactly so many, or restic refuses the key.
 const SALT: usize = 64;
 /// Most memory that a key file may ask scrypt to take, in bytes: four times restic's default.
@@ -122,6 +124,14 @@ impl KeyFile {
             salt: STANDARD.encode(salt),
             data: STANDARD.encode(key.seal(&plain, rng)?),
         })
+    }
+
+    /// What a derivation takes, in `N·r·p`; none if it is more than is granted.
+    #[must_use]
+    pub fn work(&self) -> Option<u64> {
+        let Cost { n, r, p } = self.cost;
+        self.cost.parameters().ok()?;
+        Some(n * u64::from(r) * u64::from(p))
     }
 
     /// Gives the master key back.

@@ -21,6 +21,7 @@ mod recover;
 pub mod snapshot;
 pub mod tree;
 pub mod tree_writer;
+mod unlock;
 pub mod writer;
 
 use std::collections::HashMap;
@@ -36,13 +37,17 @@ use crate::id::Id;
 use crate::monitor::{Monitor, Problem};
 use crate::rng::{Rng, SystemRng};
 use crate::secret::Secret;
+use budget::Budget;
 use crypto::Key;
-use format::{Config, MAX_OBJECT};
+use format::{Config, MAX_INDEX, MAX_INDEX_RATIO, MAX_LOCK, MAX_SNAPSHOT, SMALL_INDEX};
 use keys::{Cost, KeyFile};
 use lock::SharedLock;
-use open::find_key;
 pub use open::{Found, what_is_there};
 use snapshot::{Snapshot, SnapshotFile, Snapshots};
+use unlock::find_key;
+
+/// Bytes of blobs that are read at a time. One blob may take more, alone.
+const READ_MEMORY: usize = 256 * 1024 * 1024;
 
 /// Time and randomness, injected.
 #[derive(Debug, Clone)]
@@ -78,6 +83,8 @@ struct Inner {
     key: Key,
     /// Or what is wrong with it.
     config: std::result::Result<Config, String>,
+    /// For blobs that are read on all cores.
+    memory: Arc<Budget>,
 }
 
 impl Repository {
@@ -110,6 +117,7 @@ impl Repository {
                 services,
                 key,
                 config: Ok(config),
+                memory: Arc::new(Budget::new(READ_MEMORY)),
             }),
         };
         if is_new {
@@ -225,7 +233,7 @@ impl Repository {
         let sealed = self
             .inner
             .backend
-            .get(object, MAX_OBJECT)
+            .get(object, most(class))
             .map_err(|cause| cause.on("reading", object))?;
         let damaged = |finding: String| Error::Damaged {
             object: object.to_string(),
@@ -240,7 +248,7 @@ impl Repository {
             .open(&sealed)
             .map_err(|cause| damaged(cause.to_string()))?;
         let json = match plain.first() {
-            Some(2) => compress::decompress_unsized(&plain[1..], MAX_OBJECT)
+            Some(2) => compress::decompress_unsized(&plain[1..], most_plain(class, &plain))
                 .map_err(|cause| damaged(cause.to_string()))?,
             Some(b'{' | b'[') => plain,
             other => return Err(damaged(format!("it has an unknown encoding ({other:?})"))),
@@ -265,11 +273,12 @@ impl Repository {
         let listing = self.list(Class::Snapshots)?;
         report_strays(monitor, Class::Snapshots, &listing);
         let mut snapshots = Snapshots::default();
+        let mut problems = Problems::new(monitor, Class::Snapshots);
         for (id, _) in listing.objects {
             match self.load_json(Class::Snapshots, id) {
                 Ok(file) => snapshots.readable.push(Snapshot { id, file }),
                 Err(cause) => {
-                    monitor.problem(left_out(&Object::Named(Class::Snapshots, id), &cause));
+                    problems.tell(|| left_out(&Object::Named(Class::Snapshots, id), &cause));
                     snapshots.damaged.push(id);
                 }
             }
@@ -291,13 +300,80 @@ impl Repository {
     }
 }
 
+/// Most bytes of an object that is read whole.
+const fn most(class: Class) -> u64 {
+    match class {
+        Class::Keys => keys::MAX_FILE,
+        Class::Locks => MAX_LOCK,
+        Class::Snapshots => MAX_SNAPSHOT,
+        Class::Index | Class::Data => MAX_INDEX,
+    }
+}
+
+/// Most bytes that an object of these compressed bytes may unfold to.
+fn most_plain(class: Class, compressed: &[u8]) -> u64 {
+    let most = most(class);
+    if class == Class::Index {
+        let by_ratio = MAX_INDEX_RATIO * compressed.len() as u64;
+        by_ratio.clamp(SMALL_INDEX, most)
+    } else {
+        most
+    }
+}
+
 fn report_strays(monitor: &dyn Monitor, class: Class, listing: &Listing) {
-    for stray in &listing.strays {
-        // What an interrupted run of any tool leaves; the next owner of the folder may tidy it.
-        if !stray.contains("-tmp-") {
-            monitor.problem(Problem {
-                item: format!("{}/{stray}", class.folder()),
-                finding: "is no object of a repository; it is ignored".into(),
+    // What an interrupted run of any tool leaves; the next owner of the folder may tidy it.
+    let strays = listing
+        .strays
+        .iter()
+        .filter(|stray| !stray.contains("-tmp-"));
+    let mut problems = Problems::new(monitor, class);
+    for stray in strays {
+        problems.tell(|| Problem {
+            item: format!("{}/{stray}", class.folder()),
+            finding: "is no object of a repository; it is ignored".into(),
+            incomplete: false,
+        });
+    }
+}
+
+/// Tells the first problems of a folder, and of all others how many they are.
+struct Problems<'a> {
+    monitor: &'a dyn Monitor,
+    class: Class,
+    count: u64,
+}
+
+impl<'a> Problems<'a> {
+    /// As many are read by a person.
+    const TOLD: u64 = 20;
+
+    const fn new(monitor: &'a dyn Monitor, class: Class) -> Self {
+        Self {
+            monitor,
+            class,
+            count: 0,
+        }
+    }
+
+    fn tell(&mut self, problem: impl FnOnce() -> Problem) {
+        self.count += 1;
+        if self.count <= Self::TOLD {
+            self.monitor.problem(problem());
+        }
+    }
+}
+
+impl Drop for Problems<'_> {
+    fn drop(&mut self) {
+        if let Some(others) = self
+            .count
+            .checked_sub(Self::TOLD)
+            .filter(|others| *others > 0)
+        {
+            self.monitor.problem(Problem {
+                item: self.class.folder().to_owned(),
+                finding: format!("and so with {others} more"),
                 incomplete: false,
             });
         }

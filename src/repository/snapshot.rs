@@ -9,6 +9,7 @@ use crate::id::Id;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotFile {
     /// When the capture began.
+    #[serde(deserialize_with = "super::format::lenient_required_time")]
     pub time: Timestamp,
     /// The snapshot this one followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -10,7 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::format::base64_bytes;
+use super::format::{base64_bytes, lenient_time};
 use super::{json, name};
 use crate::entry::{Entry, Kind, Owner, Place};
 use crate::id::Id;
@@ -178,9 +178,9 @@ struct RawNode {
     kind: String,
     #[serde(default)]
     mode: u32,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient_time")]
     mtime: Option<Timestamp>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient_time")]
     ctime: Option<Timestamp>,
     #[serde(default)]
     uid: u32,
@@ -214,7 +214,47 @@ struct RawTarget(#[serde(with = "base64_bytes")] Vec<u8>);
 #[derive(Deserialize)]
 struct RawTree {
     #[serde(default)]
-    nodes: Option<Vec<RawNode>>,
+    nodes: Option<Nodes>,
+}
+
+/// Most nodes of a tree. An honest node takes some 350 bytes, so that a tree of the largest size holds
+/// fewer; one of very many very short nodes would take twenty times its size in memory.
+const MAX_NODES: usize = 800_000;
+
+/// The nodes, each taken in as it is read: never all of them raw. What is wrong with the first that is
+/// wrong ends it.
+#[derive(Default)]
+struct Nodes(Vec<Node>);
+
+impl<'de> Deserialize<'de> for Nodes {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Nodes;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a list of nodes")
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(
+                self,
+                mut list: A,
+            ) -> Result<Nodes, A::Error> {
+                use serde::de::Error;
+                let mut nodes = Vec::new();
+                while let Some(raw) = list.next_element()? {
+                    if nodes.len() == MAX_NODES {
+                        return Err(A::Error::custom(format_args!(
+                            "it holds more than {MAX_NODES} items"
+                        )));
+                    }
+                    nodes.push(node(raw).map_err(A::Error::custom)?);
+                }
+                Ok(Nodes(nodes))
+            }
+        }
+        deserializer.deserialize_seq(Visitor)
+    }
 }
 
 /// Reads a tree.
@@ -224,18 +264,13 @@ struct RawTree {
 /// `..`, with a slash or NUL, or one that stands twice).
 pub fn from_bytes(bytes: &[u8]) -> Result<Vec<Node>, String> {
     let tree: RawTree = serde_json::from_slice(bytes).map_err(|cause| cause.to_string())?;
-    let mut nodes = tree
-        .nodes
-        .unwrap_or_default()
-        .into_iter()
-        .map(node)
-        .collect::<Result<Vec<Node>, String>>()?;
+    let Nodes(mut nodes) = tree.nodes.unwrap_or_default();
     nodes.sort_by(|a, b| a.entry.name.cmp(&b.entry.name));
     for pair in nodes.windows(2) {
         if pair[0].entry.name == pair[1].entry.name {
             return Err(format!(
                 "it holds the name {} twice",
-                pair[0].entry.name.display()
+                crate::units::shown(pair[0].entry.name.as_ref())
             ));
         }
     }

@@ -200,6 +200,7 @@ fn fetch_run(
     let (Some(first), Some(last)) = (run.first(), run.last()) else {
         return Ok(());
     };
+    let _held = repository.hold(run.iter().map(|wanted| &wanted.location.blob));
     let begin = first.location.blob.offset;
     let length = last.location.blob.offset - begin + last.location.blob.length;
     let bytes = repository.read_pack_range(first.location.pack, begin.into(), length as usize);

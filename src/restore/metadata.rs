@@ -76,7 +76,12 @@ impl<'a> Metadata<'a> {
         for item in items.iter().filter(|item| !is_folder(item)) {
             match &item.entry.kind {
                 Kind::Symlink { target } => {
-                    let made = folder.create_symlink(target, &item.path);
+                    // No system has links to nothing; the kernel takes it for a name that is missing.
+                    let made = if target.is_empty() {
+                        Err(io::ErrorKind::InvalidInput.into())
+                    } else {
+                        folder.create_symlink(target, &item.path)
+                    };
                     if !self.attempt(&LINK, &item.path, made)? {
                         continue;
                     }
@@ -211,10 +216,12 @@ impl<'a> Metadata<'a> {
 
 /// Whether the system says that this is not to be had here, and not that something is broken or full.
 fn is_refusal(cause: &io::Error) -> bool {
-    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
-    // EINVAL and EOVERFLOW: a container knows no such user or group.
-    matches!(cause.kind(), PermissionDenied | Unsupported | InvalidInput)
-        || cause.raw_os_error() == Some(rustix::io::Errno::OVERFLOW.raw_os_error())
+    use io::ErrorKind::{InvalidFilename, InvalidInput, PermissionDenied, Unsupported};
+    // EINVAL and EOVERFLOW: a container knows no such user or group. ENAMETOOLONG: a link's text.
+    matches!(
+        cause.kind(),
+        PermissionDenied | Unsupported | InvalidInput | InvalidFilename
+    ) || cause.raw_os_error() == Some(rustix::io::Errno::OVERFLOW.raw_os_error())
 }
 
 /// Whether nothing stands there that could have a label: no such name, or a link.

@@ -1,6 +1,6 @@
 //! Which snapshot, which of its paths, how many bytes: read from the repository, nothing written.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -25,9 +25,14 @@ const PARTS: [&str; 2] = ["-wal", "-journal"];
 /// Deepest folder that is followed. The kernel takes no path beyond 4096 bytes anyway.
 const MAX_DEPTH: usize = 2048;
 
+/// Longest path below the base, in bytes: the kernel takes no longer one. Long names that lie deep would
+/// else take half a megabyte an item.
+const MAX_PATH: usize = 4095;
 /// Most items that may come from trees met before. Equal folders share a tree, but two trees that each
 /// hold the next one twice would else make 2^40 items out of 40 trees.
-const MAX_REPEATED: usize = 1_000_000;
+const MAX_REPEATED: usize = 250_000;
+/// Bytes of a path that weigh as much as an item.
+const PATH_WEIGHT: usize = 256;
 /// Longest manifest that is read, in bytes: about a hundred thousand databases.
 const MAX_MANIFEST: u64 = 64 * 1024 * 1024;
 
@@ -210,6 +215,8 @@ impl Plan {
         nodes: Vec<Node>,
         monitor: &dyn Monitor,
     ) -> Result<()> {
+        const FEW_NODES: usize = 100;
+        const FEW_TREES: usize = 1000;
         let damaged = |finding: String| Error::Damaged {
             object: format!("snapshot {}", self.snapshot.id.short()),
             finding,
@@ -218,8 +225,11 @@ impl Plan {
         let too_many = damaged(format!(
             "the same folders hold more than {MAX_REPEATED} items again and again"
         ));
+        let too_long = damaged(format!("its paths have more than {MAX_PATH} bytes"));
         let mut waiting = vec![(PathBuf::new(), nodes, self.filter.takes_all())];
         let (mut met, mut repeated) = (HashSet::new(), 0);
+        // Small trees that were met again are not read a hundred thousand times.
+        let mut again: HashMap<Id, Vec<Node>> = HashMap::new();
         let mut on_the_way = HashSet::new();
         let mut is_left_out = false;
         while let Some((folder, nodes, inside)) = waiting.pop() {
@@ -230,6 +240,10 @@ impl Plan {
             let (mut files, mut left) = (Vec::new(), HashSet::new());
             for node in nodes {
                 let path = folder.join(&node.entry.name);
+                let length = path.as_os_str().len();
+                if length > MAX_PATH {
+                    return Err(too_long);
+                }
                 let is_folder = matches!(node.content, Content::Folder { .. });
                 let verdict = self.filter.judge(&path, is_folder, inside);
                 match (verdict, &node.content) {
@@ -239,9 +253,16 @@ impl Plan {
                         continue;
                     }
                     (_, Content::Folder { tree }) => {
-                        if let Some(nodes) = self.read(repository, index, *tree, &path)? {
+                        let nodes = match again.get(tree) {
+                            Some(nodes) => Some(Vec::clone(nodes)),
+                            None => self.read(repository, index, *tree, &path)?,
+                        };
+                        if let Some(nodes) = nodes {
                             if !met.insert(*tree) {
-                                repeated += weight(&nodes);
+                                if nodes.len() <= FEW_NODES && again.len() < FEW_TREES {
+                                    again.entry(*tree).or_insert_with(|| nodes.clone());
+                                }
+                                repeated += weight(&nodes) + nodes.len() * length / PATH_WEIGHT;
                             }
                             if repeated > MAX_REPEATED {
                                 return Err(too_many);

@@ -16,7 +16,7 @@ use crate::capture::manifest::{self, Database, Manifest};
 use crate::durable::Folder;
 use crate::entry::Kind;
 use crate::error::{Error, Result};
-use crate::id::Id;
+use crate::id::{Hasher, Id};
 use crate::monitor::{Monitor, Problem, Progress, Step, go_on};
 use crate::parallel;
 use crate::repository::index::Index;
@@ -27,6 +27,9 @@ use crate::source::sqlite::{self, Fingerprint, SIDE_FILES, Signature};
 
 /// Bytes that one thread reads back at a stretch.
 const STRETCH: u64 = 32 * 1024 * 1024;
+
+/// Bytes that are held of it at a time.
+const PIECE: usize = 1024 * 1024;
 
 /// An item that is a database, and what the manifest says of it.
 type Found<'a> = (&'a Item, Option<&'a Database>);
@@ -292,14 +295,13 @@ impl Staged {
         if !self.plan.is_whole() {
             return None;
         }
-        let images = manifest
-            .databases
-            .iter()
-            .map(|database| database.size_bytes);
-        let expected = (
-            manifest.files.files + manifest.databases.len() as u64,
-            manifest.files.bytes + images.sum::<u64>(),
-        );
+        // Numbers of somebody else: they may be beyond any sum.
+        let databases = manifest.databases.iter();
+        let bytes = databases.fold(manifest.files.bytes, |bytes, database| {
+            bytes.saturating_add(database.size_bytes)
+        });
+        let files = manifest.files.files;
+        let expected = (files.saturating_add(manifest.databases.len() as u64), bytes);
         ((self.plan.files, self.plan.bytes) != expected).then(|| {
             format!(
                 "it holds {} files of {} bytes, {} files of {} bytes were captured",
@@ -394,10 +396,17 @@ fn read_back_stretch(
     for id in &blobs[range.clone()] {
         go_on(monitor)?;
         let bytes = length_of(index, *id);
-        buffer.resize(usize::try_from(bytes).unwrap_or(usize::MAX), 0);
-        file.read_exact_at(&mut buffer, offset)
-            .map_err(Error::file("reading back", &path))?;
-        if Id::of(&buffer) != *id {
+        // Piece by piece: all cores read back at once, and a blob may be the largest.
+        let (mut hasher, mut at, end) = (Hasher::default(), offset, offset + bytes);
+        while at < end {
+            let length = usize::try_from(end - at).map_or(PIECE, |left| left.min(PIECE));
+            buffer.resize(length, 0);
+            file.read_exact_at(&mut buffer, at)
+                .map_err(Error::file("reading back", &path))?;
+            hasher.update(&buffer);
+            at += length as u64;
+        }
+        if hasher.finish() != *id {
             return Err(differs(format!(
                 "the copy differs in the {bytes} bytes from {offset}"
             )));

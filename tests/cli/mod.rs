@@ -162,7 +162,7 @@ impl Scene {
 }
 
 /// The three parts of an error: what happened, what is safe, what to do next.
-fn assert_three_parts(text: &str) {
+pub fn assert_three_parts(text: &str) {
     for part in ["error: ", "\n  safe: ", "\n  next: "] {
         let after = text.split(part).nth(1);
         let line = after.and_then(|after| after.lines().next());

@@ -27,9 +27,9 @@ use super::library;
 
 /// A repository of the library, with its key in the hands of somebody who means no good.
 pub struct Forge {
-    folder: PathBuf,
-    repository: Repository,
-    key: Key,
+    pub(super) folder: PathBuf,
+    pub(super) repository: Repository,
+    pub(super) key: Key,
 }
 
 impl Forge {

@@ -155,6 +155,7 @@ impl PackFindings {
         hasher: &mut Hasher,
     ) {
         let length: usize = run.iter().map(|blob| blob.length as usize).sum();
+        let _held = repository.hold(run.iter());
         let bytes = repository.read_pack_range(id, run[0].offset.into(), length);
         if let Ok(bytes) = &bytes {
             hasher.update(bytes);

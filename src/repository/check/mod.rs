@@ -18,7 +18,7 @@ pub use findings::{Damage, DamagedBlob};
 
 use super::index::Index;
 use super::lock::{self, LockFile};
-use super::open::read_key_file;
+use super::unlock::read_key_file;
 use super::pack::{self, BlobKind, PackedBlob};
 use super::snapshot::{Snapshot, SnapshotFile};
 use super::{Repository, report_strays};

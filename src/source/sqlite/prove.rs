@@ -15,6 +15,9 @@ use crate::monitor::{Monitor, Progress, go_on};
 /// Steps of `SQLite`'s virtual machine between two looks at whether we are asked to stop.
 const STEPS: i32 = 100_000;
 
+/// Most memory that `SQLite` may take for a proof, in bytes.
+const MEMORY: u32 = 256 * 1024 * 1024;
+
 /// What the engine says of a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proof {
@@ -69,6 +72,14 @@ pub fn prove(path: &Path, name: &str, monitor: &Arc<dyn Monitor>) -> Result<Proo
         open_immutable(path)
     }
     .map_err(engine)?;
+    // What a schema computes (an index on an expression) may take a gigabyte a row.
+    connection
+        .query_row(
+            &format!("PRAGMA hard_heap_limit = {MEMORY}"),
+            [],
+            |_| Ok(()),
+        )
+        .map_err(engine)?;
     let watching = Arc::clone(monitor);
     connection
         .progress_handler(
@@ -119,8 +130,12 @@ fn is_hot(path: &Path) -> bool {
 }
 
 /// Whether `SQLite` lacks something that an application brings along: an order of text (collation), a
-/// function in an index or a constraint.
+/// function in an index or a constraint, memory.
 fn needs_the_application(cause: &rusqlite::Error) -> bool {
+    // More than we grant is not more than the application does.
+    if cause.sqlite_error_code() == Some(rusqlite::ErrorCode::OutOfMemory) {
+        return true;
+    }
     let text = cause.to_string();
     [
         "no such collation sequence",
