@@ -288,19 +288,21 @@ fn rounds_in_place(kind: FileSystem) -> Result<(), String> {
             }
         }
         let path = stands.to_str().unwrap();
-        program.ok(&["backup", path]);
+        let (_, objects) = program.json(&["backup", path]);
+        let id = objects.last().unwrap()["snapshot_id"].clone();
         let aside = scene.place.join("as-it-was");
         copy_carelessly(&stands, &aside);
         let later = stands.join("later.txt");
         fs::write(&later, "since the backup").unwrap();
         fs::remove_file(stands.join("notes.txt")).unwrap();
         scene.disk().sync();
-        let from = format!("latest:{path}");
+        let from = format!("{}:{path}", id.as_str().unwrap());
         let (_, objects) = program.json(&["restore", &from, "--in-place", "--dry-run"]);
-        let plan = objects[objects.len() - 2]["plan"]
-            .as_str()
-            .unwrap()
-            .to_owned();
+        let plan = objects
+            .iter()
+            .find(|object| object["message_type"] == "plan");
+        let plan = plan.unwrap_or_else(|| panic!("{what}: {objects:?}"));
+        let plan = plan["plan"].as_str().unwrap().to_owned();
         let words = ["restore", &from, "--in-place", "--plan", &plan];
         run_then_cut(&program, &words, scene.disk());
         assert_eq!(difference_in_bytes(&aside, &stands), None, "{what}");

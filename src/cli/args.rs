@@ -178,6 +178,7 @@ pub struct Restore {
 }
 
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "flags as they are typed")]
 pub struct Rollback {
     /// What was replaced (a path), or the restore's own name; default: the last one
     #[arg(value_name = "PATH|NAME")]

@@ -53,7 +53,7 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
         tell_lost(session, &ready.lost());
         ready.swap(
             &session.services,
-            session.registry().as_ref(),
+            Session::registry().as_ref(),
             disk,
             &monitor,
         )?

@@ -52,7 +52,7 @@ pub fn run(session: &Session, args: &args::Rollback) -> Result<Done> {
 
 /// All that are meant, oldest first.
 fn find(session: &Session, which: Option<&OsStr>) -> Result<Vec<Result<Kept>>> {
-    let (registry, disk) = (session.registry(), session.disk.as_ref());
+    let (registry, disk) = (Session::registry(), session.disk.as_ref());
     let Some(which) = which else {
         return Ok(Kept::find(None, registry.as_ref(), disk));
     };
@@ -152,7 +152,7 @@ fn discard(session: &Session, args: &args::Rollback, found: Vec<Result<Kept>>) -
             next: "the same command with --yes, or type yes at a terminal".to_owned(),
         });
     }
-    let registry = session.registry();
+    let registry = Session::registry();
     for kept in found {
         kept.discard(registry.as_ref(), session.disk.as_ref())?;
     }

@@ -72,7 +72,7 @@ impl Session {
     }
 
     /// Where this machine's restores in place are remembered.
-    pub fn registry(&self) -> Option<Registry> {
+    pub fn registry() -> Option<Registry> {
         let folder = config::state_folder(&config::environment)?;
         Some(Registry::new(folder))
     }

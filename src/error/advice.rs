@@ -139,8 +139,8 @@ impl Error {
                 ("nothing was touched", "name another folder with --target")
             }
             Self::UnfinishedRestore { .. } => (
-                "nothing was replaced; what that restore has not moved up yet waits in the folder .tillsafe-ready-… in it",
-                "run that same restore again to finish it (what has taken one of its names must be moved away first), or empty the folder, hidden names too",
+                "nothing was lost: what that restore has not put in its place yet waits in the folder .tillsafe-ready-… or .tillsafe-kept-… there",
+                "run that same restore again to finish it (what has taken one of its names must be moved away first); `tillsafe rollback` undoes one in place, and a folder that was being filled can be emptied instead, hidden names too",
             ),
             Self::InUse { .. } => (
                 "nothing was replaced",

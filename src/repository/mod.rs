@@ -380,10 +380,18 @@ impl Drop for Problems<'_> {
     }
 }
 
+/// What is wrong, without the name of the object, which stands before it already.
+fn finding(cause: &Error) -> String {
+    match cause {
+        Error::Damaged { finding, .. } => finding.clone(),
+        other => other.to_string(),
+    }
+}
+
 fn left_out(object: &Object, cause: &Error) -> Problem {
     Problem {
         item: object.to_string(),
-        finding: cause.to_string(),
+        finding: finding(cause),
         incomplete: false,
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::index::{Index, IndexFile};
 use super::pack::{self, PackedBlob};
-use super::{Repository, report_strays};
+use super::{Repository, finding, report_strays};
 use crate::backend::{Class, Object};
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -151,16 +151,17 @@ fn tell_damaged(files: &IndexFiles, monitor: &dyn Monitor) {
     let Some((object, cause)) = files.damaged.first() else {
         return;
     };
-    let finding = if files.damaged.len() == 1 {
-        cause.to_string()
+    let text = if files.damaged.len() == 1 {
+        finding(cause)
     } else {
         format!(
-            "{cause}; in all {} of {} index files cannot be read",
+            "{}; in all {} of {} index files cannot be read",
+            finding(cause),
             files.damaged.len(),
             files.count
         )
     };
-    tell(monitor, &object.to_string(), &finding);
+    tell(monitor, &object.to_string(), &text);
 }
 
 fn tell_unindexed(unindexed: &Unindexed, monitor: &dyn Monitor) {

@@ -88,7 +88,10 @@ pub(super) fn find_key(
 pub(super) fn read_key_file(backend: &dyn Backend, id: Id) -> Result<KeyFile> {
     let bytes = read_bytes(backend, id)?;
     if Id::of(&bytes) != id {
-        return Err(damaged(id, "its bytes are not those it is named after".into()));
+        return Err(damaged(
+            id,
+            "its bytes are not those it is named after".into(),
+        ));
     }
     parse(id, &bytes)
 }

@@ -197,14 +197,14 @@ pub fn in_place_without_consent(scene: &mut Scene, _: &str) -> Run {
 }
 
 pub fn with_a_lost_file_in_place(scene: &mut Scene, _: &str) -> Run {
-    let lie = Thing::Lie {
+    let lost = Thing::Lie {
         bytes: noise(6, 1000),
         size: 1001,
     };
     let live = scene.path("live");
     fs::create_dir(&live).unwrap();
     fs::write(live.join("lost.jpg"), "42").unwrap();
-    scene.forge().snapshot_at(&live, &[("lost.jpg", &lie)]);
+    scene.forge().snapshot_at(&live, &[("lost.jpg", &lost)]);
     let from = format!("latest:{}", live.display());
     let words = ["restore", &from, "--in-place"];
     let (_, objects) = scene.program.json(&[words.as_slice(), &["-n"]].concat());

@@ -134,7 +134,7 @@ impl Forge {
             *root = things.iter().map(node).collect();
             let way: Vec<&OsStr> = place.iter().skip(1).collect();
             for name in way.into_iter().rev() {
-                let tree = store_tree(writer, name.as_ref(), root).unwrap();
+                let tree = store_tree(writer, name, root).unwrap();
                 *root = vec![Node {
                     entry: entry(name, Kind::Folder, 0o755),
                     content: Content::Folder { tree },

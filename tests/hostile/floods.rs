@@ -170,7 +170,7 @@ const BOMBS: &[Class] = &[
     Class { name: "bomb: an index of 3.5 million empty packs", make: empty_packs, codes: FOUND },
     Class { name: "bomb: a snapshot of 1 GiB", make: |f| { f.json_object("snapshots", GIBIBYTE); }, codes: UNCERTAIN },
     Class { name: "bomb: a snapshot of 80 million tags", make: tags, codes: UNCERTAIN },
-    Class { name: "bomb: a lock of 1 GiB", make: |f| { f.json_object("locks", GIBIBYTE); }, codes: [&[0], &[0], &[0], &[0], &[0], &[11]] },
+    Class { name: "bomb: a lock of 1 GiB", make: |f| { f.json_object("locks", GIBIBYTE); }, codes: [&[4], &[0], &[0], &[0], &[0], &[11]] },
 ];
 
 #[rustfmt::skip]

@@ -13,6 +13,8 @@ const HARMLESS: Codes = [&[0], &[0], &[0], &[0], &[0], &[0]];
 /// Which snapshot is the latest is not certain.
 const UNCERTAIN: Codes = [&[4], &[4], &[4], &[4], &[4], &[0]];
 /// Reading goes on without a lock, writing waits for the owner.
+/// A lock that cannot be read: it may be an exclusive one.
+const LOCK_FOUND: Codes = [&[4], &[0], &[0], &[0], &[0], &[11]];
 const LOCKED: Codes = [&[0], &[0], &[0], &[0], &[0], &[11]];
 /// The capture said something else than what is there.
 const NOT_PROVED: Codes = [&[0], &[0], &[0], &[21], &[21], &[0]];
@@ -117,11 +119,11 @@ const CLASSES: &[Class] = &[
     Class { name: "manifest: rows beyond any sum, and a table's name that speaks", make: |f| f.snapshot_with_manifest(rows_beyond_any_sum), codes: NOT_PROVED },
     Class { name: "manifest: notes that speak to the terminal", make: |f| f.snapshot_with_manifest(speaks), codes: [&[0], &[0], &[0], &[3], &[3], &[0]] },
     Class { name: "manifest: a database of another place", make: |f| f.snapshot_with_manifest(|manifest| manifest["databases"][0]["path"] = "/../../outside/canary.db".into()), codes: NOT_PROVED },
-    Class { name: "lock: garbage", make: |f| { f.object("locks", &[7; 100]); }, codes: LOCKED },
+    Class { name: "lock: garbage", make: |f| { f.object("locks", &[7; 100]); }, codes: LOCK_FOUND },
     Class { name: "lock: exclusive, of the year 9999", make: |f| exclusive(f, "9999-12-30T00:00:00Z"), codes: LOCKED },
     Class { name: "lock: exclusive, of the year 0", make: |f| exclusive(f, "0000-01-01T00:00:00Z"), codes: LOCKED },
-    Class { name: "lock: exclusive, of no time", make: |f| exclusive(f, "\u{1b}[2J"), codes: LOCKED },
-    Class { name: "lock: of 200 MB", make: |f| { let path = f.object_named("locks", Id::of(b"large"), b""); fs::File::options().write(true).open(path).unwrap().set_len(200 << 20).unwrap(); }, codes: LOCKED },
+    Class { name: "lock: exclusive, of no time", make: |f| exclusive(f, "\u{1b}[2J"), codes: LOCK_FOUND },
+    Class { name: "lock: of 200 MB", make: |f| { let path = f.object_named("locks", Id::of(b"large"), b""); fs::File::options().write(true).open(path).unwrap().set_len(200 << 20).unwrap(); }, codes: LOCK_FOUND },
 ];
 
 #[test]

@@ -14,7 +14,7 @@ use crate::common::Place;
 use crate::common::compare::{describe, is_database};
 use crate::common::files::{copy_folder, names_with};
 use crate::common::mount::SmallDisk;
-use crate::common::program::{Program, Run, bare};
+use crate::common::program::{Program, Run, Started, bare};
 use crate::common::shop::{Shop, count_orders};
 use crate::common::tools::{find, skipped};
 
@@ -64,7 +64,7 @@ impl Scene {
             .run(&["restore", from, "--in-place", "--plan", &hash])
     }
 
-    fn from_shop(&self) -> String {
+    fn latest_of_shop(&self) -> String {
         format!("latest:{}", self.shop.folder.display())
     }
 
@@ -157,7 +157,7 @@ fn a_shop_is_replaced_and_rolled_back_and_nothing_is_lost() {
 fn a_plan_says_what_would_be_lost_and_nothing_is_written() {
     let scene = Scene::new();
     let before = describe(&scene.place.join("srv"), &|_| false);
-    let from = scene.from_shop();
+    let from = scene.latest_of_shop();
     let run = scene
         .program
         .ok(&["restore", &from, "--in-place", "--dry-run"]);
@@ -202,7 +202,7 @@ fn a_plan_says_what_would_be_lost_and_nothing_is_written() {
 #[test]
 fn without_consent_or_with_a_stale_plan_nothing_is_touched() {
     let scene = Scene::new();
-    let from = scene.from_shop();
+    let from = scene.latest_of_shop();
     let run = scene.program.run(&["restore", &from, "--in-place"]);
     assert_eq!(run.code, 20, "{}", run.text());
     assert!(run.stderr.contains("nobody has agreed"), "{}", run.stderr);
@@ -244,12 +244,8 @@ fn without_consent_or_with_a_stale_plan_nothing_is_touched() {
     assert_eq!(kept(&scene.place.join("srv")), [""; 0]);
 }
 
-#[test]
-fn consent_is_the_name_typed_at_a_terminal() {
-    let Some(python) = find("python3").or_else(|| find("python")) else {
-        return skipped("a typed consent", "python is needed for a terminal");
-    };
-    const TYPE: &str = "
+/// Sits at a terminal, and types the first word when it is asked for consent.
+const TYPE: &str = "
 import os, pty, sys
 child, master = pty.fork()
 if child == 0:
@@ -269,8 +265,14 @@ while True:
 sys.stdout.buffer.write(shown)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 ";
+
+#[test]
+fn consent_is_the_name_typed_at_a_terminal() {
+    let Some(python) = find("python3").or_else(|| find("python")) else {
+        return skipped("a typed consent", "python is needed for a terminal");
+    };
     let scene = Scene::new();
-    let from = scene.from_shop();
+    let from = scene.latest_of_shop();
     let answer = |typed: &str, no_input: bool| {
         let mut words = vec!["restore", &from, "--in-place"];
         if no_input {
@@ -476,6 +478,115 @@ fn a_root_behind_a_link_is_replaced_where_it_really_is() {
     assert_eq!(kept(&place.join("srv")), [""; 0]);
     program.ok(&["rollback", text(&link)]);
     assert_eq!(shop.orders(), 25);
+}
+
+#[test]
+fn what_is_selected_is_replaced_and_what_is_not_stays() {
+    let scene = Scene::new();
+    let folder = &scene.shop.folder;
+    fs::write(folder.join("pictures/new.jpg"), "since the backup").unwrap();
+    fs::write(folder.join("pictures/teapot.jpg"), "broken").unwrap();
+    fs::remove_dir_all(folder.join("pictures/old")).unwrap();
+    let from = scene.latest_of_shop();
+    let jpg: &[&str] = &[&from, "--include", "*.jpg"];
+    let (_, objects) = scene
+        .program
+        .json(&[&["restore"], jpg, &["--in-place", "-n"]].concat());
+    let replaces = &field(&objects, "plan", "replaces")[0];
+    assert_eq!(replaces["not_in_snapshot"]["count"], 0, "{replaces}");
+    let hash = field(&objects, "plan", "plan");
+    let words = [
+        &["restore"],
+        jpg,
+        &["--in-place", "--plan", hash.as_str().unwrap()],
+    ]
+    .concat();
+    scene.program.ok(&words);
+    assert_eq!(
+        fs::metadata(folder.join("pictures/teapot.jpg"))
+            .unwrap()
+            .len(),
+        700_000
+    );
+    assert!(
+        folder.join("pictures/old/cup.jpg").exists(),
+        "with its folder"
+    );
+    assert!(
+        folder.join("pictures/new.jpg").exists(),
+        "it was not asked for"
+    );
+    assert!(folder.join("new.txt").exists());
+    assert_eq!(scene.shop.orders(), 25);
+    scene.program.ok(&["rollback"]);
+    assert_eq!(
+        fs::read(folder.join("pictures/teapot.jpg")).unwrap(),
+        b"broken"
+    );
+    assert!(!folder.join("pictures/old").exists());
+    // One database out of many, and all but the pictures; patterns mean the same from `/`.
+    for words in [
+        &["latest", "--include", "shop.db"][..],
+        &[&from, "--exclude", "pictures", "--exclude", "*.txt"],
+    ] {
+        let hash = scene.plan(words);
+        scene
+            .program
+            .ok(&[&["restore"], words, &["--in-place", "--plan", &hash]].concat());
+        assert_eq!(scene.shop.orders(), 20, "{words:?}");
+        assert_eq!(
+            fs::read(folder.join("pictures/teapot.jpg")).unwrap(),
+            b"broken"
+        );
+        assert_eq!(
+            fs::read_to_string(folder.join("notes.txt")).unwrap(),
+            "glaze: raku\n"
+        );
+        scene.program.ok(&["rollback"]);
+        assert_eq!(scene.shop.orders(), 25, "{words:?}");
+        scene.program.ok(&["rollback", "--discard", "-y"]);
+    }
+    let run = scene
+        .program
+        .run(&["restore", &from, "--include", "*.gif", "--in-place", "-n"]);
+    assert_eq!(run.code, 13, "{}", run.text());
+    assert_eq!(kept(&scene.place.join("srv")), [""; 0]);
+}
+
+/// Hours may lie between the plan and the swap.
+#[test]
+fn a_restore_in_place_goes_on_from_what_was_staged() {
+    let scene = Scene::new();
+    let large = scene.shop.folder.join("large");
+    fs::write(&large, crate::common::shop::noise(3, 60 << 20)).unwrap();
+    scene.program.ok(&["backup", text(&scene.shop.folder)]);
+    fs::write(&large, "gone").unwrap();
+    let hash = scene.plan(&["latest"]);
+    let words = ["restore", "latest", "--in-place", "--plan", &hash];
+    let mut started = Started::of(&mut scene.program.command(&words));
+    let srv = scene.place.join("srv");
+    let staged = || {
+        let stage = names_with(&srv, ".tillsafe-stage-");
+        let large = stage.first().map(|stage| srv.join(stage).join("large"));
+        large.is_some_and(|large| fs::metadata(large).is_ok_and(|large| large.len() > 8 << 20))
+    };
+    if started.comes("a part of the copy", staged) {
+        started.signal(rustix::process::Signal::INT);
+    }
+    let run = started.finish();
+    if run.code == 130 {
+        assert!(run.stderr.contains("stay here"), "{}", run.stderr);
+        assert_eq!(fs::read(&large).unwrap(), b"gone");
+    }
+    assert_eq!(
+        scene.plan(&["latest"]) == hash,
+        run.code == 130,
+        "what is staged changes no plan"
+    );
+    if run.code == 130 {
+        scene.program.ok(&words);
+    }
+    assert_eq!(fs::metadata(&large).unwrap().len(), 60 << 20);
 }
 
 #[test]

@@ -16,14 +16,15 @@ pub use affected::{Affected, Version};
 pub use data::Extent;
 pub use findings::{Damage, DamagedBlob};
 
+use super::finding;
 use super::index::Index;
 use super::lock::{self, LockFile};
-use super::unlock::read_key_file;
 use super::pack::{self, BlobKind, PackedBlob};
 use super::snapshot::{Snapshot, SnapshotFile};
+use super::unlock::read_key_file;
 use super::{Repository, report_strays};
 use crate::backend::{Class, Object};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::id::Id;
 use crate::monitor::{Monitor, Step, go_on};
 use findings::Findings;
@@ -256,13 +257,5 @@ impl Check<'_> {
             |kind, id| !matches!(self.state(kind, id), State::Whole { .. }),
         );
         self.report
-    }
-}
-
-/// What is wrong, without the name of the object, which stands before it already.
-fn finding(cause: &Error) -> String {
-    match cause {
-        Error::Damaged { finding, .. } => finding.clone(),
-        other => other.to_string(),
     }
 }

@@ -384,14 +384,14 @@ fn plan_root(
 
 /// Room that the copies need, file system by file system; what is staged already needs none.
 fn room(roots: &[Root], restore: Id, disk: &dyn Disk) -> Result<Vec<Room>> {
-    let mut rooms: BTreeMap<u64, Room> = BTreeMap::new();
+    let mut by_device: BTreeMap<u64, Room> = BTreeMap::new();
     for root in roots {
         let mut there = root.spot.place.ancestors();
         let Some(folder) = there.find(|path| path.is_dir()) else {
             continue;
         };
         let device = std::fs::metadata(folder).map_or(0, |metadata| metadata.dev());
-        let room = rooms.entry(device).or_insert_with(|| Room {
+        let room = by_device.entry(device).or_insert_with(|| Room {
             path: folder.to_owned(),
             needed_bytes: 0,
             free_bytes: disk
@@ -404,7 +404,7 @@ fn room(roots: &[Root], restore: Id, disk: &dyn Disk) -> Result<Vec<Room>> {
         let needed = root.plan.needed_bytes().saturating_sub(staged);
         room.needed_bytes = room.needed_bytes.saturating_add(needed);
     }
-    Ok(rooms.into_values().collect())
+    Ok(by_device.into_values().collect())
 }
 
 fn restore_id(snapshot: &Snapshot, selection: &Selection, roots: &[Root]) -> Id {

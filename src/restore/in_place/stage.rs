@@ -261,7 +261,7 @@ impl Ready {
         for (path, copies) in by_place {
             let scratch = Scratch::create(disk, &path, "swap", rng)?;
             let mut moves = Vec::new();
-            let whole = copies.iter().any(|copy| copy.replaces_all());
+            let whole = copies.iter().any(Copy::replaces_all);
             for copy in copies {
                 copy.dress(monitor)?;
                 moves.extend(copy.move_into(&scratch)?);
@@ -395,7 +395,7 @@ impl Copy {
             spot,
             proofs: &self.verified.databases,
         };
-        finder.find(names)
+        finder.find(&names)
     }
 }
 
@@ -408,10 +408,10 @@ struct MoveFinder<'a> {
 }
 
 impl MoveFinder<'_> {
-    fn find(&self, names: BTreeSet<PathBuf>) -> Result<Vec<Move>> {
+    fn find(&self, names: &BTreeSet<PathBuf>) -> Result<Vec<Move>> {
         let mut moves = Vec::new();
         let mut with_others = BTreeSet::new();
-        for name in &names {
+        for name in names {
             let one = self.one(name)?;
             if one.is_database {
                 with_others.extend(SIDE_FILES.map(|suffix| sqlite::beside(name, suffix)));
