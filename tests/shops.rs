@@ -6,9 +6,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use rusqlite::Connection;
+use serde_json::Value;
 use tillsafe::id::{Hasher, Id};
 
 use crate::common::Place;
+use crate::common::compare::describe;
 use crate::common::measure::{Measured, measured};
 use crate::common::program::{Program, Run};
 use crate::common::shop::noise;
@@ -141,6 +143,84 @@ impl Drop for Cage {
     }
 }
 
+/// The hash that `--dry-run` prints for a restore in place.
+fn plan(program: &Program, from: &str) -> String {
+    let (code, objects) = program.json(&["restore", from, "--in-place", "--dry-run"]);
+    assert_eq!(code, 0, "{objects:?}");
+    let plan = objects
+        .iter()
+        .find(|object| object["message_type"] == "plan");
+    plan.unwrap()["plan"].as_str().unwrap().to_owned()
+}
+
+/// Nobody sits before "100 %" and waits: no step does more than its total, none tells of the same for
+/// seconds once its total is reached, and each that takes long has a name.
+fn assert_progress(objects: &[Value]) {
+    let mut still = 0;
+    let (mut steps, mut last): (Vec<String>, Value) = (Vec::new(), Value::Null);
+    let statuses = objects
+        .iter()
+        .filter(|object| object["message_type"] == "status");
+    for status in statuses {
+        let step = status["step"].as_str().unwrap().to_owned();
+        let (done, total) = (&status["bytes_done"], &status["bytes_total"]);
+        if let (Some(done), Some(total)) = (done.as_u64(), total.as_u64()) {
+            assert!(done <= total, "{status}");
+        }
+        let is_full = done == total && status["step"] == last["step"];
+        still = if is_full { still + 1 } else { 0 };
+        // A status comes twice a second.
+        assert!(still < 6, "100 % and nothing goes on: {status}");
+        if steps.last() != Some(&step) {
+            steps.push(step);
+        }
+        last = status.clone();
+    }
+    println!("steps told: {steps:?}");
+    assert!(steps.len() >= 2, "{steps:?}");
+}
+
+/// As many files as a shop with pictures has, small ones; and two logs.
+#[test]
+fn twenty_five_thousand_files_come_back() {
+    let place = Place::new();
+    let shop = place.join("shop");
+    fs::create_dir(&shop).unwrap();
+    for folder in 0..100_u64 {
+        let path = shop.join(format!("pictures/{:02}/{folder:02}", folder % 10));
+        fs::create_dir_all(&path).unwrap();
+        for number in 0..250 {
+            let seed = folder * 250 + number;
+            let length = usize::try_from(100 + seed * 37 % 6000).unwrap();
+            let file = path.join(format!("{number}.jpg"));
+            fs::write(&file, noise(seed, length)).unwrap();
+        }
+    }
+    for name in ["access.log", "error.log"] {
+        fs::write(shop.join(name), "GET /teapot 200\n".repeat(1_000_000)).unwrap();
+    }
+    let program = Program::with_cheap_repository(place.path());
+    program.ok(&["backup", shop.to_str().unwrap()]);
+    let before = describe(&shop, &|_| false);
+    assert!(before.len() > 25_000);
+    let from = format!("latest:{}", shop.display());
+    let target = place.join("target");
+    let words = ["restore", &from, "--target", target.to_str().unwrap()];
+    let (code, objects) = program.json(&words);
+    assert_eq!(code, 0);
+    assert_progress(&objects);
+    assert_eq!(describe(&target, &|_| false), before);
+    fs::remove_dir_all(&target).unwrap();
+    fs::remove_dir_all(shop.join("pictures/03")).unwrap();
+    fs::write(shop.join("error.log"), "").unwrap();
+    let plan = plan(&program, &from);
+    let words = ["restore", &from, "--in-place", "--plan", &plan];
+    let (code, objects) = program.json(&words);
+    assert_eq!(code, 0, "{objects:?}");
+    assert_progress(&objects);
+    assert_eq!(describe(&shop, &|_| false), before);
+}
+
 #[test]
 fn a_shop_of_one_gibibyte_comes_back_in_bounded_memory() {
     let place = Place::new();
@@ -155,12 +235,25 @@ fn a_shop_of_one_gibibyte_comes_back_in_bounded_memory() {
     let within_limit = |words: &[&str]| {
         let Measured { run, peak, .. } = measured(&program.command(words), PATIENCE);
         assert_eq!(run.code, 0, "{words:?}: {}{}", run.stdout, run.stderr);
-        println!("{}: peak {} MiB", words[0], peak >> 20);
+        println!("{words:?}: peak {} MiB", peak >> 20);
         assert!(peak < MEMORY_LIMIT, "{words:?} took {peak} bytes");
+        if words[0] == "--json" {
+            assert_progress(&run.objects());
+        }
     };
     within_limit(&["backup", shop.to_str().unwrap()]);
-    fs::remove_dir_all(&shop).unwrap();
+    // Over what stands there, and into a new place.
+    let other = Connection::open(&database).unwrap();
+    other
+        .execute_batch("DELETE FROM orders WHERE id < 1000")
+        .unwrap();
+    drop(other);
     let from = format!("latest:{}", shop.display());
+    let plan = plan(&program, &from);
+    let words = ["--json", "restore", &from, "--in-place", "--plan", &plan];
+    within_limit(&words);
+    assert_eq!(hash(&database), before);
+    fs::remove_dir_all(&shop).unwrap();
     within_limit(&["restore", &from, "--target", shop.to_str().unwrap()]);
     assert_eq!(fs::metadata(&database).unwrap().len(), size);
     assert_eq!(hash(&database), before);
