@@ -297,12 +297,7 @@ fn rounds_in_place(kind: FileSystem) -> Result<(), String> {
         fs::remove_file(stands.join("notes.txt")).unwrap();
         scene.disk().sync();
         let from = format!("{}:{path}", id.as_str().unwrap());
-        let (_, objects) = program.json(&["restore", &from, "--in-place", "--dry-run"]);
-        let plan = objects
-            .iter()
-            .find(|object| object["message_type"] == "plan");
-        let plan = plan.unwrap_or_else(|| panic!("{what}: {objects:?}"));
-        let plan = plan["plan"].as_str().unwrap().to_owned();
+        let plan = program.plan_in_place(&[&from]);
         let words = ["restore", &from, "--in-place", "--plan", &plan];
         run_then_cut(&program, &words, scene.disk());
         assert_eq!(difference_in_bytes(&aside, &stands), None, "{what}");

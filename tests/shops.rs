@@ -143,16 +143,6 @@ impl Drop for Cage {
     }
 }
 
-/// The hash that `--dry-run` prints for a restore in place.
-fn plan(program: &Program, from: &str) -> String {
-    let (code, objects) = program.json(&["restore", from, "--in-place", "--dry-run"]);
-    assert_eq!(code, 0, "{objects:?}");
-    let plan = objects
-        .iter()
-        .find(|object| object["message_type"] == "plan");
-    plan.unwrap()["plan"].as_str().unwrap().to_owned()
-}
-
 /// Nobody sits before "100 %" and waits: no step does more than its total, none tells of the same for
 /// seconds once its total is reached, and each that takes long has a name.
 fn assert_progress(objects: &[Value]) {
@@ -213,7 +203,7 @@ fn twenty_five_thousand_files_come_back() {
     fs::remove_dir_all(&target).unwrap();
     fs::remove_dir_all(shop.join("pictures/03")).unwrap();
     fs::write(shop.join("error.log"), "").unwrap();
-    let plan = plan(&program, &from);
+    let plan = program.plan_in_place(&[&from]);
     let words = ["restore", &from, "--in-place", "--plan", &plan];
     let (code, objects) = program.json(&words);
     assert_eq!(code, 0, "{objects:?}");
@@ -249,7 +239,7 @@ fn a_shop_of_one_gibibyte_comes_back_in_bounded_memory() {
         .unwrap();
     drop(other);
     let from = format!("latest:{}", shop.display());
-    let plan = plan(&program, &from);
+    let plan = program.plan_in_place(&[&from]);
     let words = ["--json", "restore", &from, "--in-place", "--plan", &plan];
     within_limit(&words);
     assert_eq!(hash(&database), before);

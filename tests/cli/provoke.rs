@@ -153,12 +153,8 @@ fn in_place_words(scene: &Scene) -> Vec<String> {
 fn restore_in_place(scene: &Scene) {
     let words = in_place_words(scene);
     let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let (_, objects) = scene.program.json(&[words.as_slice(), &["-n"]].concat());
-    let plan = objects
-        .iter()
-        .find(|object| object["message_type"] == "plan")
-        .unwrap();
-    words.extend(["--plan", plan["plan"].as_str().unwrap()]);
+    let plan = scene.program.plan_in_place(&words[1..4]);
+    words.extend(["--plan", &plan]);
     scene.program.ok(&words);
     assert!(!scene.shop.join("new.txt").exists());
 }
@@ -206,14 +202,8 @@ pub fn with_a_lost_file_in_place(scene: &mut Scene, _: &str) -> Run {
     fs::write(live.join("lost.jpg"), "42").unwrap();
     scene.forge().snapshot_at(&live, &[("lost.jpg", &lost)]);
     let from = format!("latest:{}", live.display());
-    let words = ["restore", &from, "--in-place"];
-    let (_, objects) = scene.program.json(&[words.as_slice(), &["-n"]].concat());
-    let plan = objects
-        .iter()
-        .find(|object| object["message_type"] == "plan")
-        .unwrap();
-    let plan = plan["plan"].as_str().unwrap();
-    let run = scene.run(&[words.as_slice(), &["--plan", plan]].concat());
+    let plan = scene.program.plan_in_place(&[&from]);
+    let run = scene.run(&["restore", &from, "--in-place", "--plan", &plan]);
     assert!(run.text().contains("lost.jpg"), "{}", run.text());
     assert_eq!(fs::read(live.join("lost.jpg")).unwrap(), b"42");
     run

@@ -1,13 +1,13 @@
 //! On a terminal: progress while it works, the result where it always is, a password that is typed.
 
 use std::fs;
-use std::process::{Command, Stdio};
 
 use super::output::beside_owners;
 use super::{Original, as_text};
 use crate::common::library::PASSWORD;
-use crate::common::program::{Run, bare};
-use crate::common::tools::{find, skipped};
+use crate::common::program::bare;
+use crate::common::terminal::{at_a_terminal, type_hidden};
+use crate::common::tools::skipped;
 
 /// Shows what is written to a terminal of so many columns on stderr, the result on stdout.
 const WATCH_A_TERMINAL: &str = "
@@ -36,47 +36,6 @@ sys.stderr.buffer.write(b''.join(shown))
 sys.exit(code)
 ";
 
-/// Sits at a terminal, types the first word when it is asked for a password, and prints everything
-/// that was shown.
-const TYPE_A_PASSWORD: &str = "
-import os, pty, sys, termios, time
-child, master = pty.fork()
-if child == 0:
-    os.execv(sys.argv[2], sys.argv[2:])
-shown, typed = b'', False
-while True:
-    try:
-        part = os.read(master, 65536)
-    except OSError:
-        break
-    if not part:
-        break
-    shown += part
-    if b'password of the repository' in shown and not typed:
-        typed = True
-        # The terminal shows what is typed until the program has told it not to.
-        deadline = time.monotonic() + 60
-        while termios.tcgetattr(master)[3] & termios.ECHO and time.monotonic() < deadline:
-            time.sleep(0.001)
-        os.write(master, sys.argv[1].encode() + b'\\n')
-sys.stdout.buffer.write(shown)
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-";
-
-/// Runs a command as the script wants it, with one word for the script; `None` without python3.
-fn at_a_terminal(script: &str, word: &str, command: &Command) -> Option<Run> {
-    let mut python = Command::new(find("python3")?);
-    python.env_clear().env("TERM", "xterm");
-    python.args(["-c", script, word]);
-    python.arg(command.get_program()).args(command.get_args());
-    for (name, value) in command.get_envs() {
-        if let Some(value) = value {
-            python.env(name, value);
-        }
-    }
-    Some(Run::of(python.stdin(Stdio::null())))
-}
-
 #[test]
 fn progress_is_shown_on_a_terminal_of_any_width_and_the_result_stays_on_stdout() {
     let original = Original::new();
@@ -87,7 +46,7 @@ fn progress_is_shown_on_a_terminal_of_any_width_and_the_result_stays_on_stdout()
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             let terminal = |words: &[&str]| {
                 let command = scene.command(words);
-                at_a_terminal(WATCH_A_TERMINAL, &columns.to_string(), &command)
+                at_a_terminal(WATCH_A_TERMINAL, &[&columns.to_string()], &command)
             };
             let Some(run) = terminal(&words) else {
                 return skipped("progress on a terminal", "there is no python3");
@@ -122,7 +81,7 @@ fn json_stays_json_on_a_terminal() {
     let original = Original::new();
     let scene = original.scene("scene", true);
     let command = scene.command(&["backup", &scene.text("shop")]);
-    let Some(run) = at_a_terminal(WATCH_A_TERMINAL, "80", &command) else {
+    let Some(run) = at_a_terminal(WATCH_A_TERMINAL, &["80"], &command) else {
         return skipped("JSON on a terminal", "there is no python3");
     };
     assert_eq!((run.code, run.stderr.as_str()), (0, ""));
@@ -135,7 +94,7 @@ fn a_password_can_be_typed_and_is_not_shown() {
     let repository = as_text(&original.program.repository);
     let words = ["-r", repository, "snapshots"];
     for (password, code) in [(PASSWORD, 0), ("tenmoku", 12)] {
-        let asked = at_a_terminal(TYPE_A_PASSWORD, password, bare().args(words));
+        let asked = type_hidden(bare().args(words), "password of the repository", password);
         let Some(run) = asked else {
             return skipped("a typed password", "there is no python3");
         };

@@ -101,6 +101,16 @@ impl Program {
         run
     }
 
+    /// The hash that `restore WORDS --in-place --dry-run` prints.
+    pub fn plan_in_place(&self, words: &[&str]) -> String {
+        let words = [&["restore"], words, &["--in-place", "--dry-run"]].concat();
+        let (code, objects) = self.json(&words);
+        assert_eq!(code, 0, "{objects:?}");
+        let is_plan = |object: &&Value| object["message_type"] == "plan";
+        let plan = objects.iter().find(is_plan).expect("a plan is printed");
+        plan["plan"].as_str().unwrap().to_owned()
+    }
+
     /// Runs with `--json` and returns the summary; every line must be JSON, and it the last.
     pub fn json(&self, words: &[&str]) -> (i32, Vec<Value>) {
         let run = self.run(&[&["--json"], words].concat());

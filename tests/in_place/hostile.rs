@@ -15,13 +15,13 @@ use crate::common::shop::count_orders;
 use crate::common::tools::{find, skipped};
 
 /// Renames the shop away and back, and leaves a link to the canaries in its place, until told to stop.
-fn swap_names(srv: &Path, canaries: &Path, stop: &AtomicBool) {
+fn swap_names(srv: &Path, canaries: &Path, enough: &AtomicBool) {
     let (shop, away) = (srv.join("shop"), srv.join("away"));
     // The plan is made: from now on it is the copy and the swap that are disturbed.
-    while kept(srv).is_empty() && !stop.load(Ordering::Relaxed) {
+    while kept(srv).is_empty() && !enough.load(Ordering::Relaxed) {
         std::thread::yield_now();
     }
-    while !stop.load(Ordering::Relaxed) {
+    while !enough.load(Ordering::Relaxed) {
         if fs::rename(&shop, &away).is_ok() {
             let _ = symlink(canaries, &shop);
             std::thread::yield_now();
@@ -55,12 +55,12 @@ fn somebody_who_renames_under_it_gains_nothing() {
         fs::write(canaries.join("canary"), "yellow").unwrap();
         let before = describe(&canaries, &|_| false);
         let hash = scene.plan(&["latest"]);
-        let stop = AtomicBool::new(false);
+        let enough = AtomicBool::new(false);
         let words = ["restore", "latest", "--in-place", "--plan", &hash];
         let run = std::thread::scope(|scope| {
-            scope.spawn(|| swap_names(&srv, &canaries, &stop));
+            scope.spawn(|| swap_names(&srv, &canaries, &enough));
             let run = scene.program.run(&words);
-            stop.store(true, Ordering::Relaxed);
+            enough.store(true, Ordering::Relaxed);
             run
         });
         let what = format!("round {round}: {}", run.text());

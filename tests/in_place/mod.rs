@@ -17,6 +17,7 @@ use crate::common::files::{copy_folder, names_with};
 use crate::common::mount::SmallDisk;
 use crate::common::program::{Program, Run, Started, bare};
 use crate::common::shop::{Shop, count_orders};
+use crate::common::terminal::type_shown;
 use crate::common::tools::{find, skipped};
 
 /// A shop that was backed up, and went on selling.
@@ -56,7 +57,7 @@ impl Scene {
 
     /// The hash that `--dry-run` prints.
     fn plan(&self, words: &[&str]) -> String {
-        plan(&self.program, words)
+        self.program.plan_in_place(words)
     }
 
     fn restore(&self, from: &str) -> Run {
@@ -85,14 +86,6 @@ impl Scene {
         );
         assert!(!self.shop.folder.join("pictures/old/cup.jpg").exists());
     }
-}
-
-/// The hash that `--dry-run` prints.
-fn plan(program: &Program, words: &[&str]) -> String {
-    let (code, objects) =
-        program.json(&[&["restore"], words, &["--in-place", "--dry-run"]].concat());
-    assert_eq!(code, 0, "{objects:?}");
-    field(&objects, "plan", "plan").as_str().unwrap().to_owned()
 }
 
 fn field(objects: &[Value], message_type: &str, name: &str) -> Value {
@@ -245,61 +238,23 @@ fn without_consent_or_with_a_stale_plan_nothing_is_touched() {
     assert_eq!(kept(&scene.place.join("srv")), [""; 0]);
 }
 
-/// Sits at a terminal, and types the first word when it is asked for consent.
-const TYPE: &str = "
-import os, pty, sys
-child, master = pty.fork()
-if child == 0:
-    os.execv(sys.argv[2], sys.argv[2:])
-shown, typed = b'', False
-while True:
-    try:
-        part = os.read(master, 65536)
-    except OSError:
-        break
-    if not part:
-        break
-    shown += part
-    if b'to replace it: ' in shown and not typed:
-        typed = True
-        os.write(master, sys.argv[1].encode() + b'\\n')
-sys.stdout.buffer.write(shown)
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-";
-
 #[test]
 fn consent_is_the_name_typed_at_a_terminal() {
-    let Some(python) = find("python3").or_else(|| find("python")) else {
-        return skipped("a typed consent", "python is needed for a terminal");
-    };
     let scene = Scene::new();
     let from = scene.latest_of_shop();
-    let answer = |typed: &str, no_input: bool| {
-        let mut words = vec!["restore", &from, "--in-place"];
-        if no_input {
-            words.push("--no-input");
-        }
-        let inner = scene.program.command(&words);
-        let mut command = Command::new(&python);
-        command.env_clear().envs(
-            inner
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        );
-        command.args(["-c", TYPE, typed]);
-        command.arg(inner.get_program()).args(inner.get_args());
-        Run::of(&mut command)
+    let answer = |typed: &str, more: &[&str]| {
+        let words = [&["restore", &from, "--in-place"], more].concat();
+        type_shown(&scene.program.command(&words), "to replace it: ", typed)
     };
-    for (typed, no_input) in [
-        ("yes", false),
-        ("", false),
-        (text(&scene.shop.folder), true),
-    ] {
-        let run = answer(typed, no_input);
+    let folder = text(&scene.shop.folder);
+    for (typed, more) in [("yes", &[][..]), ("", &[]), (folder, &["--no-input"])] {
+        let Some(run) = answer(typed, more) else {
+            return skipped("a typed consent", "there is no python3");
+        };
         assert_eq!(run.code, 20, "{typed:?}: {}", run.text());
         scene.assert_old();
     }
-    let run = answer(text(&scene.shop.folder), false);
+    let run = answer(folder, &[]).unwrap();
     assert_eq!(run.code, 0, "{}", run.text());
     scene.assert_restored();
 }
@@ -377,7 +332,7 @@ fn a_database_alone_is_replaced_with_its_log_and_journal() {
         let names = names_with(&shop.folder, "shop.db");
         assert!(names.len() >= 2, "{names:?}");
         let from = format!("latest:{}", shop.database.display());
-        let hash = plan(&program, &[&from]);
+        let hash = program.plan_in_place(&[&from]);
         program.ok(&["restore", &from, "--in-place", "--plan", &hash]);
         assert_eq!(names_with(&shop.folder, "shop.db"), ["shop.db"]);
         assert_eq!(shop.orders(), 20, "{mode}");
@@ -472,7 +427,7 @@ fn a_root_behind_a_link_is_replaced_where_it_really_is() {
     let program = Program::with_cheap_repository(place.path());
     program.ok(&["backup", text(&link)]);
     shop.sell(5);
-    let hash = plan(&program, &["latest"]);
+    let hash = program.plan_in_place(&["latest"]);
     program.ok(&["restore", "latest", "--in-place", "--plan", &hash]);
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert_eq!(shop.orders(), 20);
@@ -608,7 +563,7 @@ fn several_paths_are_one_restore() {
     shop.sell(5);
     till.sell(5);
     fs::write(&settings, "open = false").unwrap();
-    let hash = plan(&program, &["latest"]);
+    let hash = program.plan_in_place(&["latest"]);
     let run = program.ok(&["restore", "latest", "--in-place", "--plan", &hash]);
     assert!(run.stdout.contains("srv/shop, "), "{}", run.stdout);
     assert_eq!((shop.orders(), till.orders()), (20, 7));
@@ -619,7 +574,7 @@ fn several_paths_are_one_restore() {
     // A path above replaces what the snapshot was made of, and nothing else that lies there.
     fs::write(place.join("srv/other"), "somebody else's").unwrap();
     let above = format!("latest:{}", place.join("srv").display());
-    let hash = plan(&program, &[&above]);
+    let hash = program.plan_in_place(&[&above]);
     program.ok(&["restore", &above, "--in-place", "--plan", &hash]);
     assert_eq!((shop.orders(), till.orders()), (20, 12));
     assert!(place.join("srv/other").exists());
@@ -637,7 +592,7 @@ fn a_mount_point_is_replaced_name_by_name() {
     shop.sell(5);
     fs::write(disk.path().join("new.txt"), "new").unwrap();
     fs::create_dir(disk.path().join("lost+found")).unwrap();
-    let hash = plan(&program, &["latest"]);
+    let hash = program.plan_in_place(&["latest"]);
     program.ok(&["restore", "latest", "--in-place", "--plan", &hash]);
     assert_eq!(shop.orders(), 20);
     assert!(!disk.path().join("new.txt").exists());

@@ -1,0 +1,57 @@
+//! Somebody at a terminal.
+
+use std::process::{Command, Stdio};
+
+use super::program::Run;
+use super::tools::find;
+
+/// Sits at a terminal, types a word when a question is asked, and prints everything that was shown.
+const TYPE: &str = "
+import os, pty, sys, termios, time
+question, word, hidden = sys.argv[1].encode(), sys.argv[2].encode(), sys.argv[3] == 'hidden'
+child, master = pty.fork()
+if child == 0:
+    os.execv(sys.argv[4], sys.argv[4:])
+shown, typed = b'', False
+while True:
+    try:
+        part = os.read(master, 65536)
+    except OSError:
+        break
+    if not part:
+        break
+    shown += part
+    if question in shown and not typed:
+        typed = True
+        # The terminal shows what is typed until the program has told it not to.
+        deadline = time.monotonic() + 60
+        while hidden and termios.tcgetattr(master)[3] & termios.ECHO and time.monotonic() < deadline:
+            time.sleep(0.001)
+        os.write(master, word + b'\\n')
+sys.stdout.buffer.write(shown)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+";
+
+/// Runs a command as the script wants it, with words for the script; `None` without python3.
+pub fn at_a_terminal(script: &str, words: &[&str], command: &Command) -> Option<Run> {
+    let mut python = Command::new(find("python3")?);
+    python.env_clear().env("TERM", "xterm");
+    python.args(["-c", script]).args(words);
+    python.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value {
+            python.env(name, value);
+        }
+    }
+    Some(Run::of(python.stdin(Stdio::null())))
+}
+
+/// Types `word` when the command asks `question`; `None` without python3.
+pub fn type_shown(command: &Command, question: &str, word: &str) -> Option<Run> {
+    at_a_terminal(TYPE, &[question, word, "shown"], command)
+}
+
+/// The same for a word that must not be shown.
+pub fn type_hidden(command: &Command, question: &str, word: &str) -> Option<Run> {
+    at_a_terminal(TYPE, &[question, word, "hidden"], command)
+}
