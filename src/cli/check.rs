@@ -198,10 +198,15 @@ fn damage_found(session: &Session, report: &CheckReport) -> Failure {
     let mends = mends.join("; and ");
     let (text, safe, next) = if report.damage.iter().any(|damage| damage.costs_data) {
         (
-            format!(
-                "{damage} in the repository; {} lost, counted in each snapshot",
-                counted(report.lost_paths, "path")
-            ),
+            match report.lost_paths {
+                0 => format!(
+                    "{damage} in the repository; the snapshots that can be read lose nothing by that"
+                ),
+                lost => format!(
+                    "{damage} in the repository; {} lost, counted in each snapshot",
+                    counted(lost, "path")
+                ),
+            },
             "nothing was changed; what is not named as lost can still be restored by its path (SNAPSHOT:PATH)",
             format!(
                 "run `tillsafe verify SNAPSHOT` on those you rely on; for each damaged object: {mends}"

@@ -74,7 +74,7 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
         session.output.elapsed(),
         counted(files, "file"),
         ByteSize(bytes),
-        proved(session, swapped.level)
+        proved(session, swapped.level, &[])
     ));
     tell_kept(session, &swapped);
     let mut fields = fields(&repository.location(), &swapped.databases, swapped.level);

@@ -44,6 +44,15 @@ const NOT_YET: [&str; 33] = [
     "mount", "rewrite",
 ];
 
+/// Options that every command takes with a value.
+const TAKES_A_VALUE: [&str; 5] = [
+    "-r",
+    "--repo",
+    "-p",
+    "--password-file",
+    "--password-command",
+];
+
 /// What a command leaves: its exit code, and fields for the summary.
 pub(crate) struct Done {
     code: ExitCode,
@@ -198,20 +207,31 @@ fn refused(words: &[OsString], refusal: &clap::Error, signal: Arc<AtomicUsize>) 
                 .unwrap_or("the words do not fit")
                 .trim_start_matches("error: ")
                 .to_owned();
-            let rest: Vec<&str> = lines
-                .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
-                .collect();
-            usage(
-                format!("{first} {}", rest.join(" ")).trim_end().to_owned(),
-                "tillsafe --help, or --help after a command".to_owned(),
-            )
+            let mut finding = first;
+            let rest = lines
+                .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+            // To pass a flag as a value is never what was meant.
+            for line in rest.filter(|line| !line.starts_with("tip: to pass")) {
+                let joint = if line.starts_with("tip:") { "; " } else { " " };
+                finding = finding + joint + line;
+            }
+            let next = if finding.ends_with("not provided: --target <DIR>") {
+                "add --target DIR for a new folder, or --in-place --dry-run to see what would be replaced"
+            } else {
+                "tillsafe --help, or --help after a command"
+            };
+            usage(finding, next.to_owned())
         }
     };
     let json = words.iter().any(|word| word == "--json");
     let program = Cli::command();
     let mut names = program.get_subcommands().map(clap::Command::get_name);
-    let known = names.find(|name| words.iter().any(|word| word == name));
-    let command = known.map(str::to_owned).or_else(|| unknown(refusal));
+    // A folder named after -r may be called backup.
+    let known = names.find(|name| {
+        let mut pairs = words.windows(2);
+        pairs.any(|pair| pair[1] == **name && !TAKES_A_VALUE.iter().any(|flag| pair[0] == **flag))
+    });
+    let command = unknown(refusal).or_else(|| known.map(str::to_owned));
     let output = Output::new(json, false, &command.unwrap_or_default(), signal);
     output.failure(&Failure::from(anyhow::Error::from(error)));
     end(&output, ExitCode::Usage, &json!({}))

@@ -1,5 +1,6 @@
 //! The plan of a restore, as it is printed and hashed before anything is written.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -251,12 +252,6 @@ fn tell_root(session: &Session, root: &Root, databases: &[DatabaseChange]) {
         counted(survey.files, "file"),
         ByteSize(survey.bytes)
     ));
-    for (what, paths) in [
-        ("changed since the snapshot", &survey.changed),
-        ("not in the snapshot", &survey.unknown),
-    ] {
-        tell_paths(session, what, paths);
-    }
     for database in databases {
         let path = shown(&database.path);
         match &database.tables {
@@ -278,8 +273,15 @@ fn tell_root(session: &Session, root: &Root, databases: &[DatabaseChange]) {
             }
         }
     }
-    for open in root.open_databases() {
+    // By several descriptors of one process it is still open once.
+    for open in BTreeSet::from_iter(root.open_databases()) {
         output.line(format!("    open: {open}"));
+    }
+    for (what, paths) in [
+        ("changed since the snapshot", &survey.changed),
+        ("not in the snapshot", &survey.unknown),
+    ] {
+        tell_paths(session, what, paths);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::error::{Error, ExitCode, Result};
 use crate::repository::Repository;
 use crate::repository::index::Index;
 use crate::repository::lock::SharedLock;
-use crate::restore::{DatabaseProof, Filter, Plan, ProofLevel, Selection, Target, select};
+use crate::restore::{DatabaseProof, Filter, Lost, Plan, ProofLevel, Selection, Target, select};
 use crate::units::{ByteSize, counted, shown};
 
 pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
@@ -76,7 +76,7 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
         session.output.elapsed(),
         counted(files, "file"),
         ByteSize(bytes),
-        proved(session, restored.level)
+        proved(session, restored.level, &restored.lost)
     ));
     let mut fields = fields(&repository.location(), &databases, restored.level);
     fields["snapshot_id"] = json!(restored.snapshot.id);
@@ -129,8 +129,10 @@ pub fn plan(
 }
 
 /// The level in words; of a snapshot that lacks something it is not the last word.
-pub fn proved(session: &Session, level: ProofLevel) -> String {
-    let lacks = if session.output.is_incomplete() {
+pub fn proved(session: &Session, level: ProofLevel, lost: &[Lost]) -> String {
+    let lacks = if !lost.is_empty() {
+        ", but not all is there: see what is lost"
+    } else if session.output.is_incomplete() {
         ", but not all is there: see the warnings"
     } else {
         ""

@@ -109,6 +109,9 @@ fn list(session: &Session, found: Vec<Result<Kept>>) -> Done {
         counted(count, "restore"),
         ByteSize(bytes)
     ));
+    if count > 0 {
+        output.line("with its name, `tillsafe rollback` undoes one, and with --discard removes what is kept of it");
+    }
     Done::well(json!({"restores": count, "total_bytes": bytes}))
 }
 
@@ -167,7 +170,7 @@ fn discard(session: &Session, args: &args::Rollback, found: Vec<Result<Kept>>) -
 const fn state_words(state: KeptState) -> &'static str {
     match state {
         KeptState::Unfinished => {
-            "interrupted in its swap; the same restore or `tillsafe rollback` completes it"
+            "interrupted in its swap: the same restore finishes it, `tillsafe rollback` undoes it"
         }
         KeptState::Restored => "restored; what stood there before is kept",
         KeptState::HalfRolledBack => {

@@ -191,7 +191,10 @@ pub fn snapshot_and_path(words: &OsStr, filter: &Filter) -> Result<(Request, Pat
     let (snapshot, path) = colon.map_or((bytes, &b"/"[..]), |at| (&bytes[..at], &bytes[at + 1..]));
     let usage = |finding: &str, next: &str| {
         Err(Error::Usage {
-            finding: format!("{} {finding}", Shown(bytes)),
+            finding: match bytes {
+                [] => format!("an empty word {finding}"),
+                _ => format!("{} {finding}", Shown(bytes)),
+            },
             next: next.to_owned(),
         })
     };

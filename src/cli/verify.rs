@@ -20,7 +20,7 @@ pub fn run(session: &Session, args: &args::Verify) -> Result<Done> {
     if !scratch.is_dir() {
         return Err(Error::Usage {
             finding: format!("there is no folder {} to verify in", shown(&scratch)),
-            next: "name one on a disk with room for the whole snapshot: --scratch DIR".to_owned(),
+            next: "name a folder that exists, on a disk with room for the whole snapshot: --scratch DIR".to_owned(),
         });
     }
     let monitor = session.monitor();
@@ -53,7 +53,7 @@ pub fn run(session: &Session, args: &args::Verify) -> Result<Done> {
         counted(files, "file"),
         ByteSize(bytes),
         session.output.elapsed(),
-        proved(session, level)
+        proved(session, level, &lost)
     ));
     let mut fields = fields(&repository.location(), &databases, level);
     fields["snapshot_id"] = json!(snapshot.id);

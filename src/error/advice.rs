@@ -104,7 +104,7 @@ impl Error {
             Self::ItemsLost { rest, .. } => {
                 return Advice {
                     safe: rest.clone(),
-                    next: "restore what is named as lost from a snapshot that holds it (`tillsafe restore SNAPSHOT:PATH --target DIR`); `tillsafe check --read-data` shows the extent of the damage".into(),
+                    next: "restore what is named as lost from a snapshot in which it is intact, where one is named (`tillsafe restore SNAPSHOT:PATH --target DIR`); `tillsafe check --read-data` shows the extent of the damage".into(),
                 };
             }
             Self::Source { .. } => (
@@ -115,8 +115,12 @@ impl Error {
                 "nothing was changed; all that is in the repository can still be read and restored",
                 "put `config` back from any copy of the repository, then run the same command again; without one, make a new repository elsewhere and back up there",
             ),
+            Self::Damaged { object, .. } if object.starts_with("snapshots/") => (
+                "nothing was changed; the other snapshots are untouched",
+                "`tillsafe snapshots` lists those that can be read: name one of them; once you have what you need, move that file out of the repository",
+            ),
             Self::Damaged { .. } => (
-                "nothing was changed; what does not depend on that object can still be restored by its path (latest:PATH)",
+                "nothing was changed; what does not depend on that object can still be restored by its path (SNAPSHOT:PATH)",
                 "run `tillsafe check --read-data` for the extent; then move a damaged pack out of the repository and back up: what it held is stored again where the source still has it",
             ),
             Self::SealFailed { .. } => (
@@ -152,11 +156,11 @@ impl Error {
             ),
             Self::NoConsent { .. } => (
                 "nothing was touched",
-                "the same command with --dry-run prints the plan and its hash: give that to --plan, or type the name at a terminal",
+                "give the hash of the plan, as it is printed here or by --dry-run, to --plan, or type the whole path at a terminal",
             ),
             Self::NotWhole { .. } => (
                 "what is live was not touched, and the copy was removed",
-                "restore what is left to a new folder (--target); it names each lost item, and the snapshots in which it is whole",
+                "leave the lost items out (--exclude), so that what stands there in their place stays, or restore what is left to a new folder (--target); each is named with the snapshots in which it is intact",
             ),
             Self::TargetChanged { .. } => (
                 "what stood there stands there, and nothing was lost",
@@ -173,7 +177,7 @@ impl Error {
             }
             Self::NothingKept { .. } => (
                 "nothing was touched",
-                "name what was replaced: `tillsafe rollback /srv/shop`; what was restored with --target replaced nothing",
+                "`tillsafe rollback --list` shows what there is to undo: name one of those; a restore with --target, or to where nothing stood, replaced nothing",
             ),
             Self::AlreadyRolledBack { kept, .. } => {
                 return Advice {
@@ -181,7 +185,7 @@ impl Error {
                         "the old data is live; what the rollback displaced is kept in {}",
                         shown(kept)
                     ),
-                    next: "`tillsafe rollback --list` shows what is kept, `tillsafe rollback --discard` removes it".into(),
+                    next: "`tillsafe rollback --list` shows what is kept; with its name, `tillsafe rollback` undoes an earlier restore, and with --discard removes what is kept of it".into(),
                 };
             }
             Self::NoRoom { .. } => (
