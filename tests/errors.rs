@@ -118,7 +118,8 @@ fn every() -> Vec<Error> {
             wanted: text("1da9c7308ac86862"),
         },
         Error::NoConsent {
-            roots: text("/srv/shop"),
+            what: text("replace /srv/shop"),
+            next: "give the hash of the plan to --plan",
         },
         Error::NotWhole {
             count: 2,

@@ -684,3 +684,26 @@ fn a_foreign_database_with_a_journal_beside_it_is_not_called_opened() {
     let proof = sqlite::prove(&copy, "copy.db", &monitor).unwrap();
     assert!(proof.unchecked.unwrap().contains("journal"));
 }
+
+#[test]
+fn latest_is_of_the_series_that_holds_what_is_wanted() {
+    let place = Place::new();
+    let shop = Shop::open(&place.join("srv/shop"), 5, "delete");
+    let till = Shop::open(&place.join("srv/till"), 7, "delete");
+    let program = Program::with_cheap_repository(place.path());
+    program.ok(&["backup", text(&shop.folder)]);
+    program.ok(&["backup", text(&till.folder)]);
+    assert_eq!(program.run(&["verify", "latest"]).code, 2);
+    for (shop, orders) in [(&shop, 5), (&till, 7)] {
+        let target = place.join(&format!("target-{orders}"));
+        let from = format!("latest:{}", shop.folder.display());
+        program.ok(&["restore", &from, "--target", text(&target)]);
+        assert_eq!(count_orders(&target.join("shop.db")), orders);
+    }
+    // With two that hold it, nobody can know.
+    program.ok(&["backup", text(&place.join("srv"))]);
+    let from = format!("latest:{}", shop.folder.display());
+    let run = program.run(&["verify", &from]);
+    assert_eq!(run.code, 2, "{}", run.text());
+    assert!(run.stderr.contains("one of 2 series"), "{}", run.stderr);
+}

@@ -114,10 +114,11 @@ fn ask(session: &Session, planned: &InPlace) -> Result<()> {
         .map(|root| shown(&root.spot.live))
         .collect();
     for root in &roots {
-        let answer = session.ask(&format!("type {root} to replace it: "));
+        let answer = session.ask(&format!("type {root} to replace it: "))?;
         if answer.as_deref() != Some(root.as_str()) {
             return Err(Error::NoConsent {
-                roots: roots.join(", "),
+                what: format!("replace {}", roots.join(", ")),
+                next: "give the hash of the plan, as it is printed here or by --dry-run, to --plan, or type the whole path at a terminal",
             });
         }
     }

@@ -149,11 +149,14 @@ fn discard(session: &Session, args: &args::Rollback, found: Vec<Result<Kept>>) -
         ));
         return Ok(Done::well(json!({"restores": count, "total_bytes": bytes})));
     }
-    if !args.yes && session.ask("remove it for good? type yes: ").as_deref() != Some("yes") {
-        return Err(Error::Usage {
-            finding: "nobody has agreed to remove what is kept".to_owned(),
-            next: "the same command with --yes, or type yes at a terminal".to_owned(),
-        });
+    if !args.yes {
+        let answer = session.ask("remove it for good? type yes: ")?;
+        if answer.as_deref() != Some("yes") {
+            return Err(Error::NoConsent {
+                what: "remove what is kept".to_owned(),
+                next: "the same command with --yes, or type yes at a terminal",
+            });
+        }
     }
     let registry = Session::registry();
     for kept in found {

@@ -78,15 +78,35 @@ impl Session {
     }
 
     /// Asks whoever sits at the terminal; `None` if nobody does.
-    pub fn ask(&self, question: &str) -> Option<String> {
+    pub fn ask(&self, question: &str) -> Result<Option<String>> {
         use std::io::{BufRead, IsTerminal};
-        if !self.may_ask() || !std::io::stdin().is_terminal() {
-            return None;
+        let stdin = std::io::stdin();
+        if !self.may_ask() || !stdin.is_terminal() {
+            return Ok(None);
         }
         self.output.question(question);
+        self.wait_for(&stdin)?;
         let mut answer = String::new();
-        std::io::stdin().lock().read_line(&mut answer).ok()?;
-        Some(answer.trim().to_owned())
+        let read = stdin.lock().read_line(&mut answer);
+        Ok(read.ok().map(|_| answer.trim().to_owned()))
+    }
+
+    /// Waits for a line, or for a signal: a read would go on after one.
+    fn wait_for(&self, stdin: &std::io::Stdin) -> Result<()> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        /// How often we look whether a signal has come.
+        const LOOK: Timespec = Timespec {
+            tv_sec: 0,
+            tv_nsec: 200_000_000,
+        };
+        loop {
+            go_on(self.output.as_ref())?;
+            match poll(&mut [PollFd::new(stdin, PollFlags::IN)], Some(&LOOK)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                // Whatever is wrong with it, reading it will say.
+                _ => return Ok(()),
+            }
+        }
     }
 
     /// Opens the chosen repository.
@@ -220,7 +240,11 @@ pub fn snapshot_and_path(words: &OsStr, filter: &Filter) -> Result<(Request, Pat
             "write the path as it stands in the snapshot; `tillsafe ls` shows it",
         );
     }
-    Ok((request(snapshot, filter), path))
+    let request = Request {
+        within: path.clone(),
+        ..request(snapshot, filter)
+    };
+    Ok((request, path))
 }
 
 pub fn request(snapshot: &str, filter: &Filter) -> Request {
@@ -229,5 +253,6 @@ pub fn request(snapshot: &str, filter: &Filter) -> Request {
         host: filter.host.clone(),
         paths: filter.path.clone(),
         tag: filter.tag.clone(),
+        ..Request::default()
     }
 }

@@ -154,10 +154,7 @@ impl Error {
                 "nothing was touched",
                 "look at the plan as it is now (the same command with --dry-run), and give its hash to --plan",
             ),
-            Self::NoConsent { .. } => (
-                "nothing was touched",
-                "give the hash of the plan, as it is printed here or by --dry-run, to --plan, or type the whole path at a terminal",
-            ),
+            Self::NoConsent { next, .. } => ("nothing was touched", *next),
             Self::NotWhole { .. } => (
                 "what is live was not touched, and the copy was removed",
                 "leave the lost items out (--exclude), so that what stands there in their place stays, or restore what is left to a new folder (--target); each is named with the snapshots in which it is intact",

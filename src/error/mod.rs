@@ -203,11 +203,13 @@ pub enum Error {
         /// The plan that was consented to.
         wanted: String,
     },
-    /// Nobody has consented to replace what is there.
-    #[error("nobody has agreed to replace {roots}")]
+    /// Nobody has consented to what cannot be done unasked.
+    #[error("nobody has agreed to {what}")]
     NoConsent {
-        /// What would be replaced.
-        roots: String,
+        /// What would be done.
+        what: String,
+        /// How to agree.
+        next: &'static str,
     },
     /// A copy lacks something, so it does not replace what is there.
     #[error(

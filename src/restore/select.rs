@@ -21,6 +21,8 @@ pub struct Request {
     pub paths: Vec<PathBuf>,
     /// Only with this mark.
     pub tag: Option<String>,
+    /// What of the snapshot is wanted; empty or `/` for all. It may tell which of several series is meant.
+    pub within: PathBuf,
 }
 
 impl Request {
@@ -86,7 +88,8 @@ pub fn select(request: &Request, snapshots: Snapshots) -> Result<Snapshot> {
 }
 
 /// The last of one series. Snapshots of several machines or sets of paths are several series: unless
-/// the paths that were asked for are exactly those of one, it is refused, and they are listed.
+/// the paths that were asked for are exactly those of one, or only one holds what is wanted of it, it is
+/// refused, and they are listed.
 fn latest(request: &Request, mut fitting: Vec<Snapshot>) -> Result<Snapshot> {
     if series(&fitting).len() > 1 && !request.paths.is_empty() {
         let wanted: BTreeSet<&Path> = request.paths.iter().map(PathBuf::as_path).collect();
@@ -95,10 +98,17 @@ fn latest(request: &Request, mut fitting: Vec<Snapshot>) -> Result<Snapshot> {
             paths.collect::<BTreeSet<&Path>>() == wanted
         });
     }
+    if series(&fitting).len() > 1 && request.within.parent().is_some() {
+        let holds = |path: &String| request.within.starts_with(path);
+        fitting.retain(|snapshot| snapshot.file.paths.iter().any(holds));
+    }
     let series = series(&fitting);
     if series.len() > 1 {
         return Err(Error::Usage {
-            finding: format!("`latest` could mean {} different things", series.len()),
+            finding: format!(
+                "`latest` could mean one of {} series: several machines or sets of paths",
+                series.len()
+            ),
             next: format!(
                 "add one of these, or name a snapshot by its id: {}",
                 series.into_iter().collect::<Vec<_>>().join("; ")

@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use rusqlite::Connection;
 use serde_json::Value;
 
+use crate::cli::assert_three_parts;
 use crate::common::Place;
 use crate::common::compare::{describe, is_database};
 use crate::common::files::{copy_folder, names_with};
@@ -254,6 +255,11 @@ fn consent_is_the_name_typed_at_a_terminal() {
         assert_eq!(run.code, 20, "{typed:?}: {}", run.text());
         scene.assert_old();
     }
+    // Ctrl-C is an answer too.
+    let run = answer("\u{3}", &[]).unwrap();
+    assert_eq!(run.code, 130, "{}", run.text());
+    assert_three_parts(&run.text().replace('\r', ""));
+    scene.assert_old();
     let run = answer(folder, &[]).unwrap();
     assert_eq!(run.code, 0, "{}", run.text());
     scene.assert_restored();
