@@ -1,6 +1,7 @@
 //! Restores over what is there: planned, consented to, swapped in, rolled back.
 
 mod crash;
+mod meanwhile;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};

@@ -201,9 +201,13 @@ impl Ready {
             });
         }
         if let Err(cause) = go_on(monitor.as_ref()).and_then(|()| swap.forward()) {
-            return Err(match swap.back() {
+            return Err(match swap.take_back() {
                 // Nothing was replaced in the end, so nothing is kept.
-                Ok(()) => swap.retire().err().unwrap_or(cause),
+                Ok(true) => swap.retire().err().unwrap_or(cause),
+                Ok(false) => {
+                    tell_displaced(&swap, monitor.as_ref());
+                    swap.begin_undo().err().unwrap_or(cause)
+                }
                 Err(_) => Error::HalfSwapped {
                     path: swap.kept_folders().swap_remove(0),
                     cause: Box::new(cause),
@@ -476,6 +480,17 @@ fn tell_late_comers(swap: &Swap, monitor: &dyn Monitor) {
                 });
             }
         }
+    }
+}
+
+/// Something took a name while it was missing, and had to make room for the old.
+fn tell_displaced(swap: &Swap, monitor: &dyn Monitor) {
+    for folder in swap.kept_folders() {
+        monitor.problem(Problem {
+            item: crate::units::shown(&folder),
+            finding: "keeps what took a name of the old data while that was aside".to_owned(),
+            incomplete: true,
+        });
     }
 }
 

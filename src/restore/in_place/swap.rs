@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::journal::{self, DISCARD, DONE, Journal, Move, NEW, OLD, Place, UNDO};
-use super::place::{OpenPlace, Slot, Stands, is_denied};
+use super::place::{OpenPlace, Stands, is_denied};
 use crate::durable::scratch::Scratch;
 use crate::durable::{Disk, Folder, cannot_exchange};
 use crate::error::{Error, Result};
@@ -251,6 +251,25 @@ impl Swap {
     /// # Errors
     /// As for [`Self::forward`].
     pub fn back(&self) -> Result<()> {
+        self.bring_back(true)
+    }
+
+    /// The same after a failure, when the old was not gone for long: what came up beside it stays. Whether
+    /// nothing was displaced but the copies, so that all of it can be cleared away.
+    ///
+    /// # Errors
+    /// As for [`Self::forward`].
+    pub fn take_back(&self) -> Result<bool> {
+        self.bring_back(false)?;
+        for (open, one) in self.leaving() {
+            if open.has_displaced(one)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn bring_back(&self, displace_strangers: bool) -> Result<()> {
         self.settle()?;
         if self.exchange(
             |stands, one| {
@@ -267,7 +286,7 @@ impl Swap {
         for (open, one) in self.leaving() {
             open.put_new_aside(one)?;
         }
-        for (open, place) in self.places() {
+        for (open, place) in self.places().filter(|_| displace_strangers) {
             open.put_strangers_aside(place)?;
         }
         self.sync()?;
@@ -335,7 +354,7 @@ impl Swap {
 
     /// Exchanges the only name with what is in `slot`, if there is only one, nothing has to go along
     /// with it, it is `ready`, and the file system can.
-    fn exchange(&self, ready: impl Fn(&Stands, &Move) -> bool, slot: Slot) -> Result<bool> {
+    fn exchange(&self, ready: impl Fn(&Stands, &Move) -> bool, slot: &str) -> Result<bool> {
         let moves = self.leaving();
         let [(open, one)] = moves.as_slice() else {
             return Ok(false);

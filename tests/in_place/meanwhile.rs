@@ -1,0 +1,225 @@
+//! What an application or its owner does between the plan, the swap and the rollback.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use rusqlite::Connection;
+use tillsafe::durable::OsDisk;
+use tillsafe::error::{Error, Result};
+use tillsafe::monitor::{Monitor, Problem, Progress, Step};
+use tillsafe::restore::Selection;
+use tillsafe::restore::in_place::{InPlace, Registry, Swapped};
+
+use super::{kept, plan, text};
+use crate::common::Place;
+use crate::common::library::{back_up_all, create, open, services, snapshots};
+use crate::common::mount::SmallDisk;
+use crate::common::program::Program;
+use crate::common::shop::Shop;
+use crate::common::tools::skipped;
+
+/// Does something when the swap is about to begin: when all copies are proved, and made durable.
+struct Meanwhile<F> {
+    act: F,
+    /// Whether a signal comes then.
+    stops: bool,
+    came: AtomicBool,
+    problems: Mutex<Vec<Problem>>,
+}
+
+impl<F> std::fmt::Debug for Meanwhile<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Meanwhile")
+    }
+}
+
+impl<F: Fn() + Send + Sync> Monitor for Meanwhile<F> {
+    fn step(&self, step: Step, _bytes: Option<u64>) {
+        if step == Step::Syncing && !self.came.swap(true, Ordering::SeqCst) {
+            (self.act)();
+        }
+    }
+
+    fn progress(&self, _progress: Progress) {}
+
+    fn problem(&self, problem: Problem) {
+        self.problems.lock().unwrap().push(problem);
+    }
+
+    fn signal(&self) -> Option<i32> {
+        (self.stops && self.came.load(Ordering::SeqCst)).then_some(2)
+    }
+}
+
+/// Backs `live` up, spoils it, and restores it in place while `act` happens.
+fn restore_while(
+    place: &Place,
+    live: &Path,
+    stops: bool,
+    act: impl Fn() + Send + Sync + 'static,
+) -> Result<Swapped> {
+    let backend = Program::in_folder(place.path()).backend();
+    let monitor: Arc<dyn Monitor> = Arc::new(Meanwhile {
+        act,
+        stops,
+        came: AtomicBool::new(false),
+        problems: Mutex::default(),
+    });
+    let snapshot = snapshots(&backend).remove(0);
+    let repository = open(&backend)?;
+    let index = repository.load_index(monitor.as_ref())?;
+    let whole = Selection::whole(Path::new("/"));
+    let planned = InPlace::plan(
+        &repository,
+        &index,
+        &snapshot,
+        &whole,
+        &OsDisk,
+        monitor.as_ref(),
+    )?;
+    assert!(planned.roots[0].spot.live.starts_with(live));
+    let ready = planned.stage(&repository, &index, &OsDisk, &monitor)?;
+    let registry = Registry::new(place.join("state"));
+    ready.swap(&services(), Some(&registry), &OsDisk, &monitor)
+}
+
+fn back_up(place: &Place, paths: &[&Path]) {
+    let backend = Program::in_folder(place.path()).backend();
+    create(&backend);
+    back_up_all(&backend, paths, place.path()).unwrap();
+}
+
+/// A mount point is replaced name by name; what its owner makes there meanwhile is no part of that.
+#[test]
+fn what_comes_up_while_a_swap_is_given_up_stays() {
+    let place = Place::new();
+    let Some(disk) = SmallDisk::mount(&place.join("mnt"), "size=64m") else {
+        return skipped("a mount point in place", "mounting needs root");
+    };
+    let shop = Shop::open(disk.path(), 20, "delete");
+    back_up(&place, &[disk.path()]);
+    shop.sell(5);
+    let order = disk.path().join("order.pdf");
+    let late = order.clone();
+    let end = restore_while(&place, disk.path(), true, move || {
+        fs::write(&late, "an order").unwrap();
+    });
+    assert!(matches!(end, Err(Error::Interrupted { .. })), "{end:?}");
+    assert_eq!(shop.orders(), 25);
+    assert_eq!(fs::read(&order).unwrap(), b"an order");
+    assert_eq!(kept(disk.path()), [""; 0]);
+}
+
+/// Moves what a swap of several names has brought in out again, as it was when all of the old was
+/// aside and nothing of the new had come.
+fn cut_short(program: &Program, roots: &[&Path]) {
+    let (_, objects) = program.json(&["rollback", "--list"]);
+    let id = objects[0]["restore_id"].as_str().unwrap().to_owned();
+    for root in roots {
+        let kept = root.parent().unwrap().join(format!(".tillsafe-kept-{id}"));
+        let _ = fs::remove_file(kept.join("done"));
+        let name = root.file_name().unwrap();
+        fs::rename(root, kept.join("new").join(name)).unwrap();
+    }
+}
+
+/// Two shops that are one restore, so that for a moment both names are missing.
+struct Two {
+    place: Place,
+    program: Program,
+    shop: Shop,
+    till: Shop,
+    /// The hash that the restore was consented to by.
+    hash: String,
+}
+
+impl Two {
+    /// Their restore has put everything aside, and was killed.
+    fn cut_short() -> Self {
+        let place = Place::new();
+        let shop = Shop::open(&place.join("srv/shop"), 20, "wal");
+        let till = Shop::open(&place.join("var/till"), 7, "delete");
+        let program = Program::with_cheap_repository(place.path());
+        program.ok(&["backup", text(&shop.folder), text(&till.database)]);
+        shop.sell(5);
+        till.sell(5);
+        let hash = plan(&program, &["latest"]);
+        program.ok(&["restore", "latest", "--in-place", "--plan", &hash]);
+        cut_short(&program, &[&shop.folder, &till.database]);
+        Self {
+            place,
+            program,
+            shop,
+            till,
+            hash,
+        }
+    }
+
+    fn assert_old(&self) {
+        assert_eq!((self.shop.orders(), self.till.orders()), (25, 12));
+    }
+
+    fn kept(&self, place: &str) -> PathBuf {
+        let place = self.place.join(place);
+        place.join(&kept(&place)[0])
+    }
+
+    /// The applications start with the machine, find nothing, and begin anew.
+    fn begin_anew(&self) {
+        fs::create_dir(&self.shop.folder).unwrap();
+        fs::write(self.shop.folder.join("new.log"), "started").unwrap();
+        let connection = Connection::open(&self.till.database).unwrap();
+        connection
+            .execute_batch(
+                "PRAGMA journal_mode = wal; CREATE TABLE orders(id); INSERT INTO orders VALUES (1)",
+            )
+            .unwrap();
+    }
+}
+
+#[test]
+fn a_name_that_is_taken_while_it_is_missing_stops_no_rollback() {
+    let two = Two::cut_short();
+    two.begin_anew();
+    two.program.ok(&["rollback"]);
+    two.assert_old();
+    // Again, in the middle of the rollback.
+    cut_back(&two);
+    two.begin_anew();
+    two.program.ok(&["rollback"]);
+    two.assert_old();
+    assert!(
+        two.kept("srv").join("new/shop/shop.db").exists(),
+        "the copy"
+    );
+    assert!(two.kept("srv").join("late-1/shop/new.log").exists());
+    let anew = two.kept("var/till").join("late-2/shop.db");
+    let connection = Connection::open(anew).unwrap();
+    let orders: u32 = connection
+        .query_row("SELECT count(*) FROM orders", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(orders, 1);
+}
+
+/// Moves the old aside again, as it was in the middle of the rollback.
+fn cut_back(two: &Two) {
+    for root in [&two.shop.folder, &two.till.database] {
+        let place = root.parent().unwrap();
+        let old = place.join(&kept(place)[0]).join("old");
+        fs::rename(root, old.join(root.file_name().unwrap())).unwrap();
+    }
+}
+
+#[test]
+fn a_name_that_is_taken_while_it_is_missing_is_told_by_the_same_restore() {
+    let two = Two::cut_short();
+    two.begin_anew();
+    let run = two
+        .program
+        .run(&["restore", "latest", "--in-place", "--plan", &two.hash]);
+    assert_eq!(run.code, 20, "{}", run.text());
+    two.program.ok(&["rollback"]);
+    two.assert_old();
+}
