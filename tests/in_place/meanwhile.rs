@@ -1,7 +1,9 @@
 //! What an application or its owner does between the plan, the swap and the rollback.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -18,7 +20,7 @@ use crate::common::library::{back_up_all, create, open, services, snapshots};
 use crate::common::mount::SmallDisk;
 use crate::common::program::Program;
 use crate::common::shop::Shop;
-use crate::common::tools::skipped;
+use crate::common::tools::{find, skipped};
 
 /// Does something when the swap is about to begin: when all copies are proved, and made durable.
 struct Meanwhile<F> {
@@ -110,6 +112,58 @@ fn what_comes_up_while_a_swap_is_given_up_stays() {
     assert_eq!(shop.orders(), 25);
     assert_eq!(fs::read(&order).unwrap(), b"an order");
     assert_eq!(kept(disk.path()), [""; 0]);
+}
+
+/// A process that has the database open, until it is dropped.
+struct Holder(Child);
+
+impl Holder {
+    fn of(database: &Path, sqlite3: &Path) -> Self {
+        let mut child = Command::new(sqlite3)
+            .arg(database)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        writeln!(
+            child.stdin.as_mut().unwrap(),
+            "SELECT count(*) FROM orders;"
+        )
+        .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        Self(child)
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().unwrap();
+    }
+}
+
+/// Making a large copy durable may take minutes.
+#[test]
+fn a_database_that_is_opened_just_before_the_swap_is_not_replaced() {
+    let Some(sqlite3) = find("sqlite3") else {
+        return skipped("an open database", "sqlite3 is needed to hold it open");
+    };
+    let place = Place::new();
+    let shop = Shop::open(&place.join("srv/shop"), 20, "wal");
+    back_up(&place, &[&shop.folder]);
+    shop.sell(5);
+    let holder: Arc<Mutex<Option<Holder>>> = Arc::default();
+    let (held, database) = (Arc::clone(&holder), shop.database.clone());
+    let end = restore_while(&place, &shop.folder, false, move || {
+        *held.lock().unwrap() = Some(Holder::of(&database, &sqlite3));
+    });
+    assert!(matches!(end, Err(Error::InUse { .. })), "{end:?}");
+    drop(holder.lock().unwrap().take());
+    assert_eq!(shop.orders(), 25);
+    assert_eq!(kept(&place.join("srv")), [""; 0]);
 }
 
 /// Moves what a swap of several names has brought in out again, as it was when all of the old was

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::holders::Holders;
-use super::journal::{Facts, Journal, Move, NEW, Place};
-use super::kept::Registry;
+use super::journal::{Facts, Journal, Move, NEW, OLD, Place};
+use super::kept::{Registry, holder_of, require_closed};
 use super::survey::survey;
 use super::swap::{Stage, Swap};
 use super::{InPlace, Root, Spot};
@@ -143,6 +143,8 @@ impl InPlace {
         if unproved.is_empty() {
             swap.confirm()?;
         } else {
+            // Reading it back may have taken long.
+            require_closed(&swap.journal, monitor.as_ref())?;
             swap.forward()?;
         }
         swapped(swap, self.snapshot, level, Vec::new())
@@ -200,7 +202,10 @@ impl Ready {
                 incomplete: false,
             });
         }
-        if let Err(cause) = go_on(monitor.as_ref()).and_then(|()| swap.forward()) {
+        // Making it durable may have taken long.
+        let closed = require_closed(&swap.journal, monitor.as_ref());
+        let ready = closed.and_then(|()| go_on(monitor.as_ref()));
+        if let Err(cause) = ready.and_then(|()| swap.forward()) {
             return Err(match swap.take_back() {
                 // Nothing was replaced in the end, so nothing is kept.
                 Ok(true) => swap.retire().err().unwrap_or(cause),
@@ -469,12 +474,13 @@ impl MoveFinder<'_> {
 /// A database that was opened in the last moment is now open in the kept folder.
 fn tell_late_comers(swap: &Swap, monitor: &dyn Monitor) {
     let holders = Holders::look();
-    for one in swap.journal.places.iter().flat_map(|place| &place.moves) {
-        let kept = one.replaced.iter().chain(&one.side_files);
-        for holder in kept.filter_map(|identity| holders.of(*identity)) {
-            if one.is_database {
+    let places = swap.journal.places.iter().zip(swap.kept_folders());
+    for (place, kept) in places {
+        for one in &place.moves {
+            let held = holder_of(one, &kept.join(OLD), &holders, monitor);
+            if let Ok(Some((path, holder))) = held {
                 monitor.problem(Problem {
-                    item: crate::units::shown(&one.name),
+                    item: crate::units::shown(&path),
                     finding: format!("{holder} opened the old one in the last moment; restart it, or what it writes goes to the kept copy"),
                     incomplete: true,
                 });
