@@ -14,7 +14,7 @@ use tillsafe::monitor::{Monitor, Problem, Progress, Step};
 use tillsafe::restore::Selection;
 use tillsafe::restore::in_place::{InPlace, Registry, Swapped};
 
-use super::{kept, plan, text};
+use super::{Scene, kept, plan, text};
 use crate::common::Place;
 use crate::common::library::{back_up_all, create, open, services, snapshots};
 use crate::common::mount::SmallDisk;
@@ -276,4 +276,36 @@ fn a_name_that_is_taken_while_it_is_missing_is_told_by_the_same_restore() {
     assert_eq!(run.code, 20, "{}", run.text());
     two.program.ok(&["rollback"]);
     two.assert_old();
+}
+
+/// Numbers of disks change when a machine starts anew, and names in a container at each start.
+#[test]
+fn a_disk_that_has_another_number_is_the_same_disk() {
+    let scene = Scene::new();
+    let run = scene.restore("latest");
+    assert_eq!(run.code, 0, "{}", run.text());
+    let srv = scene.place.join("srv");
+    let journals = [
+        srv.join(&kept(&srv)[0]),
+        scene
+            .place
+            .join("state/tillsafe")
+            .join(&kept(&scene.place.join("state/tillsafe"))[0]),
+    ];
+    for folder in journals {
+        let path = folder.join("journal");
+        let mut journal: serde_json::Value =
+            serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        for which in ["staged", "replaced"] {
+            let device = &mut journal["places"][0]["moves"][0][which]["device"];
+            *device = (device.as_u64().unwrap() + 7).into();
+        }
+        fs::write(&path, serde_json::to_vec(&journal).unwrap()).unwrap();
+    }
+    let list = scene.program.ok(&["rollback", "--list"]);
+    assert!(list.stdout.contains("restored; "), "{}", list.stdout);
+    scene.program.ok(&["rollback"]);
+    scene.assert_old();
+    scene.program.ok(&["rollback", "--discard", "--yes"]);
+    scene.assert_old();
 }

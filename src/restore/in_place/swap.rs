@@ -42,7 +42,7 @@ impl Swap {
     ///
     /// # Errors
     /// [`Error::UnfinishedRestore`] if somebody is at work on it, or a part is gone; [`Error::File`].
-    pub fn open(journal: Journal, disk: &dyn Disk) -> Result<Self> {
+    pub fn open(mut journal: Journal, disk: &dyn Disk) -> Result<Self> {
         let kept = journal.kept_name();
         let mut places = Vec::new();
         for place in &journal.places {
@@ -62,6 +62,11 @@ impl Swap {
                 return Err(unfinished(&path, "whose parts do not belong together"));
             }
             places.push(OpenPlace(own));
+        }
+        for (open, place) in places.iter().zip(&mut journal.places) {
+            if let Some(kept) = open.identity(open.kept())? {
+                place.renumber(kept.device);
+            }
         }
         Ok(Self { journal, places })
     }
@@ -393,20 +398,24 @@ pub(super) fn find(place: &Path, disk: &dyn Disk) -> (Vec<Journal>, Vec<(PathBuf
 
 /// Whether a kept folder was rubbish, and is gone.
 fn clear_rubbish(place: &Path, journal: &Journal, disk: &dyn Disk) -> std::io::Result<bool> {
-    let Some(moves) = journal.places.iter().find(|other| other.path == place) else {
+    let mut places = journal.places.iter();
+    let Some(mut moves) = places.find(|other| other.path == place).cloned() else {
         return Ok(false);
     };
     let Some(own) = Scratch::hold(disk, place, &journal.kept_name())? else {
         return Ok(false);
     };
     let mut open = OpenPlace(own);
+    if let Some(kept) = open.folder().identity(open.kept())? {
+        moves.renumber(kept.device);
+    }
     // The mark of the first place is the last to be written.
     let is_marked = open
         .folder()
         .identity(&open.kept().join(DISCARD))?
         .is_some();
     let is_discarded = is_marked && (!journal.is_promised() || journal.is_marked_first(DISCARD));
-    let never_began = !journal.is_promised() && open.is_untouched(moves)?;
+    let never_began = !journal.is_promised() && open.is_untouched(&moves)?;
     if !is_discarded && !never_began {
         return Ok(false);
     }
