@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -308,4 +309,45 @@ fn a_disk_that_has_another_number_is_the_same_disk() {
     scene.assert_old();
     scene.program.ok(&["rollback", "--discard", "--yes"]);
     scene.assert_old();
+}
+
+/// In the middle of the swap the link leads nowhere.
+#[test]
+fn a_root_behind_a_link_is_found_again_while_it_is_missing() {
+    let place = Place::new();
+    let shop = Shop::open(&place.join("disk/shop"), 20, "wal");
+    let till = Shop::open(&place.join("var/till"), 7, "delete");
+    fs::create_dir(place.join("srv")).unwrap();
+    let link = place.join("srv/shop");
+    symlink("../disk/shop", &link).unwrap();
+    let program = Program::with_cheap_repository(place.path());
+    program.ok(&["backup", text(&link), text(&till.folder)]);
+    shop.sell(5);
+    till.sell(5);
+    let hash = plan(&program, &["latest"]);
+    let words = ["restore", "latest", "--in-place", "--plan", &hash];
+    program.ok(&words);
+    cut_short(&program, &[&shop.folder, &till.folder]);
+    let run = program.ok(&words);
+    assert!(run.stdout.contains("finished"), "{}", run.text());
+    assert_eq!((shop.orders(), till.orders()), (20, 7));
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    cut_short(&program, &[&shop.folder, &till.folder]);
+    program.ok(&["rollback", text(&link)]);
+    assert_eq!((shop.orders(), till.orders()), (25, 12));
+}
+
+#[test]
+fn roots_that_are_one_place_by_a_link_are_refused() {
+    let place = Place::new();
+    let shop = Shop::open(&place.join("srv/shop"), 20, "delete");
+    let data = place.join("data");
+    symlink(shop.folder.join("pictures"), &data).unwrap();
+    let program = Program::with_cheap_repository(place.path());
+    program.ok(&["backup", text(&shop.folder), text(&data)]);
+    let run = program.run(&["restore", "latest", "--in-place", "--dry-run"]);
+    assert_eq!(run.code, 20, "{}", run.text());
+    assert!(run.stderr.contains("pictures"), "{}", run.stderr);
+    let hash = plan(&program, &[&format!("latest:{}", data.display())]);
+    assert!(!hash.is_empty(), "each alone is fine");
 }

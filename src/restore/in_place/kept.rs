@@ -95,13 +95,8 @@ impl Kept {
         };
         match (path, registry) {
             (Some(path), _) => {
-                // Through links as it was replaced; but a link may have been replaced itself, and in the
-                // middle of a swap it may be gone.
-                let parent = path
-                    .parent()
-                    .and_then(|parent| std::fs::canonicalize(parent).ok());
-                let beside = parent.map(|parent| parent.join(path.file_name().unwrap_or_default()));
-                let real = [std::fs::canonicalize(path).ok(), beside];
+                // Through links as it was replaced; but a link may have been replaced itself.
+                let real = [super::through_links(path), super::beside_its_name(path)];
                 for real in real.iter().flatten() {
                     let concerns = |journal: &Journal| journal.roots.contains(real);
                     for place in [Some(real.as_path()), real.parent()].into_iter().flatten() {
