@@ -325,6 +325,16 @@ impl Folder for OsFolder {
         Ok(listed)
     }
 
+    fn is_mounted(&self, path: &Path) -> io::Result<bool> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let within = CONTAINED | ResolveFlags::NO_XDEV;
+        match rustix::fs::openat2(&self.fd, path, flags, Mode::empty(), within) {
+            Ok(_) => Ok(false),
+            Err(rustix::io::Errno::XDEV) => Ok(true),
+            Err(cause) => Err(cause.into()),
+        }
+    }
+
     fn free_bytes(&self) -> io::Result<u64> {
         let stat = rustix::fs::fstatvfs(&self.fd)?;
         if stat.f_blocks == 0 {

@@ -351,3 +351,42 @@ fn roots_that_are_one_place_by_a_link_are_refused() {
     let hash = plan(&program, &[&format!("latest:{}", data.display())]);
     assert!(!hash.is_empty(), "each alone is fine");
 }
+
+/// It would be moved aside with the folder, and cleared away with it.
+#[test]
+fn a_disk_that_is_mounted_inside_is_never_moved_or_emptied() {
+    let scene = Scene::new();
+    let uploads = scene.shop.folder.join("uploads");
+    let Some(disk) = SmallDisk::mount(&uploads, "size=1m") else {
+        return skipped("a mount point inside", "mounting needs root");
+    };
+    fs::write(uploads.join("only copy"), "of it").unwrap();
+    let from = scene.latest_of_shop();
+    let run = scene
+        .program
+        .run(&["restore", &from, "--in-place", "--dry-run"]);
+    assert_eq!(run.code, 20, "{}", run.text());
+    assert!(run.stderr.contains("uploads"), "{}", run.stderr);
+    // What is not replaced may be mounted.
+    let words = [from.as_str(), "--exclude", "uploads"];
+    let hash = scene.plan(&words);
+    let words = [&["restore"], &words[..], &["--in-place", "--plan", &hash]].concat();
+    scene.program.ok(&words);
+    assert_eq!(scene.shop.orders(), 20);
+    scene.program.ok(&["rollback"]);
+    drop(disk);
+    scene.program.ok(&["rollback", "--discard", "--yes"]);
+    // One that was mounted into what is kept since.
+    fs::remove_dir(&uploads).unwrap();
+    let run = scene.restore("latest");
+    assert_eq!(run.code, 0, "{}", run.text());
+    let srv = scene.place.join("srv");
+    let inside = srv.join(&kept(&srv)[0]).join("old/shop/mounted");
+    let disk = SmallDisk::mount(&inside, "size=1m").unwrap();
+    fs::write(disk.path().join("only copy"), "of it").unwrap();
+    let run = scene.program.run(&["rollback", "--discard", "--yes"]);
+    assert_eq!(run.code, 1, "{}", run.text());
+    let left = srv.join(&kept(&srv)[0]).join("old/shop/mounted/only copy");
+    assert!(left.exists(), "{}", left.display());
+    crate::common::mount::unmount_at_last(left.parent().unwrap());
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::Metadata;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -59,7 +59,7 @@ pub struct Survey {
 /// Looks at everything that stands at `live`, which `plan` would replace.
 ///
 /// # Errors
-/// [`Error::File`], [`Error::Interrupted`].
+/// [`Error::TargetUnfit`] if another file system is mounted in it, [`Error::File`], [`Error::Interrupted`].
 pub(super) fn survey(
     plan: &Plan,
     live: &Path,
@@ -89,6 +89,7 @@ pub(super) fn survey(
         },
         hasher: Hasher::default(),
     };
+    let mounted = mount_points();
     let mut waiting = vec![PathBuf::new()];
     while let Some(inner) = waiting.pop() {
         go_on(monitor)?;
@@ -100,6 +101,12 @@ pub(super) fn survey(
         } else {
             live.join(&inner)
         };
+        if inner != root && mounted.contains(&path) {
+            return Err(Error::TargetUnfit {
+                path,
+                finding: "another file system is mounted there, and would be moved aside: unmount it, or leave it out with --exclude and restore it by its own path".to_owned(),
+            });
+        }
         let metadata = match std::fs::symlink_metadata(&path) {
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => continue,
             other => other.map_err(Error::file("looking at", &path))?,
@@ -131,6 +138,31 @@ pub(super) fn survey(
     } = surveyor;
     survey.hash = hasher.finish();
     Ok(survey)
+}
+
+/// Where file systems are mounted, as this process sees them.
+fn mount_points() -> BTreeSet<PathBuf> {
+    let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let lines = mounts.split(|byte| *byte == b'\n');
+    let points = lines.filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
+    points.map(mount_point).collect()
+}
+
+/// One of them: spaces, tabs, line ends and backslashes are written as three octal digits.
+fn mount_point(mut text: &[u8]) -> PathBuf {
+    let mut path = Vec::new();
+    while let Some((first, rest)) = text.split_first() {
+        let digits = rest.get(..3).and_then(|digits| str::from_utf8(digits).ok());
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        if let Some(byte) = byte.filter(|_| *first == b'\\') {
+            path.push(byte);
+            text = &rest[3..];
+        } else {
+            path.push(*first);
+            text = rest;
+        }
+    }
+    std::ffi::OsString::from_vec(path).into()
 }
 
 struct Surveyor<'a> {
@@ -210,4 +242,22 @@ pub(super) fn main_of(path: &Path) -> Option<PathBuf> {
         .find(|suffix| name.ends_with(suffix.as_bytes()))?;
     let main = std::ffi::OsStr::from_bytes(&name[..name.len() - suffix.len()]);
     Some(main.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_are_read_as_they_are_written() {
+        for (text, path) in [
+            (&b"/srv"[..], "/srv"),
+            (b"/a\\040b\\134c", "/a b\\c"),
+            (b"/a\\", "/a\\"),
+            (b"/\\999", "/\\999"),
+        ] {
+            assert_eq!(mount_point(text), Path::new(path));
+        }
+        assert!(mount_points().contains(Path::new("/")));
+    }
 }

@@ -322,9 +322,14 @@ impl Swap {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn discard(self) -> Result<()> {
+    pub fn discard(mut self) -> Result<()> {
         Self::mark(DISCARD, &self.places)?;
-        self.retire()
+        self.give_up()?;
+        for OpenPlace(own) in self.places {
+            let path = own.path();
+            own.remove().map_err(Error::file("removing", path))?;
+        }
+        Ok(())
     }
 
     /// Gives the kept folders scratch names, the first place's before the others, and removes them.
@@ -333,6 +338,10 @@ impl Swap {
     /// # Errors
     /// [`Error::File`].
     pub fn retire(mut self) -> Result<()> {
+        self.give_up()
+    }
+
+    fn give_up(&mut self) -> Result<()> {
         for OpenPlace(own) in &mut self.places {
             let path = own.path();
             own.give_up().map_err(Error::file("clearing away", path))?;
