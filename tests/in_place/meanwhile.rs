@@ -390,3 +390,26 @@ fn a_disk_that_is_mounted_inside_is_never_moved_or_emptied() {
     assert!(left.exists(), "{}", left.display());
     crate::common::mount::unmount_at_last(left.parent().unwrap());
 }
+
+/// A file takes the place of a folder that has come up under its name.
+#[test]
+fn what_a_selected_file_displaces_is_named_and_part_of_the_plan() {
+    let scene = Scene::new();
+    let note = scene.shop.folder.join("notes.txt");
+    fs::remove_file(&note).unwrap();
+    let till = Shop::open(&note, 3, "delete");
+    let from = scene.latest_of_shop();
+    let words = [from.as_str(), "--include", "notes.txt"];
+    let plan = [&["restore"], &words[..], &["--in-place", "--dry-run"]].concat();
+    let shown = scene.program.ok(&plan);
+    assert!(
+        shown.stdout.contains("notes.txt/shop.db"),
+        "{}",
+        shown.stdout
+    );
+    let hash = scene.plan(&words);
+    till.sell(1);
+    assert_ne!(scene.plan(&words), hash);
+    let _held = till.connect();
+    assert_eq!(scene.program.run(&plan).code, 20, "it is open");
+}

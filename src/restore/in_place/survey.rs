@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::holders::{Holder, Holders, identity};
 use crate::durable::scratch::is_scratch;
+use crate::entry::Kind;
 use crate::error::{Error, Result};
 use crate::id::{Hasher, Id};
 use crate::monitor::{Monitor, go_on};
@@ -69,10 +70,21 @@ pub(super) fn survey(
     let root = PathBuf::new();
     let stored: BTreeSet<&Path> = plan.items.iter().map(|item| item.path.as_path()).collect();
     let is_stored = &|inner: &Path| plan.is_file() || inner == root || stored.contains(inner);
+    let folders = plan.items.iter();
+    let folders = folders.filter(|item| item.entry.kind == Kind::Folder);
+    let folders: BTreeSet<&Path> = folders.map(|item| item.path.as_path()).collect();
+    // A folder that a file or a link is to replace goes with all it holds.
+    let goes = |inner: &Path| {
+        let mut names = inner.ancestors();
+        names.any(|name| stored.contains(name) && !folders.contains(name))
+    };
     // With a filter, what was not selected stays as it is.
     let stays = |inner: &Path| {
         let main = main_of(inner);
-        !plan.filter.is_empty() && !is_stored(inner) && !main.is_some_and(|main| is_stored(&main))
+        !plan.filter.is_empty()
+            && !is_stored(inner)
+            && !main.is_some_and(|main| is_stored(&main))
+            && !goes(inner)
     };
     let mut surveyor = Surveyor {
         snapshot_time: plan.snapshot.file.time,
