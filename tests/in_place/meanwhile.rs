@@ -413,3 +413,17 @@ fn what_a_selected_file_displaces_is_named_and_part_of_the_plan() {
     let _held = till.connect();
     assert_eq!(scene.program.run(&plan).code, 20, "it is open");
 }
+
+/// In the middle of a swap a folder is missing: it must not be made anew around one file of it.
+#[test]
+fn nothing_is_restored_into_a_folder_whose_own_restore_is_cut_short() {
+    let two = Two::cut_short();
+    let note = format!("latest:{}/notes.txt", two.shop.folder.display());
+    let run = two
+        .program
+        .run(&["restore", &note, "--in-place", "--dry-run"]);
+    assert_eq!(run.code, 20, "{}", run.text());
+    assert!(run.stderr.contains("interrupted restore"), "{}", run.stderr);
+    two.program.ok(&["rollback"]);
+    two.assert_old();
+}

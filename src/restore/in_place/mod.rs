@@ -15,7 +15,7 @@ mod stage;
 mod survey;
 mod swap;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -152,18 +152,20 @@ impl InPlace {
         self.unfinished.is_some()
     }
 
-    /// Looks for a swap on the same places that is not complete.
+    /// Looks for a swap that is not complete, on the same places or around them.
     fn look_for_unfinished(&mut self, disk: &dyn Disk, monitor: &dyn Monitor) -> Result<()> {
-        let mut places: Vec<&Path> = self
+        let own: BTreeSet<&Path> = self
             .roots
             .iter()
             .map(|root| root.spot.place.as_path())
             .collect();
+        let around = own.iter().flat_map(|place| place.ancestors());
+        let mut places: Vec<&Path> = around.collect();
         places.sort_unstable();
         places.dedup();
         for place in places {
             let (journals, unreadable) = swap::find(place, disk);
-            for (path, finding) in unreadable {
+            for (path, finding) in unreadable.into_iter().filter(|_| own.contains(place)) {
                 monitor.problem(Problem {
                     item: crate::units::shown(&path),
                     finding: format!("is not looked at: {finding}"),
