@@ -427,3 +427,20 @@ fn nothing_is_restored_into_a_folder_whose_own_restore_is_cut_short() {
     two.program.ok(&["rollback"]);
     two.assert_old();
 }
+
+/// A home that is replaced holds the list of what was replaced.
+#[test]
+fn a_restore_is_remembered_although_the_list_itself_is_replaced() {
+    let scene = Scene::new();
+    let state = scene.shop.folder.join("state");
+    let run = |words: &[&str]| {
+        let mut command = scene.program.command(words);
+        crate::common::program::Run::of(command.env("XDG_STATE_HOME", &state))
+    };
+    let hash = scene.plan(&["latest"]);
+    let done = run(&["restore", "latest", "--in-place", "--plan", &hash]);
+    assert_eq!(done.code, 0, "{}", done.text());
+    let undone = run(&["rollback"]);
+    assert_eq!(undone.code, 0, "{}", undone.text());
+    scene.assert_old();
+}

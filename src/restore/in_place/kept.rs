@@ -53,18 +53,23 @@ impl Registry {
         Self { folder }
     }
 
-    /// Remembers a swap.
+    /// Remembers a swap, unless it does already.
     ///
     /// # Errors
     /// [`Error::File`].
     pub(super) fn note(&self, journal: &Journal, disk: &dyn Disk) -> Result<()> {
         let folder = self.folder.join(journal.kept_name());
+        if folder.join(journal::JOURNAL).exists() {
+            return Ok(());
+        }
         disk.create_all(&folder, 0o700)
             .map_err(Error::file("creating", &folder))?;
         let open = disk
             .open(&folder)
             .map_err(Error::file("opening", &folder))?;
-        journal.write(open.as_ref())
+        journal.write(open.as_ref())?;
+        let sync = open.sync_folder(Path::new(""));
+        sync.map_err(Error::file("syncing", &folder))
     }
 
     fn forget(&self, id: &str, disk: &dyn Disk) {

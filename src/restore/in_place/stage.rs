@@ -193,15 +193,18 @@ impl Ready {
         let level = levels.min().unwrap_or(ProofLevel::Restored);
         let (databases, snapshot) = (self.databases(), self.snapshot.clone());
         let swap = self.begin(level, services, disk, monitor.as_ref())?;
-        if let Some(registry) = registry
-            && let Err(cause) = registry.note(&swap.journal, disk)
-        {
-            monitor.problem(Problem {
-                item: "rollback".to_owned(),
-                finding: format!("{cause}; it will have to be told the path"),
-                incomplete: false,
-            });
-        }
+        let note = |swap: &Swap| {
+            if let Some(registry) = registry
+                && let Err(cause) = registry.note(&swap.journal, disk)
+            {
+                monitor.problem(Problem {
+                    item: "rollback".to_owned(),
+                    finding: format!("{cause}; it will have to be told the path"),
+                    incomplete: false,
+                });
+            }
+        };
+        note(&swap);
         // Making it durable may have taken long.
         let closed = require_closed(&swap.journal, monitor.as_ref());
         let ready = closed.and_then(|()| go_on(monitor.as_ref()));
@@ -219,7 +222,9 @@ impl Ready {
                 },
             });
         }
-        self::tell_late_comers(&swap, monitor.as_ref());
+        // What remembers it may itself have been replaced.
+        note(&swap);
+        tell_late_comers(&swap, monitor.as_ref());
         swapped(swap, snapshot, level, databases)
     }
 
