@@ -20,7 +20,7 @@ use crate::common::Place;
 use crate::common::library::{back_up_all, create, open, services, snapshots};
 use crate::common::mount::SmallDisk;
 use crate::common::program::Program;
-use crate::common::shop::Shop;
+use crate::common::shop::{Shop, count_orders};
 use crate::common::tools::{find, skipped};
 
 /// Does something when the swap is about to begin: when all copies are proved, and made durable.
@@ -443,4 +443,27 @@ fn a_restore_is_remembered_although_the_list_itself_is_replaced() {
     let undone = run(&["rollback"]);
     assert_eq!(undone.code, 0, "{}", undone.text());
     scene.assert_old();
+}
+
+/// Cut short after the exchange, and again at the beginning of its rollback: the old still waits where the
+/// copy was.
+#[test]
+fn a_rollback_that_was_cut_short_before_its_first_rename_is_completed() {
+    let scene = Scene::new();
+    let run = scene.restore("latest");
+    assert_eq!(run.code, 0, "{}", run.text());
+    let srv = scene.place.join("srv");
+    let kept = srv.join(&kept(&srv)[0]);
+    fs::rename(kept.join("old/shop"), kept.join("new/shop")).unwrap();
+    fs::write(kept.join("undo"), "").unwrap();
+    let run = scene.program.run(&["rollback", "--discard", "--yes"]);
+    assert_eq!(
+        run.code,
+        20,
+        "it holds what is nowhere else: {}",
+        run.text()
+    );
+    scene.program.ok(&["rollback"]);
+    scene.assert_old();
+    assert_eq!(count_orders(&kept.join("new/shop/shop.db")), 20);
 }

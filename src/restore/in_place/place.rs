@@ -28,10 +28,11 @@ impl Stands {
             && (one.replaced.is_none() || self.old == one.replaced)
     }
 
-    /// Whether the old has its name back.
+    /// Whether the old has its name back. After an exchange that nobody has [settled](super::swap) it waits
+    /// where the copy was.
     pub fn is_back(&self, one: &Move) -> bool {
         match one.replaced {
-            Some(_) => self.old.is_none(),
+            Some(_) => self.old.is_none() && self.new != one.replaced,
             None => self.new.is_some() || self.live.is_none(),
         }
     }
