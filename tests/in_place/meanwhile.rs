@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +25,8 @@ use crate::common::tools::{find, skipped};
 
 /// Does something when the swap is about to begin: when all copies are proved, and made durable.
 struct Meanwhile<F> {
+    /// At the beginning of this step.
+    when: Step,
     act: F,
     /// Whether a signal comes then.
     stops: bool,
@@ -40,7 +42,7 @@ impl<F> std::fmt::Debug for Meanwhile<F> {
 
 impl<F: Fn() + Send + Sync> Monitor for Meanwhile<F> {
     fn step(&self, step: Step, _bytes: Option<u64>) {
-        if step == Step::Syncing && !self.came.swap(true, Ordering::SeqCst) {
+        if step == self.when && !self.came.swap(true, Ordering::SeqCst) {
             (self.act)();
         }
     }
@@ -60,11 +62,13 @@ impl<F: Fn() + Send + Sync> Monitor for Meanwhile<F> {
 fn restore_while(
     place: &Place,
     live: &Path,
+    when: Step,
     stops: bool,
     act: impl Fn() + Send + Sync + 'static,
 ) -> Result<Swapped> {
     let backend = Program::in_folder(place.path()).backend();
     let monitor: Arc<dyn Monitor> = Arc::new(Meanwhile {
+        when,
         act,
         stops,
         came: AtomicBool::new(false),
@@ -106,7 +110,7 @@ fn what_comes_up_while_a_swap_is_given_up_stays() {
     shop.sell(5);
     let order = disk.path().join("order.pdf");
     let late = order.clone();
-    let end = restore_while(&place, disk.path(), true, move || {
+    let end = restore_while(&place, disk.path(), Step::Syncing, true, move || {
         fs::write(&late, "an order").unwrap();
     });
     assert!(matches!(end, Err(Error::Interrupted { .. })), "{end:?}");
@@ -158,7 +162,7 @@ fn a_database_that_is_opened_just_before_the_swap_is_not_replaced() {
     shop.sell(5);
     let holder: Arc<Mutex<Option<Holder>>> = Arc::default();
     let (held, database) = (Arc::clone(&holder), shop.database.clone());
-    let end = restore_while(&place, &shop.folder, false, move || {
+    let end = restore_while(&place, &shop.folder, Step::Syncing, false, move || {
         *held.lock().unwrap() = Some(Holder::of(&database, &sqlite3));
     });
     assert!(matches!(end, Err(Error::InUse { .. })), "{end:?}");
@@ -466,4 +470,26 @@ fn a_rollback_that_was_cut_short_before_its_first_rename_is_completed() {
     scene.program.ok(&["rollback"]);
     scene.assert_old();
     assert_eq!(count_orders(&kept.join("new/shop/shop.db")), 20);
+}
+
+/// In a folder of somebody else's, he can put another thing under the copy's name.
+#[test]
+fn what_stands_under_the_name_of_the_copy_gets_neither_its_rights_nor_its_place() {
+    let place = Place::new();
+    let shop = Shop::open(&place.join("srv/shop"), 20, "delete");
+    fs::set_permissions(&shop.folder, fs::Permissions::from_mode(0o2775)).unwrap();
+    back_up(&place, &[&shop.folder]);
+    shop.sell(5);
+    let srv = place.join("srv");
+    let end = restore_while(&place, &shop.folder, Step::Finishing, false, move || {
+        let copy = srv.join(&kept(&srv)[0]);
+        fs::rename(&copy, srv.join("the copy")).unwrap();
+        fs::write(&copy, "#!/bin/sh").unwrap();
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::hard_link(&copy, srv.join("program")).unwrap();
+    });
+    assert!(matches!(end, Err(Error::TargetChanged { .. })), "{end:?}");
+    assert_eq!(shop.orders(), 25);
+    let program = fs::metadata(place.join("srv/program")).unwrap();
+    assert_eq!(program.mode() & 0o7777, 0o755);
 }

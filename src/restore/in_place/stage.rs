@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::holders::Holders;
 use super::journal::{Facts, Journal, Move, NEW, OLD, Place};
 use super::kept::{Registry, holder_of, require_closed};
+use super::place::changed;
 use super::survey::survey;
 use super::swap::{Stage, Swap};
 use super::{InPlace, Root, Spot};
@@ -345,6 +346,7 @@ impl Copy {
 
     /// Gives the copy its links, owners, modes and times, and the labels of what it replaces.
     fn dress(&self, monitor: &dyn Monitor) -> Result<()> {
+        self.require_own(self.stage().place().1, Path::new(""))?;
         let (spot, plan) = (&self.spot, self.plan());
         let (place, stage) = self.stage().place();
         let mut metadata = Metadata::new(&spot.place, monitor);
@@ -361,13 +363,28 @@ impl Copy {
         metadata.apply(self.stage().folder(), &items)?;
         match &plan.base_folder {
             _ if !plan.filter.is_empty() => {}
-            Some(entry) if !spot.whole => metadata.apply_base(place, stage, entry)?,
+            Some(entry) if !spot.whole => {
+                metadata.apply_base(self.stage().folder(), Path::new(""), entry)?;
+            }
             Some(_) => {
                 let old = std::fs::metadata(&spot.live);
                 let old = old.map_err(Error::file("looking at", &spot.live))?;
                 tell_kept(&old, plan, &spot.live, monitor);
             }
             None => {}
+        }
+        Ok(())
+    }
+
+    /// Fails if something else stands under a name of `inner` in the copy: whoever owns the place can put
+    /// it there.
+    fn require_own(&self, name: &Path, inner: &Path) -> Result<()> {
+        let (place, folder) = (self.stage().place().0, self.stage().folder());
+        let failed = || Error::file("looking at", place.path().join(name));
+        let stands = place.identity(name).map_err(failed())?;
+        if stands.is_none() || stands != folder.identity(inner).map_err(failed())? {
+            let path = place.path().join(name);
+            return Err(changed(&path, "the copy no longer stands there"));
         }
         Ok(())
     }
@@ -381,7 +398,9 @@ impl Copy {
         let failed = || Error::file("naming", place.path().join(&new));
         let (from, to) = if plan.is_file() {
             let item = plan.items.first().map(|item| item.path.clone());
-            (stage.join(item.unwrap_or_default()), new.join(spot.name()))
+            let item = item.unwrap_or_default();
+            self.require_own(&stage.join(&item), &item)?;
+            (stage.join(item), new.join(spot.name()))
         } else if spot.whole {
             (stage.to_owned(), new.clone())
         } else {
@@ -391,6 +410,9 @@ impl Copy {
             place.create_folder(&new, 0o700).map_err(failed())?;
         }
         place.rename(&from, &to).map_err(failed())?;
+        if !plan.is_file() {
+            self.require_own(&to, Path::new(""))?;
+        }
         let mut names: BTreeSet<PathBuf> = BTreeSet::new();
         if !plan.filter.is_empty() && !plan.is_file() {
             names = self.selected_names();
