@@ -227,6 +227,10 @@ impl Folder for FaultyFolder {
         self.folder.list(path)
     }
 
+    fn is_mounted(&self, path: &Path) -> io::Result<bool> {
+        self.folder.is_mounted(path)
+    }
+
     fn free_bytes(&self) -> io::Result<u64> {
         self.folder.free_bytes()
     }

@@ -180,6 +180,12 @@ pub trait Folder: Debug + Send + Sync {
     /// As the system reports them: a listing is whole or an error.
     fn list(&self, path: &Path) -> io::Result<Vec<Listed>>;
 
+    /// Whether another file system is mounted at `path`, or on the way there.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn is_mounted(&self, path: &Path) -> io::Result<bool>;
+
     /// Bytes that may still be written to the root's file system.
     ///
     /// # Errors
@@ -225,7 +231,7 @@ pub fn cannot_exchange(cause: &io::Error) -> bool {
 }
 
 /// Removes a folder and all that is in it, also where the modes of its folders forbid it: it is our
-/// own. What is already gone is no error.
+/// own. What is already gone is no error. What is mounted in it is somebody else's, and stays.
 ///
 /// # Errors
 /// The first that the system reports; the rest is left as it is.
@@ -243,6 +249,9 @@ fn empty(folder: &dyn Folder, path: &Path) -> io::Result<()> {
         let inner = path.join(&listed.name);
         match listed.kind {
             ListedKind::Folder => {
+                if allowed(folder, path, || folder.is_mounted(&inner))? {
+                    return Err(io::ErrorKind::ResourceBusy.into());
+                }
                 empty(folder, &inner)?;
                 allowed(folder, path, || folder.remove_folder(&inner))?;
             }

@@ -106,8 +106,13 @@ impl OsFolder {
         )?)
     }
 
-    /// Opens the folder that holds `path`, and returns it with the last name of `path`.
+    /// Opens the folder that holds `path`, and returns it with the last name of `path`. The root itself,
+    /// whatever it is called by now, is `.` in itself.
     fn parent_of<'a>(&self, path: &'a Path) -> io::Result<(OwnedFd, &'a OsStr)> {
+        if path.as_os_str().is_empty() {
+            let itself = self.open_beneath(path, OFlags::PATH | OFlags::DIRECTORY, 0)?;
+            return Ok((itself, OsStr::new(".")));
+        }
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         let parent = path.parent().unwrap_or(Path::new(""));
         Ok((
@@ -325,6 +330,16 @@ impl Folder for OsFolder {
         Ok(listed)
     }
 
+    fn is_mounted(&self, path: &Path) -> io::Result<bool> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let within = CONTAINED | ResolveFlags::NO_XDEV;
+        match rustix::fs::openat2(&self.fd, path, flags, Mode::empty(), within) {
+            Ok(_) => Ok(false),
+            Err(rustix::io::Errno::XDEV) => Ok(true),
+            Err(cause) => Err(cause.into()),
+        }
+    }
+
     fn free_bytes(&self) -> io::Result<u64> {
         let stat = rustix::fs::fstatvfs(&self.fd)?;
         if stat.f_blocks == 0 {
@@ -404,6 +419,29 @@ mod tests {
         }
         assert!(root.open_file(Path::new("up"), false).is_err());
         assert!(!folder.path().join("x").exists());
+    }
+
+    #[test]
+    fn the_root_itself_is_reached_whatever_it_is_called() {
+        let folder = tempfile::tempdir().unwrap();
+        let [before, after] = ["before", "after"].map(|name| folder.path().join(name));
+        std::fs::create_dir(&before).unwrap();
+        let root = OsDisk.open(&before).unwrap();
+        std::fs::rename(&before, &after).unwrap();
+        std::fs::write(&before, "another").unwrap();
+        let itself = Path::new("");
+        let outer = OsDisk.open(folder.path()).unwrap();
+        let identity = outer.identity(Path::new("after")).unwrap();
+        assert!(identity.is_some() && root.identity(itself).unwrap() == identity);
+        root.set_mode(itself, 0o711).unwrap();
+        root.set_modified(itself, Timestamp::new(7, 0).unwrap())
+            .unwrap();
+        let metadata = std::fs::metadata(&after).unwrap();
+        let modified = std::os::unix::fs::MetadataExt::mtime(&metadata);
+        let mode = std::os::unix::fs::MetadataExt::mode(&metadata);
+        assert_eq!((mode & 0o777, modified), (0o711, 7));
+        assert!(root.rename(itself, Path::new("x")).is_err());
+        assert!(root.remove_folder(itself).is_err() && root.remove_file(itself).is_err());
     }
 
     #[test]

@@ -177,6 +177,14 @@ impl Scratch {
         self.parent.sync_folder(Path::new(""))
     }
 
+    /// Removes it now, and says so if something in it cannot be removed.
+    ///
+    /// # Errors
+    /// As [`remove_tree`].
+    pub fn remove(self) -> io::Result<()> {
+        remove_tree(self.parent.as_ref(), &self.name)
+    }
+
     /// The folder itself.
     #[must_use]
     pub fn folder(&self) -> &dyn Folder {

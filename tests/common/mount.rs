@@ -138,7 +138,7 @@ fn unmount(path: &Path, options: &[&str]) -> std::io::Result<Output> {
 }
 
 /// For `drop`: never panics. A disk that something still uses goes when that ends.
-fn unmount_at_last(path: &Path) {
+pub fn unmount_at_last(path: &Path) {
     let unmounted =
         |options: &[&str]| unmount(path, options).is_ok_and(|output| output.status.success());
     if !unmounted(&[]) && !unmounted(&["--lazy"]) {

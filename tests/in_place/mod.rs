@@ -2,6 +2,7 @@
 
 mod crash;
 mod hostile;
+mod meanwhile;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};

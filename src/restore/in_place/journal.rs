@@ -103,6 +103,26 @@ pub(super) struct Facts {
     pub places: Vec<Place>,
 }
 
+impl Place {
+    /// A disk may have another number than when this was written: what lies in the kept folder, and so
+    /// everything that a rename can bring there, is on the disk that now has this one.
+    pub(super) fn renumber(&mut self, device: u64) {
+        let then = self.moves.iter();
+        let mut then = then.filter_map(|one| one.staged.or(one.replaced));
+        let Some(Identity { device: then, .. }) = then.next() else {
+            return;
+        };
+        let moves = self.moves.iter_mut();
+        let all = moves.flat_map(|one| {
+            let (staged, replaced) = (one.staged.iter_mut(), one.replaced.iter_mut());
+            staged.chain(replaced).chain(&mut one.side_files)
+        });
+        for identity in all.filter(|identity| identity.device == then) {
+            identity.device = device;
+        }
+    }
+}
+
 impl Journal {
     pub(super) fn new(facts: Facts) -> Self {
         let shown: Vec<String> = facts

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::holders::{Holders, identity};
-use super::journal::{self, Journal};
+use super::holders::{Holder, Holders, identity};
+use super::journal::{self, Journal, Move};
 use super::swap::{self, Stage, Swap};
 use crate::durable::Disk;
 use crate::error::{Error, Result};
@@ -53,18 +53,23 @@ impl Registry {
         Self { folder }
     }
 
-    /// Remembers a swap.
+    /// Remembers a swap, unless it does already.
     ///
     /// # Errors
     /// [`Error::File`].
     pub(super) fn note(&self, journal: &Journal, disk: &dyn Disk) -> Result<()> {
         let folder = self.folder.join(journal.kept_name());
+        if folder.join(journal::JOURNAL).exists() {
+            return Ok(());
+        }
         disk.create_all(&folder, 0o700)
             .map_err(Error::file("creating", &folder))?;
         let open = disk
             .open(&folder)
             .map_err(Error::file("opening", &folder))?;
-        journal.write(open.as_ref())
+        journal.write(open.as_ref())?;
+        let sync = open.sync_folder(Path::new(""));
+        sync.map_err(Error::file("syncing", &folder))
     }
 
     fn forget(&self, id: &str, disk: &dyn Disk) {
@@ -95,13 +100,8 @@ impl Kept {
         };
         match (path, registry) {
             (Some(path), _) => {
-                // Through links as it was replaced; but a link may have been replaced itself, and in the
-                // middle of a swap it may be gone.
-                let parent = path
-                    .parent()
-                    .and_then(|parent| std::fs::canonicalize(parent).ok());
-                let beside = parent.map(|parent| parent.join(path.file_name().unwrap_or_default()));
-                let real = [std::fs::canonicalize(path).ok(), beside];
+                // Through links as it was replaced; but a link may have been replaced itself.
+                let real = [super::through_links(path), super::beside_its_name(path)];
                 for real in real.iter().flatten() {
                     let concerns = |journal: &Journal| journal.roots.contains(real);
                     for place in [Some(real.as_path()), real.parent()].into_iter().flatten() {
@@ -182,7 +182,7 @@ impl Kept {
                 kept: self.folders().swap_remove(0),
             });
         }
-        self.require_closed(monitor)?;
+        require_closed(&self.swap.journal, monitor)?;
         go_on(monitor)?;
         monitor.step(Step::Syncing, None);
         self.swap.begin_undo()?;
@@ -217,32 +217,44 @@ impl Kept {
         }
         Ok(())
     }
+}
 
-    /// Fails if somebody has a database open that would be displaced.
-    fn require_closed(&self, monitor: &dyn Monitor) -> Result<()> {
-        let holders = Holders::look();
-        for place in &self.swap.journal.places {
-            for one in &place.moves {
-                let live = place.path.join(&one.name);
-                let beside = SIDE_FILES.map(|suffix| sqlite::beside(&live, suffix));
-                let beside = beside.into_iter().filter(|_| one.is_database);
-                for path in beside.chain(files_below(&live, monitor)?) {
-                    let Ok(metadata) = std::fs::symlink_metadata(&path) else {
-                        continue;
-                    };
-                    if let Some(holder) = holders.of(identity(&metadata))
-                        && is_part_of_database(&path)
-                    {
-                        return Err(Error::InUse {
-                            path,
-                            holder: holder.to_string(),
-                        });
-                    }
-                }
+/// Fails if somebody has a database open under one of the names that are to be given up.
+pub(super) fn require_closed(journal: &Journal, monitor: &dyn Monitor) -> Result<()> {
+    let holders = Holders::look();
+    for place in &journal.places {
+        for one in &place.moves {
+            let held = holder_of(one, &place.path, &holders, monitor)?;
+            if let Some((path, holder)) = held {
+                let holder = holder.to_string();
+                return Err(Error::InUse { path, holder });
             }
         }
-        Ok(())
     }
+    Ok(())
+}
+
+/// Who has a database open that stands in `folder` under the name of a move, and which.
+pub(super) fn holder_of<'a>(
+    one: &Move,
+    folder: &Path,
+    holders: &'a Holders,
+    monitor: &dyn Monitor,
+) -> Result<Option<(PathBuf, &'a Holder)>> {
+    let live = folder.join(&one.name);
+    let beside = SIDE_FILES.map(|suffix| sqlite::beside(&live, suffix));
+    let beside = beside.into_iter().filter(|_| one.is_database);
+    for path in beside.chain(files_below(&live, monitor)?) {
+        let Ok(metadata) = std::fs::symlink_metadata(&path) else {
+            continue;
+        };
+        if let Some(holder) = holders.of(identity(&metadata))
+            && is_part_of_database(&path)
+        {
+            return Ok(Some((path, holder)));
+        }
+    }
+    Ok(None)
 }
 
 fn is_part_of_database(path: &Path) -> bool {

@@ -15,7 +15,7 @@ mod stage;
 mod survey;
 mod swap;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -119,6 +119,7 @@ impl InPlace {
         if let (true, Some(nothing)) = (roots.is_empty(), nothing) {
             return Err(nothing);
         }
+        require_apart(&roots)?;
         let restore = restore_id(snapshot, selection, &roots);
         let mut planned = Self {
             snapshot: snapshot.clone(),
@@ -151,18 +152,20 @@ impl InPlace {
         self.unfinished.is_some()
     }
 
-    /// Looks for a swap on the same places that is not complete.
+    /// Looks for a swap that is not complete, on the same places or around them.
     fn look_for_unfinished(&mut self, disk: &dyn Disk, monitor: &dyn Monitor) -> Result<()> {
-        let mut places: Vec<&Path> = self
+        let own: BTreeSet<&Path> = self
             .roots
             .iter()
             .map(|root| root.spot.place.as_path())
             .collect();
+        let around = own.iter().flat_map(|place| place.ancestors());
+        let mut places: Vec<&Path> = around.collect();
         places.sort_unstable();
         places.dedup();
         for place in places {
             let (journals, unreadable) = swap::find(place, disk);
-            for (path, finding) in unreadable {
+            for (path, finding) in unreadable.into_iter().filter(|_| own.contains(place)) {
                 monitor.problem(Problem {
                     item: crate::units::shown(&path),
                     finding: format!("is not looked at: {finding}"),
@@ -337,25 +340,64 @@ fn root_paths(snapshot: &Snapshot, base: &Path) -> Result<Vec<PathBuf>> {
     Ok(outer)
 }
 
+/// Fails if one root really lies in another: moving one would take the other along.
+fn require_apart(roots: &[Root]) -> Result<()> {
+    let mut spots: Vec<&Spot> = roots.iter().map(|root| &root.spot).collect();
+    spots.sort_unstable_by(|a, b| a.live.cmp(&b.live));
+    for pair in spots.windows(2) {
+        if pair[1].live.starts_with(&pair[0].live) {
+            return Err(Error::TargetUnfit {
+                path: pair[1].live.clone(),
+                finding: format!(
+                    "{} and {} of the snapshot both lie there, behind a link: restore one after the other",
+                    crate::units::shown(&pair[0].path),
+                    crate::units::shown(&pair[1].path)
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
 /// Where a path of the snapshot is on this machine: through links, which its owner made; but a link in
 /// the snapshot stands for itself.
 fn real_path(path: &Path, plan: &Plan) -> Result<PathBuf> {
-    let resolve = |path: &Path| match std::fs::canonicalize(path) {
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        other => other.map(Some).map_err(Error::file("looking at", path)),
+    let found = if plan.is_link() {
+        beside_its_name(path)
+    } else {
+        through_links(path)
     };
-    if !plan.is_link()
-        && let Some(real) = resolve(path)?
-    {
-        return Ok(real);
+    found.map_err(Error::file("looking at", path))
+}
+
+/// Where a path really is, also if nothing stands there: in the middle of a swap, or before it is made.
+fn through_links(path: &Path) -> std::io::Result<PathBuf> {
+    /// As many as the kernel follows.
+    const MOST_LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        match std::fs::canonicalize(&path) {
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
+            other => return other,
+        }
+        path = beside_its_name(&path)?;
+        match std::fs::read_link(&path) {
+            Ok(target) => path = path.parent().unwrap_or(&path).join(target),
+            Err(_) => break,
+        }
     }
+    Ok(path)
+}
+
+/// The same without following the last name. A parent that is not there is made.
+fn beside_its_name(path: &Path) -> std::io::Result<PathBuf> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Ok(path.to_owned());
     };
-    // A parent that is not there is made.
-    Ok(resolve(parent)?
-        .unwrap_or_else(|| parent.to_owned())
-        .join(name))
+    match std::fs::canonicalize(parent) {
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(path.to_owned()),
+        other => Ok(other?.join(name)),
+    }
 }
 
 /// The plan of one root. Patterns are meant from the base of the selection.

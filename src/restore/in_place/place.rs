@@ -21,9 +21,6 @@ pub(super) struct Stands {
     pub old: Option<Identity>,
 }
 
-/// Where something is put aside.
-pub(super) type Slot = &'static str;
-
 impl Stands {
     /// Whether the copy has taken the name, and the old is kept.
     pub fn is_in(&self, one: &Move) -> bool {
@@ -31,10 +28,11 @@ impl Stands {
             && (one.replaced.is_none() || self.old == one.replaced)
     }
 
-    /// Whether the old has its name back.
+    /// Whether the old has its name back. After an exchange that nobody has [settled](super::swap) it waits
+    /// where the copy was.
     pub fn is_back(&self, one: &Move) -> bool {
         match one.replaced {
-            Some(_) => self.old.is_none(),
+            Some(_) => self.old.is_none() && self.new != one.replaced,
             None => self.new.is_some() || self.live.is_none(),
         }
     }
@@ -88,8 +86,43 @@ impl OpenPlace {
         Ok(true)
     }
 
-    pub fn slot(&self, slot: Slot, name: &Path) -> PathBuf {
+    pub fn slot(&self, slot: &str, name: &Path) -> PathBuf {
         self.kept().join(slot).join(name)
+    }
+
+    /// Where something is displaced to: beside the copies, or if the copy of that name still waits there,
+    /// into a folder of its own.
+    fn free_slot(&self, name: &Path) -> Result<String> {
+        let mut slots = std::iter::once(NEW.to_owned()).chain(late_slots());
+        loop {
+            let slot = slots.next().unwrap_or_default();
+            if self.identity(&self.slot(&slot, name))?.is_none() {
+                return Ok(slot);
+            }
+        }
+    }
+
+    /// Where the last was displaced to that had this name.
+    fn last_slot(&self, name: &Path) -> Result<String> {
+        let mut last = NEW.to_owned();
+        for slot in late_slots() {
+            if self.identity(&self.slot(&slot, name))?.is_none() {
+                break;
+            }
+            last = slot;
+        }
+        Ok(last)
+    }
+
+    /// Whether anything was displaced but the copy itself.
+    pub fn has_displaced(&self, one: &Move) -> Result<bool> {
+        let new = self.identity(&self.slot(NEW, &one.name))?;
+        let mut is_there = new.is_some() && new != one.staged;
+        is_there |= self.last_slot(&one.name)? != NEW;
+        for name in Self::side_files(one) {
+            is_there |= self.identity(&self.slot(NEW, &name))?.is_some();
+        }
+        Ok(is_there)
     }
 
     /// The side files of a database, each with its name here.
@@ -194,14 +227,23 @@ impl OpenPlace {
         if stands.is_back(one) {
             return Ok(());
         }
-        if stands.live.is_some() && stands.live != one.replaced {
-            self.rename(one, &one.name, &self.slot(NEW, &one.name))?;
-        }
+        let slot = if stands.live.is_some() && stands.live != one.replaced {
+            let slot = self.free_slot(&one.name)?;
+            self.rename(one, &one.name, &self.slot(&slot, &one.name))?;
+            slot
+        } else {
+            self.last_slot(&one.name)?
+        };
         // A swap that was cut short may have left side files of the old one where they were.
         for name in Self::side_files(one) {
-            let aside = self.slot(NEW, &name);
             match self.identity(&name)? {
-                Some(live) if !one.side_files.contains(&live) => self.rename(one, &name, &aside)?,
+                Some(live) if !one.side_files.contains(&live) => {
+                    let mut aside = self.slot(&slot, &name);
+                    if self.identity(&aside)?.is_some() {
+                        aside = self.slot(&self.free_slot(&name)?, &name);
+                    }
+                    self.rename(one, &name, &aside)?;
+                }
                 _ => {}
             }
         }
@@ -227,7 +269,8 @@ impl OpenPlace {
                     side_files: Vec::new(),
                     holds_database: false,
                 };
-                self.rename(&stranger, &stranger.name, &self.slot(NEW, &stranger.name))?;
+                let slot = self.free_slot(&stranger.name)?;
+                self.rename(&stranger, &stranger.name, &self.slot(&slot, &stranger.name))?;
             }
         }
         Ok(())
@@ -249,6 +292,11 @@ impl OpenPlace {
         }
         Ok(())
     }
+}
+
+/// Folders for what took a name while its copy waited: one is enough, unless it happens again.
+fn late_slots() -> impl Iterator<Item = String> {
+    (1_u64..).map(|number| format!("late-{number}"))
 }
 
 pub(super) fn is_denied(cause: &std::io::Error) -> bool {

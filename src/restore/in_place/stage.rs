@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::holders::Holders;
-use super::journal::{Facts, Journal, Move, NEW, Place};
-use super::kept::Registry;
+use super::journal::{Facts, Journal, Move, NEW, OLD, Place};
+use super::kept::{Registry, holder_of, require_closed};
+use super::place::changed;
 use super::survey::survey;
 use super::swap::{Stage, Swap};
 use super::{InPlace, Root, Spot};
@@ -143,6 +144,8 @@ impl InPlace {
         if unproved.is_empty() {
             swap.confirm()?;
         } else {
+            // Reading it back may have taken long.
+            require_closed(&swap.journal, monitor.as_ref())?;
             swap.forward()?;
         }
         swapped(swap, self.snapshot, level, Vec::new())
@@ -191,26 +194,38 @@ impl Ready {
         let level = levels.min().unwrap_or(ProofLevel::Restored);
         let (databases, snapshot) = (self.databases(), self.snapshot.clone());
         let swap = self.begin(level, services, disk, monitor.as_ref())?;
-        if let Some(registry) = registry
-            && let Err(cause) = registry.note(&swap.journal, disk)
-        {
-            monitor.problem(Problem {
-                item: "rollback".to_owned(),
-                finding: format!("{cause}; it will have to be told the path"),
-                incomplete: false,
-            });
-        }
-        if let Err(cause) = go_on(monitor.as_ref()).and_then(|()| swap.forward()) {
-            return Err(match swap.back() {
+        let note = |swap: &Swap| {
+            if let Some(registry) = registry
+                && let Err(cause) = registry.note(&swap.journal, disk)
+            {
+                monitor.problem(Problem {
+                    item: "rollback".to_owned(),
+                    finding: format!("{cause}; it will have to be told the path"),
+                    incomplete: false,
+                });
+            }
+        };
+        note(&swap);
+        // Making it durable may have taken long.
+        let closed = require_closed(&swap.journal, monitor.as_ref());
+        let ready = closed.and_then(|()| go_on(monitor.as_ref()));
+        if let Err(cause) = ready.and_then(|()| swap.forward()) {
+            return Err(match swap.take_back() {
                 // Nothing was replaced in the end, so nothing is kept.
-                Ok(()) => swap.retire().err().unwrap_or(cause),
+                Ok(true) => swap.retire().err().unwrap_or(cause),
+                Ok(false) => {
+                    tell_displaced(&swap, monitor.as_ref());
+                    swap.begin_undo().err().unwrap_or(cause)
+                }
                 Err(_) => Error::HalfSwapped {
                     path: swap.kept_folders().swap_remove(0),
                     cause: Box::new(cause),
                 },
             });
         }
-        self::tell_late_comers(&swap, monitor.as_ref());
+        // What remembers it may itself have been replaced.
+        note(&swap);
+        tell_late_comers(&swap, monitor.as_ref());
         swapped(swap, snapshot, level, databases)
     }
 
@@ -331,6 +346,7 @@ impl Copy {
 
     /// Gives the copy its links, owners, modes and times, and the labels of what it replaces.
     fn dress(&self, monitor: &dyn Monitor) -> Result<()> {
+        self.require_own(self.stage().place().1, Path::new(""))?;
         let (spot, plan) = (&self.spot, self.plan());
         let (place, stage) = self.stage().place();
         let mut metadata = Metadata::new(&spot.place, monitor);
@@ -347,13 +363,28 @@ impl Copy {
         metadata.apply(self.stage().folder(), &items)?;
         match &plan.base_folder {
             _ if !plan.filter.is_empty() => {}
-            Some(entry) if !spot.whole => metadata.apply_base(place, stage, entry)?,
+            Some(entry) if !spot.whole => {
+                metadata.apply_base(self.stage().folder(), Path::new(""), entry)?;
+            }
             Some(_) => {
                 let old = std::fs::metadata(&spot.live);
                 let old = old.map_err(Error::file("looking at", &spot.live))?;
                 tell_kept(&old, plan, &spot.live, monitor);
             }
             None => {}
+        }
+        Ok(())
+    }
+
+    /// Fails if something else stands under a name of `inner` in the copy: whoever owns the place can put
+    /// it there.
+    fn require_own(&self, name: &Path, inner: &Path) -> Result<()> {
+        let (place, folder) = (self.stage().place().0, self.stage().folder());
+        let failed = || Error::file("looking at", place.path().join(name));
+        let stands = place.identity(name).map_err(failed())?;
+        if stands.is_none() || stands != folder.identity(inner).map_err(failed())? {
+            let path = place.path().join(name);
+            return Err(changed(&path, "the copy no longer stands there"));
         }
         Ok(())
     }
@@ -367,7 +398,9 @@ impl Copy {
         let failed = || Error::file("naming", place.path().join(&new));
         let (from, to) = if plan.is_file() {
             let item = plan.items.first().map(|item| item.path.clone());
-            (stage.join(item.unwrap_or_default()), new.join(spot.name()))
+            let item = item.unwrap_or_default();
+            self.require_own(&stage.join(&item), &item)?;
+            (stage.join(item), new.join(spot.name()))
         } else if spot.whole {
             (stage.to_owned(), new.clone())
         } else {
@@ -377,6 +410,9 @@ impl Copy {
             place.create_folder(&new, 0o700).map_err(failed())?;
         }
         place.rename(&from, &to).map_err(failed())?;
+        if !plan.is_file() {
+            self.require_own(&to, Path::new(""))?;
+        }
         let mut names: BTreeSet<PathBuf> = BTreeSet::new();
         if !plan.filter.is_empty() && !plan.is_file() {
             names = self.selected_names();
@@ -465,17 +501,29 @@ impl MoveFinder<'_> {
 /// A database that was opened in the last moment is now open in the kept folder.
 fn tell_late_comers(swap: &Swap, monitor: &dyn Monitor) {
     let holders = Holders::look();
-    for one in swap.journal.places.iter().flat_map(|place| &place.moves) {
-        let kept = one.replaced.iter().chain(&one.side_files);
-        for holder in kept.filter_map(|identity| holders.of(*identity)) {
-            if one.is_database {
+    let places = swap.journal.places.iter().zip(swap.kept_folders());
+    for (place, kept) in places {
+        for one in &place.moves {
+            let held = holder_of(one, &kept.join(OLD), &holders, monitor);
+            if let Ok(Some((path, holder))) = held {
                 monitor.problem(Problem {
-                    item: crate::units::shown(&one.name),
+                    item: crate::units::shown(&path),
                     finding: format!("{holder} opened the old one in the last moment; restart it, or what it writes goes to the kept copy"),
                     incomplete: true,
                 });
             }
         }
+    }
+}
+
+/// Something took a name while it was missing, and had to make room for the old.
+fn tell_displaced(swap: &Swap, monitor: &dyn Monitor) {
+    for folder in swap.kept_folders() {
+        monitor.problem(Problem {
+            item: crate::units::shown(&folder),
+            finding: "keeps what took a name of the old data while that was aside".to_owned(),
+            incomplete: true,
+        });
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::Metadata;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::holders::{Holder, Holders, identity};
 use crate::durable::scratch::is_scratch;
+use crate::entry::Kind;
 use crate::error::{Error, Result};
 use crate::id::{Hasher, Id};
 use crate::monitor::{Monitor, go_on};
@@ -59,7 +60,7 @@ pub struct Survey {
 /// Looks at everything that stands at `live`, which `plan` would replace.
 ///
 /// # Errors
-/// [`Error::File`], [`Error::Interrupted`].
+/// [`Error::TargetUnfit`] if another file system is mounted in it, [`Error::File`], [`Error::Interrupted`].
 pub(super) fn survey(
     plan: &Plan,
     live: &Path,
@@ -69,10 +70,21 @@ pub(super) fn survey(
     let root = PathBuf::new();
     let stored: BTreeSet<&Path> = plan.items.iter().map(|item| item.path.as_path()).collect();
     let is_stored = &|inner: &Path| plan.is_file() || inner == root || stored.contains(inner);
+    let folders = plan.items.iter();
+    let folders = folders.filter(|item| item.entry.kind == Kind::Folder);
+    let folders: BTreeSet<&Path> = folders.map(|item| item.path.as_path()).collect();
+    // A folder that a file or a link is to replace goes with all it holds.
+    let goes = |inner: &Path| {
+        let mut names = inner.ancestors();
+        names.any(|name| stored.contains(name) && !folders.contains(name))
+    };
     // With a filter, what was not selected stays as it is.
     let stays = |inner: &Path| {
         let main = main_of(inner);
-        !plan.filter.is_empty() && !is_stored(inner) && !main.is_some_and(|main| is_stored(&main))
+        !plan.filter.is_empty()
+            && !is_stored(inner)
+            && !main.is_some_and(|main| is_stored(&main))
+            && !goes(inner)
     };
     let mut surveyor = Surveyor {
         snapshot_time: plan.snapshot.file.time,
@@ -89,6 +101,7 @@ pub(super) fn survey(
         },
         hasher: Hasher::default(),
     };
+    let mounted = mount_points();
     let mut waiting = vec![PathBuf::new()];
     while let Some(inner) = waiting.pop() {
         go_on(monitor)?;
@@ -100,6 +113,12 @@ pub(super) fn survey(
         } else {
             live.join(&inner)
         };
+        if inner != root && mounted.contains(&path) {
+            return Err(Error::TargetUnfit {
+                path,
+                finding: "another file system is mounted there, and would be moved aside: unmount it, or leave it out with --exclude and restore it by its own path".to_owned(),
+            });
+        }
         let metadata = match std::fs::symlink_metadata(&path) {
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => continue,
             other => other.map_err(Error::file("looking at", &path))?,
@@ -131,6 +150,31 @@ pub(super) fn survey(
     } = surveyor;
     survey.hash = hasher.finish();
     Ok(survey)
+}
+
+/// Where file systems are mounted, as this process sees them.
+fn mount_points() -> BTreeSet<PathBuf> {
+    let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let lines = mounts.split(|byte| *byte == b'\n');
+    let points = lines.filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
+    points.map(mount_point).collect()
+}
+
+/// One of them: spaces, tabs, line ends and backslashes are written as three octal digits.
+fn mount_point(mut text: &[u8]) -> PathBuf {
+    let mut path = Vec::new();
+    while let Some((first, rest)) = text.split_first() {
+        let digits = rest.get(..3).and_then(|digits| str::from_utf8(digits).ok());
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        if let Some(byte) = byte.filter(|_| *first == b'\\') {
+            path.push(byte);
+            text = &rest[3..];
+        } else {
+            path.push(*first);
+            text = rest;
+        }
+    }
+    std::ffi::OsString::from_vec(path).into()
 }
 
 struct Surveyor<'a> {
@@ -210,4 +254,22 @@ pub(super) fn main_of(path: &Path) -> Option<PathBuf> {
         .find(|suffix| name.ends_with(suffix.as_bytes()))?;
     let main = std::ffi::OsStr::from_bytes(&name[..name.len() - suffix.len()]);
     Some(main.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_are_read_as_they_are_written() {
+        for (text, path) in [
+            (&b"/srv"[..], "/srv"),
+            (b"/a\\040b\\134c", "/a b\\c"),
+            (b"/a\\", "/a\\"),
+            (b"/\\999", "/\\999"),
+        ] {
+            assert_eq!(mount_point(text), Path::new(path));
+        }
+        assert!(mount_points().contains(Path::new("/")));
+    }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::journal::{self, DISCARD, DONE, Journal, Move, NEW, OLD, Place, UNDO};
-use super::place::{OpenPlace, Slot, Stands, is_denied};
+use super::place::{OpenPlace, Stands, is_denied};
 use crate::durable::scratch::Scratch;
 use crate::durable::{Disk, Folder, cannot_exchange};
 use crate::error::{Error, Result};
@@ -42,7 +42,7 @@ impl Swap {
     ///
     /// # Errors
     /// [`Error::UnfinishedRestore`] if somebody is at work on it, or a part is gone; [`Error::File`].
-    pub fn open(journal: Journal, disk: &dyn Disk) -> Result<Self> {
+    pub fn open(mut journal: Journal, disk: &dyn Disk) -> Result<Self> {
         let kept = journal.kept_name();
         let mut places = Vec::new();
         for place in &journal.places {
@@ -62,6 +62,11 @@ impl Swap {
                 return Err(unfinished(&path, "whose parts do not belong together"));
             }
             places.push(OpenPlace(own));
+        }
+        for (open, place) in places.iter().zip(&mut journal.places) {
+            if let Some(kept) = open.identity(open.kept())? {
+                place.renumber(kept.device);
+            }
         }
         Ok(Self { journal, places })
     }
@@ -251,6 +256,25 @@ impl Swap {
     /// # Errors
     /// As for [`Self::forward`].
     pub fn back(&self) -> Result<()> {
+        self.bring_back(true)
+    }
+
+    /// The same after a failure, when the old was not gone for long: what came up beside it stays. Whether
+    /// nothing was displaced but the copies, so that all of it can be cleared away.
+    ///
+    /// # Errors
+    /// As for [`Self::forward`].
+    pub fn take_back(&self) -> Result<bool> {
+        self.bring_back(false)?;
+        for (open, one) in self.leaving() {
+            if open.has_displaced(one)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn bring_back(&self, displace_strangers: bool) -> Result<()> {
         self.settle()?;
         if self.exchange(
             |stands, one| {
@@ -267,7 +291,7 @@ impl Swap {
         for (open, one) in self.leaving() {
             open.put_new_aside(one)?;
         }
-        for (open, place) in self.places() {
+        for (open, place) in self.places().filter(|_| displace_strangers) {
             open.put_strangers_aside(place)?;
         }
         self.sync()?;
@@ -298,9 +322,14 @@ impl Swap {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn discard(self) -> Result<()> {
+    pub fn discard(mut self) -> Result<()> {
         Self::mark(DISCARD, &self.places)?;
-        self.retire()
+        self.give_up()?;
+        for OpenPlace(own) in self.places {
+            let path = own.path();
+            own.remove().map_err(Error::file("removing", path))?;
+        }
+        Ok(())
     }
 
     /// Gives the kept folders scratch names, the first place's before the others, and removes them.
@@ -309,6 +338,10 @@ impl Swap {
     /// # Errors
     /// [`Error::File`].
     pub fn retire(mut self) -> Result<()> {
+        self.give_up()
+    }
+
+    fn give_up(&mut self) -> Result<()> {
         for OpenPlace(own) in &mut self.places {
             let path = own.path();
             own.give_up().map_err(Error::file("clearing away", path))?;
@@ -335,7 +368,7 @@ impl Swap {
 
     /// Exchanges the only name with what is in `slot`, if there is only one, nothing has to go along
     /// with it, it is `ready`, and the file system can.
-    fn exchange(&self, ready: impl Fn(&Stands, &Move) -> bool, slot: Slot) -> Result<bool> {
+    fn exchange(&self, ready: impl Fn(&Stands, &Move) -> bool, slot: &str) -> Result<bool> {
         let moves = self.leaving();
         let [(open, one)] = moves.as_slice() else {
             return Ok(false);
@@ -374,20 +407,24 @@ pub(super) fn find(place: &Path, disk: &dyn Disk) -> (Vec<Journal>, Vec<(PathBuf
 
 /// Whether a kept folder was rubbish, and is gone.
 fn clear_rubbish(place: &Path, journal: &Journal, disk: &dyn Disk) -> std::io::Result<bool> {
-    let Some(moves) = journal.places.iter().find(|other| other.path == place) else {
+    let mut places = journal.places.iter();
+    let Some(mut moves) = places.find(|other| other.path == place).cloned() else {
         return Ok(false);
     };
     let Some(own) = Scratch::hold(disk, place, &journal.kept_name())? else {
         return Ok(false);
     };
     let mut open = OpenPlace(own);
+    if let Some(kept) = open.folder().identity(open.kept())? {
+        moves.renumber(kept.device);
+    }
     // The mark of the first place is the last to be written.
     let is_marked = open
         .folder()
         .identity(&open.kept().join(DISCARD))?
         .is_some();
     let is_discarded = is_marked && (!journal.is_promised() || journal.is_marked_first(DISCARD));
-    let never_began = !journal.is_promised() && open.is_untouched(moves)?;
+    let never_began = !journal.is_promised() && open.is_untouched(&moves)?;
     if !is_discarded && !never_began {
         return Ok(false);
     }
