@@ -140,6 +140,14 @@ fn every() -> Vec<Error> {
         Error::NothingKept {
             finding: text("on this machine"),
         },
+        Error::KeptMissing {
+            id: text("20261124T235217Z-66cb19"),
+            path: PathBuf::from("/srv/.tillsafe-kept-20261124T235217Z-66cb19"),
+        },
+        Error::LaterRestore {
+            id: text("20261124T235217Z-66cb19"),
+            later: text("20261125T001500Z-0ab1c2"),
+        },
         Error::AlreadyRolledBack {
             id: text("20261124T235217Z-66cb19"),
             kept: PathBuf::from("/srv/.tillsafe-kept-1"),

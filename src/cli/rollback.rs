@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -16,16 +17,32 @@ use crate::restore::in_place::{Kept, KeptState};
 use crate::units::{ByteSize, Span, counted, shown};
 
 pub fn run(session: &Session, args: &args::Rollback) -> Result<Done> {
-    let found = find(session, args.which.as_deref())?;
-    if args.list {
-        return Ok(list(session, found));
+    let which = Which::of(args.which.as_deref())?;
+    let path = match &which {
+        Which::Path(path) => Some(path.as_path()),
+        _ => None,
+    };
+    let registry = Session::registry();
+    let mut found = Kept::find(path, registry.as_ref(), session.disk.as_ref());
+    if args.list || args.discard {
+        found.retain(|kept| {
+            kept.as_ref()
+                .map_or(args.which.is_none(), |kept| which.is(kept))
+        });
+        return if args.list {
+            Ok(list(session, found))
+        } else {
+            discard(session, args, found)
+        };
     }
-    if args.discard {
-        return discard(session, args, found);
+    let kept = choose(&mut found, &which).ok_or_else(|| nothing(args))??;
+    let mut later = found.iter().flatten();
+    if let Some(later) = later.find(|later| later.is_on_top_of(&kept)) {
+        return Err(Error::LaterRestore {
+            id: kept.id().to_owned(),
+            later: later.id().to_owned(),
+        });
     }
-    let mut found = found;
-    // One that cannot be looked at may be the last; an earlier one must not be undone in its place.
-    let kept = found.pop().ok_or_else(|| nothing(args))??;
     let what = format!(
         "the restore of snapshot {} onto {} of {:.0}",
         kept.snapshot().short(),
@@ -38,7 +55,11 @@ pub fn run(session: &Session, args: &args::Rollback) -> Result<Done> {
             .line(format!("would undo {what}: {}", state_words(kept.state)));
         return Ok(Done::well(fields(&kept)));
     }
-    let undone = kept.roll_back(session.output.as_ref())?;
+    let undone = kept.roll_back(
+        registry.as_ref(),
+        session.disk.as_ref(),
+        session.output.as_ref(),
+    )?;
     session.output.finish();
     session.output.good_news(format!("undone: {what}"));
     let folders: Vec<String> = undone.folders().iter().map(|path| shown(path)).collect();
@@ -50,20 +71,45 @@ pub fn run(session: &Session, args: &args::Rollback) -> Result<Done> {
     Ok(Done::well(fields(&undone)))
 }
 
-/// All that are meant, oldest first.
-fn find(session: &Session, which: Option<&OsStr>) -> Result<Vec<Result<Kept>>> {
-    let (registry, disk) = (Session::registry(), session.disk.as_ref());
-    let Some(which) = which else {
-        return Ok(Kept::find(None, registry.as_ref(), disk));
-    };
-    if which.as_bytes().contains(&b'/') || which == "." || which == ".." {
-        let path = config::absolute(which.as_ref())?;
-        return Ok(Kept::find(Some(&path), registry.as_ref(), disk));
+/// Which restore is meant.
+enum Which {
+    /// The last of this machine.
+    Last,
+    /// The last that has replaced this.
+    Path(PathBuf),
+    /// The one of this name.
+    Name(String),
+}
+
+impl Which {
+    fn of(word: Option<&OsStr>) -> Result<Self> {
+        Ok(match word {
+            None => Self::Last,
+            Some(word) if word.as_bytes().contains(&b'/') || word == "." || word == ".." => {
+                Self::Path(config::absolute(word.as_ref())?)
+            }
+            Some(word) => Self::Name(word.to_string_lossy().into_owned()),
+        })
     }
-    let name = which.to_string_lossy();
-    let found = Kept::find(None, registry.as_ref(), disk);
-    let named = |kept: &Result<Kept>| kept.as_ref().is_ok_and(|kept| kept.id() == name);
-    Ok(found.into_iter().filter(named).collect())
+
+    fn is(&self, kept: &Kept) -> bool {
+        match self {
+            Self::Last => true,
+            Self::Path(path) => kept.concerns(path),
+            Self::Name(name) => kept.id() == name,
+        }
+    }
+}
+
+/// Takes the one that is meant out of all. One that cannot be looked at may be the last: then an earlier
+/// one must not be undone in its place.
+fn choose(found: &mut Vec<Result<Kept>>, which: &Which) -> Option<Result<Kept>> {
+    let is_meant = |kept: &Result<Kept>| match kept {
+        Ok(kept) => which.is(kept),
+        Err(_) => matches!(which, Which::Last),
+    };
+    let last = found.iter().rposition(is_meant)?;
+    Some(found.remove(last))
 }
 
 fn nothing(args: &args::Rollback) -> Error {
@@ -125,9 +171,16 @@ fn tell_unreadable(session: &Session, cause: &Error) {
 }
 
 fn discard(session: &Session, args: &args::Rollback, found: Vec<Result<Kept>>) -> Result<Done> {
-    let found = found.into_iter().collect::<Result<Vec<Kept>>>()?;
+    let mut whole = Vec::new();
+    for kept in found {
+        match kept {
+            Ok(kept) => whole.push(kept),
+            Err(cause) => tell_unreadable(session, &cause),
+        }
+    }
+    let found = whole;
     if found.is_empty() {
-        return Err(nothing(args));
+        return forget_missing(session, args);
     }
     for kept in &found {
         session.output.note(&format!(
@@ -168,6 +221,21 @@ fn discard(session: &Session, args: &args::Rollback, found: Vec<Result<Kept>>) -
         counted(count, "restore")
     ));
     Ok(Done::well(json!({"restores": count, "total_bytes": bytes})))
+}
+
+/// Nothing is there to be removed; what is only remembered is forgotten.
+fn forget_missing(session: &Session, args: &args::Rollback) -> Result<Done> {
+    let name = args.which.as_ref().map(|which| which.to_string_lossy());
+    let (Some(name), Some(registry), false) = (name, Session::registry(), args.dry_run) else {
+        return Err(nothing(args));
+    };
+    if !registry.forget_missing(&name, session.disk.as_ref()) {
+        return Err(nothing(args));
+    }
+    session
+        .output
+        .good_news(format!("forgot {name}: what it kept is not there"));
+    Ok(Done::well(json!({"restores": 0, "total_bytes": 0})))
 }
 
 const fn state_words(state: KeptState) -> &'static str {

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -88,6 +89,11 @@ impl Session {
         self.wait_for(&stdin)?;
         let mut answer = String::new();
         let read = stdin.lock().read_line(&mut answer);
+        if answer.trim().is_empty() {
+            // Ctrl-C ends a line too; give its signal the time to arrive.
+            self.services.clock.sleep(Duration::from_millis(50));
+            go_on(self.output.as_ref())?;
+        }
         Ok(read.ok().map(|_| answer.trim().to_owned()))
     }
 

@@ -21,6 +21,12 @@ pub const READY: &str = ".tillsafe-ready-";
 /// What a folder begins with that holds what a restore in place has replaced. It is its owner's, and
 /// removed only on request.
 pub const KEPT: &str = ".tillsafe-kept-";
+/// Files in a kept folder: the restore is complete; a rollback began; it is complete.
+pub const KEPT_DONE: &str = "done";
+/// See [`KEPT_DONE`].
+pub const KEPT_UNDO: &str = "undo";
+/// See [`KEPT_DONE`].
+pub const KEPT_UNDONE: &str = "undone";
 /// What our scratch folders are for. Nothing else is ever removed as a leftover.
 const PURPOSES: [&str; 4] = ["stage", "swap", "spool", "demo"];
 /// How often a new folder may be taken for a leftover before we give up.

@@ -176,6 +176,22 @@ impl Error {
                 "nothing was touched",
                 "`tillsafe rollback --list` shows what there is to undo: name one of those; a restore with --target, or to where nothing stood, replaced nothing",
             ),
+            Self::KeptMissing { id, .. } => {
+                return Advice {
+                    safe: "nothing was touched".into(),
+                    next: format!(
+                        "mount its disk, then run the same command again; if it was removed, `tillsafe rollback --discard {id}` forgets it"
+                    ),
+                };
+            }
+            Self::LaterRestore { later, .. } => {
+                return Advice {
+                    safe: "nothing was touched".into(),
+                    next: format!(
+                        "take them back last to first: `tillsafe rollback {later}`, then the same command again"
+                    ),
+                };
+            }
             Self::AlreadyRolledBack { kept, .. } => {
                 return Advice {
                     safe: format!(

@@ -243,6 +243,22 @@ pub enum Error {
         /// Where it was looked for.
         finding: String,
     },
+    /// A restore in place is remembered, and what it keeps is not where it was.
+    #[error("what the restore {id} keeps in {} is not there", shown(.path))]
+    KeptMissing {
+        /// Its name.
+        id: String,
+        /// Its kept folder.
+        path: PathBuf,
+    },
+    /// Another restore was done on top of the one that is to be rolled back.
+    #[error("the later restore {later} has replaced something of what the restore {id} did")]
+    LaterRestore {
+        /// Its name.
+        id: String,
+        /// The later one's.
+        later: String,
+    },
     /// The restore was rolled back before.
     #[error("the restore {id} is already rolled back")]
     AlreadyRolledBack {
@@ -307,6 +323,8 @@ impl Error {
             | Self::NoConsent { .. }
             | Self::TargetChanged { .. }
             | Self::NothingKept { .. }
+            | Self::LaterRestore { .. }
+            | Self::KeptMissing { .. }
             | Self::AlreadyRolledBack { .. }
             | Self::NoRoom { .. } => ExitCode::Refused,
             Self::Locked { .. } | Self::LockLost { .. } => ExitCode::Locked,

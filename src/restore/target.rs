@@ -165,7 +165,8 @@ impl Target {
         for part in [plan.base.as_path(), &self.path, Path::new(self.words())] {
             add_part(&mut hasher, part.as_os_str().as_encoded_bytes());
         }
-        add_part(&mut hasher, plan.filter.words().as_bytes());
+        let patterns = serde_json::to_vec(&plan.filter).unwrap_or_default();
+        add_part(&mut hasher, &patterns);
         hasher.finish()
     }
 

@@ -15,7 +15,7 @@ use tillsafe::monitor::{Monitor, Problem, Progress, Step};
 use tillsafe::restore::Selection;
 use tillsafe::restore::in_place::{InPlace, Registry, Swapped};
 
-use super::{Scene, kept, plan, text};
+use super::{Scene, kept, text};
 use crate::common::Place;
 use crate::common::library::{back_up_all, create, open, services, snapshots};
 use crate::common::mount::SmallDisk;
@@ -204,7 +204,7 @@ impl Two {
         program.ok(&["backup", text(&shop.folder), text(&till.database)]);
         shop.sell(5);
         till.sell(5);
-        let hash = plan(&program, &["latest"]);
+        let hash = program.plan_in_place(&["latest"]);
         program.ok(&["restore", "latest", "--in-place", "--plan", &hash]);
         cut_short(&program, &[&shop.folder, &till.database]);
         Self {
@@ -328,7 +328,7 @@ fn a_root_behind_a_link_is_found_again_while_it_is_missing() {
     program.ok(&["backup", text(&link), text(&till.folder)]);
     shop.sell(5);
     till.sell(5);
-    let hash = plan(&program, &["latest"]);
+    let hash = program.plan_in_place(&["latest"]);
     let words = ["restore", "latest", "--in-place", "--plan", &hash];
     program.ok(&words);
     cut_short(&program, &[&shop.folder, &till.folder]);
@@ -352,7 +352,7 @@ fn roots_that_are_one_place_by_a_link_are_refused() {
     let run = program.run(&["restore", "latest", "--in-place", "--dry-run"]);
     assert_eq!(run.code, 20, "{}", run.text());
     assert!(run.stderr.contains("pictures"), "{}", run.stderr);
-    let hash = plan(&program, &[&format!("latest:{}", data.display())]);
+    let hash = program.plan_in_place(&[&format!("latest:{}", data.display())]);
     assert!(!hash.is_empty(), "each alone is fine");
 }
 

@@ -411,6 +411,71 @@ fn one_file_or_a_link_is_replaced_and_the_rest_stays() {
 }
 
 #[test]
+fn restores_are_taken_back_last_to_first() {
+    let scene = Scene::new();
+    assert_eq!(scene.restore("latest").code, 0);
+    scene.shop.sell(2);
+    let database = format!("latest:{}", scene.shop.database.display());
+    assert_eq!(scene.restore(&database).code, 0);
+    assert_eq!(scene.shop.orders(), 20);
+    // The one of the database lies in the folder that the other would take away.
+    let run = scene.program.run(&["rollback", text(&scene.shop.folder)]);
+    assert_eq!(run.code, 20, "{}", run.text());
+    assert!(run.stderr.contains("last to first"), "{}", run.stderr);
+    assert_eq!(scene.shop.orders(), 20);
+    // It is not a part of the next backup, and no news for cron.
+    let run = scene
+        .program
+        .ok(&["-q", "backup", text(&scene.shop.folder)]);
+    assert_eq!(run.text(), "");
+    scene.program.ok(&["rollback"]);
+    assert_eq!(scene.shop.orders(), 22);
+    scene.program.ok(&["rollback", text(&scene.shop.folder)]);
+    scene.assert_old();
+    // The other's copy went along; nobody misses it.
+    let listed = scene.program.ok(&["rollback", "--list"]);
+    assert_eq!(listed.stderr, "");
+    assert!(
+        listed.stdout.contains("1 restore in place"),
+        "{}",
+        listed.stdout
+    );
+}
+
+/// What lies on a disk that is not mounted now may be the last: an earlier one is not undone for it.
+#[test]
+fn a_restore_whose_kept_copy_is_not_there_is_not_passed_over() {
+    let place = Place::new();
+    let earlier = Shop::open(&place.join("srv/shop"), 5, "delete");
+    let later = Shop::open(&place.join("mnt/shop"), 7, "delete");
+    let program = Program::with_cheap_repository(place.path());
+    for shop in [&earlier, &later] {
+        program.ok(&["backup", text(&shop.folder)]);
+        shop.sell(1);
+        let from = format!("latest:{}", shop.folder.display());
+        let plan = program.plan_in_place(&[&from]);
+        program.ok(&["restore", &from, "--in-place", "--plan", &plan]);
+    }
+    let (mounted, away) = (place.join("mnt"), place.join("away"));
+    fs::rename(&mounted, &away).unwrap();
+    fs::create_dir(&mounted).unwrap();
+    let run = program.run(&["rollback"]);
+    assert_eq!(run.code, 20, "{}", run.text());
+    assert!(run.stderr.contains("mount its disk"), "{}", run.stderr);
+    assert_eq!(earlier.orders(), 5);
+    // Forgotten as the message says, the earlier one is the last that is known.
+    let name = run.stderr.split("--discard ").nth(1).unwrap();
+    let name = name.split('`').next().unwrap();
+    program.ok(&["rollback", "--discard", name]);
+    program.ok(&["rollback"]);
+    assert_eq!(earlier.orders(), 6);
+    fs::remove_dir(&mounted).unwrap();
+    fs::rename(&away, &mounted).unwrap();
+    program.ok(&["rollback", text(&later.folder)]);
+    assert_eq!(later.orders(), 8);
+}
+
+#[test]
 fn what_is_gone_altogether_is_restored_in_place() {
     let scene = Scene::new();
     fs::remove_dir_all(scene.place.join("srv")).unwrap();
@@ -606,7 +671,7 @@ fn a_mount_point_is_replaced_name_by_name() {
     assert_eq!(kept(disk.path()).len(), 1);
     // The kept copy is not part of the next backup.
     let run = program.ok(&["backup", text(disk.path())]);
-    assert!(run.stderr.contains("restore in place"), "{}", run.text());
+    assert!(!run.stderr.contains(".tillsafe"), "{}", run.text());
     let listed = program.ok(&["ls", "latest"]);
     assert!(
         !listed.stdout.contains(".tillsafe-kept"),

@@ -20,9 +20,11 @@ use crate::repository::name;
 /// The journal's name in a kept folder.
 pub(super) const JOURNAL: &str = "journal";
 /// A file in each kept folder: from its presence on, only a rollback goes on.
-pub(super) const UNDO: &str = "undo";
-/// A file in the first place's kept folder: the swap is complete, and durable.
-pub(super) const DONE: &str = "done";
+pub(super) const UNDO: &str = crate::durable::scratch::KEPT_UNDO;
+/// A file in each kept folder, the first place's last: the swap is complete, and durable.
+pub(super) const DONE: &str = crate::durable::scratch::KEPT_DONE;
+/// The same for a rollback.
+pub(super) const UNDONE: &str = crate::durable::scratch::KEPT_UNDONE;
 /// A file in each kept folder: its owner wants it removed.
 pub(super) const DISCARD: &str = "discard";
 /// What is not live: the copy before the swap, what a rollback displaced after it.
@@ -66,6 +68,8 @@ pub struct Place {
     /// The folder.
     #[serde(with = "path")]
     pub path: PathBuf,
+    /// Its number in its file system: while a disk is not mounted, another folder stands at its path.
+    pub inode: u64,
     /// Whether every name in it is replaced: a mount point, or a folder whose parent is closed to us.
     pub whole: bool,
     /// The names.
@@ -160,10 +164,15 @@ impl Journal {
         moves.any(|one| one.replaced.is_some() || !one.side_files.is_empty())
     }
 
-    /// Whether the first place has its kept folder: from then on the swap goes on or back.
-    pub(super) fn is_promised(&self) -> bool {
-        let first = self.places.first();
-        first.is_some_and(|place| place.path.join(self.kept_name()).is_dir())
+    /// Whether the first place has no kept folder, for sure: until it has, nothing is promised, and when
+    /// it is gone, all of it may go.
+    pub(super) fn is_surely_without_first(&self) -> bool {
+        let Some(first) = self.places.first() else {
+            return true;
+        };
+        let is_there = |metadata: std::fs::Metadata| metadata.ino() == first.inode;
+        std::fs::metadata(&first.path).is_ok_and(is_there)
+            && !first.path.join(self.kept_name()).exists()
     }
 
     /// Whether the first place's kept folder has this mark.
@@ -175,6 +184,14 @@ impl Journal {
     /// Writes it, durably, into a folder.
     pub(super) fn write(&self, folder: &dyn Folder) -> Result<()> {
         let json = serde_json::to_vec_pretty(self).map_err(|cause| Error::internal(&cause))?;
+        if json.len() as u64 > MAX_BYTES {
+            return Err(Error::TargetUnfit {
+                path: folder.path().to_owned(),
+                finding:
+                    "too many files would be exchanged one by one; restore their folder as a whole"
+                        .to_owned(),
+            });
+        }
         let path = Path::new(JOURNAL);
         let write = || {
             let file = folder.create_file(path, 0o600)?;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::holders::{Holder, Holders, identity};
-use super::journal::{self, Journal, Move};
+use super::journal::{self, Journal, Move, UNDONE};
 use super::swap::{self, Stage, Swap};
 use crate::durable::Disk;
 use crate::error::{Error, Result};
@@ -72,7 +72,29 @@ impl Registry {
         sync.map_err(Error::file("syncing", &folder))
     }
 
-    fn forget(&self, id: &str, disk: &dyn Disk) {
+    /// Remembers that it was rolled back: then nobody misses what it keeps.
+    fn note_undone(&self, journal: &Journal, disk: &dyn Disk) {
+        // A list is a convenience: without this it asks for what may be gone.
+        if let Ok(folder) = disk.open(&self.folder.join(journal.kept_name())) {
+            let _ = folder.create_file(Path::new(UNDONE), 0o600);
+        }
+    }
+
+    fn is_undone(&self, journal: &Journal) -> bool {
+        let folder = self.folder.join(journal.kept_name());
+        folder.join(UNDONE).exists()
+    }
+
+    /// Forgets a restore whose kept folders are not there; whether it was remembered.
+    #[must_use]
+    pub fn forget_missing(&self, id: &str, disk: &dyn Disk) -> bool {
+        let noted = journal::read_all(&self.folder, disk).0;
+        let is_noted = noted.iter().any(|noted| noted.id == id);
+        self.forget(id, disk);
+        is_noted
+    }
+
+    pub(super) fn forget(&self, id: &str, disk: &dyn Disk) {
         // Nobody is misled by an entry that leads nowhere.
         if let Ok(folder) = disk.open(&self.folder) {
             let name = format!("{}{id}", crate::durable::scratch::KEPT);
@@ -82,46 +104,60 @@ impl Registry {
 }
 
 impl Kept {
-    /// All that are known: of `path`'s own places if one is given, else of the registry. Oldest first;
-    /// with why one cannot be looked at, if so.
+    /// All that are known, oldest first: those of the registry, and those around `path`. With why one
+    /// cannot be looked at, if so: it may be the one that is meant.
     #[must_use]
     pub fn find(
         path: Option<&Path>,
         registry: Option<&Registry>,
         disk: &dyn Disk,
     ) -> Vec<Result<Self>> {
-        let mut journals: BTreeMap<(Timestamp, String), Journal> = BTreeMap::new();
-        let mut look_in = |place: &Path, concerns: &dyn Fn(&Journal) -> bool| {
-            for journal in swap::find(place, disk).0 {
-                if concerns(&journal) {
-                    journals.insert((journal.begun, journal.id.clone()), journal);
+        let mut journals: BTreeMap<(Timestamp, String), Result<Journal>> = BTreeMap::new();
+        if let Some(registry) = registry {
+            for noted in journal::read_all(&registry.folder, disk).0 {
+                let first = noted.places.first();
+                let there = first.map(|first| swap::find(&first.path, disk).0);
+                let mut there = there.into_iter().flatten();
+                let found = there.find(|journal| journal.id == noted.id);
+                if found.is_none()
+                    && (noted.is_surely_without_first() || registry.is_undone(&noted))
+                {
+                    // Its owner has removed it, or another restore has taken it along.
+                    registry.forget(&noted.id, disk);
+                    continue;
                 }
+                let key = (noted.begun, noted.id.clone());
+                journals.insert(key, found.ok_or_else(|| missing(&noted)));
             }
-        };
-        match (path, registry) {
-            (Some(path), _) => {
-                // Through links as it was replaced; but a link may have been replaced itself.
-                let real = [super::through_links(path), super::beside_its_name(path)];
-                for real in real.iter().flatten() {
-                    let concerns = |journal: &Journal| journal.roots.contains(real);
-                    for place in [Some(real.as_path()), real.parent()].into_iter().flatten() {
-                        look_in(place, &concerns);
-                    }
-                }
-            }
-            (None, Some(registry)) => {
-                for noted in journal::read_all(&registry.folder, disk).0 {
-                    if let Some(first) = noted.places.first() {
-                        look_in(&first.path, &|journal| journal.id == noted.id);
-                    }
-                }
-            }
-            (None, None) => {}
         }
-        journals
-            .into_values()
-            .map(|journal| Self::open(journal, disk))
-            .collect()
+        for place in path.iter().flat_map(|path| places_of(path)) {
+            for journal in swap::find(&place, disk).0 {
+                let key = (journal.begun, journal.id.clone());
+                journals.insert(key, Ok(journal));
+            }
+        }
+        let journals = journals.into_values();
+        journals.map(|journal| Self::open(journal?, disk)).collect()
+    }
+
+    /// Whether it has replaced what is at `path`.
+    #[must_use]
+    pub fn concerns(&self, path: &Path) -> bool {
+        real_paths(path)
+            .iter()
+            .any(|real| self.roots().contains(real))
+    }
+
+    /// Whether it was done on top of `earlier`: it has replaced something of it, or around it, and stands.
+    #[must_use]
+    pub fn is_on_top_of(&self, earlier: &Self) -> bool {
+        let overlap = |root: &PathBuf| {
+            let mut others = earlier.roots().iter();
+            others.any(|other| root.starts_with(other) || other.starts_with(root))
+        };
+        self.begun() > earlier.begun()
+            && self.state != KeptState::RolledBack
+            && self.roots().iter().any(overlap)
     }
 
     fn open(journal: Journal, disk: &dyn Disk) -> Result<Self> {
@@ -175,7 +211,12 @@ impl Kept {
     /// # Errors
     /// [`Error::InUse`]; [`Error::AlreadyRolledBack`]; [`Error::File`], [`Error::TargetChanged`]: then it
     /// can be run again.
-    pub fn roll_back(self, monitor: &dyn Monitor) -> Result<Self> {
+    pub fn roll_back(
+        self,
+        registry: Option<&Registry>,
+        disk: &dyn Disk,
+        monitor: &dyn Monitor,
+    ) -> Result<Self> {
         if self.state == KeptState::RolledBack {
             return Err(Error::AlreadyRolledBack {
                 id: self.id().to_owned(),
@@ -190,6 +231,10 @@ impl Kept {
             path: self.folders().swap_remove(0),
             cause: Box::new(cause),
         })?;
+        self.swap.end_undo()?;
+        if let Some(registry) = registry {
+            registry.note_undone(&self.swap.journal, disk);
+        }
         Ok(Self {
             state: KeptState::RolledBack,
             ..self
@@ -217,6 +262,28 @@ impl Kept {
         }
         Ok(())
     }
+}
+
+fn missing(noted: &Journal) -> Error {
+    let first = noted.places.first();
+    Error::KeptMissing {
+        id: noted.id.clone(),
+        path: first.map_or_else(PathBuf::new, |first| first.path.join(noted.kept_name())),
+    }
+}
+
+/// A path through links as it was replaced; and as it is, for a link may have been replaced itself.
+fn real_paths(path: &Path) -> Vec<PathBuf> {
+    let real = [super::through_links(path), super::beside_its_name(path)];
+    real.into_iter().flatten().collect()
+}
+
+/// The folders in which the names of `path` may have been exchanged.
+fn places_of(path: &Path) -> Vec<PathBuf> {
+    let real = real_paths(path).into_iter();
+    real.flat_map(|real| [real.parent().map(Path::to_owned), Some(real)])
+        .flatten()
+        .collect()
 }
 
 /// Fails if somebody has a database open under one of the names that are to be given up.

@@ -282,7 +282,11 @@ impl Spot {
             .parent()
             .ok_or_else(|| unfit("it is the whole machine"))?;
         let whole = match std::fs::symlink_metadata(&live) {
-            Ok(metadata) if metadata.is_dir() && !is_movable(parent, metadata.dev()) => {
+            Ok(metadata)
+                if metadata.is_dir()
+                    && (!is_movable(parent, metadata.dev())
+                        || survey::mount_points().contains(&live)) =>
+            {
                 if plan.is_file() {
                     return Err(unfit("it is a mount point, and a file in the snapshot"));
                 }
@@ -453,7 +457,8 @@ fn restore_id(snapshot: &Snapshot, selection: &Selection, roots: &[Root]) -> Id 
     let mut hasher = Hasher::default();
     hasher.update(snapshot.id.as_bytes());
     add_part(&mut hasher, selection.base.as_os_str().as_encoded_bytes());
-    add_part(&mut hasher, selection.filter.words().as_bytes());
+    let patterns = serde_json::to_vec(&selection.filter).unwrap_or_default();
+    add_part(&mut hasher, &patterns);
     for root in roots {
         add_part(&mut hasher, root.spot.live.as_os_str().as_encoded_bytes());
     }

@@ -150,7 +150,7 @@ impl OpenPlace {
             std::io::ErrorKind::AlreadyExists => {
                 changed(&self.live(one), "its name was taken meanwhile")
             }
-            _ => Error::file("swapping", self.live(one))(cause),
+            _ => not_swapped(&self.live(one), cause),
         })
     }
 
@@ -297,6 +297,20 @@ impl OpenPlace {
 /// Folders for what took a name while its copy waited: one is enough, unless it happens again.
 fn late_slots() -> impl Iterator<Item = String> {
     (1_u64..).map(|number| format!("late-{number}"))
+}
+
+/// Why a name could not be exchanged.
+pub(super) fn not_swapped(path: &Path, cause: std::io::Error) -> Error {
+    use std::io::ErrorKind::{CrossesDevices, ResourceBusy};
+    if matches!(cause.kind(), CrossesDevices | ResourceBusy) {
+        return Error::TargetUnfit {
+            path: path.to_owned(),
+            finding: format!(
+                "its file system cannot move it ({cause}), as a container's own layer cannot"
+            ),
+        };
+    }
+    Error::file("swapping", path)(cause)
 }
 
 pub(super) fn is_denied(cause: &std::io::Error) -> bool {

@@ -1,6 +1,7 @@
 //! Copies of all roots beside what they replace, then the swap.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -210,12 +211,20 @@ impl Ready {
         let closed = require_closed(&swap.journal, monitor.as_ref());
         let ready = closed.and_then(|()| go_on(monitor.as_ref()));
         if let Err(cause) = ready.and_then(|()| swap.forward()) {
+            // Once all was in its place, somebody may have worked with it.
+            let was_live = matches!(swap.stage(), Ok(Stage::Unconfirmed));
             return Err(match swap.take_back() {
                 // Nothing was replaced in the end, so nothing is kept.
-                Ok(true) => swap.retire().err().unwrap_or(cause),
-                Ok(false) => {
+                Ok(true) if !was_live => {
+                    let id = swap.journal.id.clone();
+                    let retired = swap.retire();
+                    forget(registry, &id, disk);
+                    retired.err().unwrap_or(cause)
+                }
+                Ok(_) => {
                     tell_displaced(&swap, monitor.as_ref());
-                    swap.begin_undo().err().unwrap_or(cause)
+                    let undone = swap.begin_undo().and_then(|()| swap.end_undo());
+                    undone.err().unwrap_or(cause)
                 }
                 Err(_) => Error::HalfSwapped {
                     path: swap.kept_folders().swap_remove(0),
@@ -226,7 +235,11 @@ impl Ready {
         // What remembers it may itself have been replaced.
         note(&swap);
         tell_late_comers(&swap, monitor.as_ref());
-        swapped(swap, snapshot, level, databases)
+        let swapped = swapped(swap, snapshot, level, databases)?;
+        if swapped.kept.is_empty() {
+            forget(registry, &swapped.id, disk);
+        }
+        Ok(swapped)
     }
 
     /// Hours may lie between the plan and the swap.
@@ -281,7 +294,13 @@ impl Ready {
                 copy.dress(monitor)?;
                 moves.extend(copy.move_into(&scratch)?);
             }
-            places.push(Place { path, whole, moves });
+            let metadata = std::fs::metadata(&path).map_err(Error::file("looking at", &path))?;
+            places.push(Place {
+                path,
+                inode: metadata.ino(),
+                whole,
+                moves,
+            });
             scratches.push(scratch);
         }
         let stamp = begun.strftime("%Y%m%dT%H%M%SZ");
@@ -516,12 +535,20 @@ fn tell_late_comers(swap: &Swap, monitor: &dyn Monitor) {
     }
 }
 
-/// Something took a name while it was missing, and had to make room for the old.
+/// Nothing is kept: there is nothing to remember.
+fn forget(registry: Option<&Registry>, id: &str, disk: &dyn Disk) {
+    if let Some(registry) = registry {
+        registry.forget(id, disk);
+    }
+}
+
+/// Something stood where the old has its place again: the copy, in use perhaps, or what took its name.
 fn tell_displaced(swap: &Swap, monitor: &dyn Monitor) {
     for folder in swap.kept_folders() {
         monitor.problem(Problem {
             item: crate::units::shown(&folder),
-            finding: "keeps what took a name of the old data while that was aside".to_owned(),
+            finding: "keeps what stood in the place of the old data while that was aside"
+                .to_owned(),
             incomplete: true,
         });
     }

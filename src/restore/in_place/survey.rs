@@ -153,7 +153,7 @@ pub(super) fn survey(
 }
 
 /// Where file systems are mounted, as this process sees them.
-fn mount_points() -> BTreeSet<PathBuf> {
+pub(super) fn mount_points() -> BTreeSet<PathBuf> {
     let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
     let lines = mounts.split(|byte| *byte == b'\n');
     let points = lines.filter_map(|line| line.split(|byte| *byte == b' ').nth(4));

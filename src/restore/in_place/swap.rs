@@ -8,8 +8,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::journal::{self, DISCARD, DONE, Journal, Move, NEW, OLD, Place, UNDO};
-use super::place::{OpenPlace, Stands, is_denied};
+use super::journal::{self, DISCARD, DONE, Journal, Move, NEW, OLD, Place, UNDO, UNDONE};
+use super::place::{OpenPlace, Stands, is_denied, not_swapped};
 use crate::durable::scratch::Scratch;
 use crate::durable::{Disk, Folder, cannot_exchange};
 use crate::error::{Error, Result};
@@ -144,7 +144,8 @@ impl Swap {
                 });
             }
         }
-        Ok(match (is_undo, self.is_marked(DONE)?) {
+        let first = &self.places[..1];
+        Ok(match (is_undo, Self::are_marked(first, DONE)?) {
             (true, _) => Stage::Undone,
             (false, true) => Stage::Done,
             (false, false) => Stage::Unconfirmed,
@@ -152,11 +153,12 @@ impl Swap {
     }
 
     fn is_undo(&self) -> Result<bool> {
-        self.is_marked(UNDO)
+        Self::are_marked(&self.places, UNDO)
     }
 
-    fn is_marked(&self, mark: &str) -> Result<bool> {
-        for open in &self.places {
+    /// Whether any of the places is marked.
+    fn are_marked(places: &[OpenPlace], mark: &str) -> Result<bool> {
+        for open in places {
             if open.identity(&open.kept().join(mark))?.is_some() {
                 return Ok(true);
             }
@@ -164,10 +166,10 @@ impl Swap {
         Ok(false)
     }
 
-    /// Puts a mark into the kept folders of `places`, durably, the last place's first.
-    fn mark(mark: &str, places: &[OpenPlace]) -> Result<()> {
+    /// Puts a mark into each kept folder, durably, the first place's last.
+    fn mark(&self, mark: &str) -> Result<()> {
         let path = Path::new(mark);
-        for open in places.iter().rev() {
+        for open in self.places.iter().rev() {
             if open.identity(&open.kept().join(path))?.is_some() {
                 continue;
             }
@@ -306,7 +308,7 @@ impl Swap {
     /// # Errors
     /// [`Error::File`].
     pub fn begin_undo(&self) -> Result<()> {
-        Self::mark(UNDO, &self.places)
+        self.mark(UNDO)
     }
 
     /// Makes sure that what is in its place is durable, and says so.
@@ -315,7 +317,15 @@ impl Swap {
     /// [`Error::File`].
     pub fn confirm(&self) -> Result<()> {
         self.sync()?;
-        Self::mark(DONE, &self.places[..1])
+        self.mark(DONE)
+    }
+
+    /// Says that a rollback is complete, for those who only pass by.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn end_undo(&self) -> Result<()> {
+        self.mark(UNDONE)
     }
 
     /// Removes all that is kept: from the first mark on it is rubbish, whatever happens.
@@ -323,7 +333,7 @@ impl Swap {
     /// # Errors
     /// [`Error::File`].
     pub fn discard(mut self) -> Result<()> {
-        Self::mark(DISCARD, &self.places)?;
+        self.mark(DISCARD)?;
         self.give_up()?;
         for OpenPlace(own) in self.places {
             let path = own.path();
@@ -382,7 +392,7 @@ impl Swap {
         {
             Ok(()) => Ok(true),
             Err(cause) if cannot_exchange(&cause) || is_denied(&cause) => Ok(false),
-            Err(cause) => Err(Error::file("swapping", open.live(one))(cause)),
+            Err(cause) => Err(not_swapped(&open.live(one), cause)),
         }
     }
 
@@ -423,8 +433,9 @@ fn clear_rubbish(place: &Path, journal: &Journal, disk: &dyn Disk) -> std::io::R
         .folder()
         .identity(&open.kept().join(DISCARD))?
         .is_some();
-    let is_discarded = is_marked && (!journal.is_promised() || journal.is_marked_first(DISCARD));
-    let never_began = !journal.is_promised() && open.is_untouched(&moves)?;
+    let is_without_first = journal.is_surely_without_first();
+    let is_discarded = is_marked && (is_without_first || journal.is_marked_first(DISCARD));
+    let never_began = is_without_first && open.is_untouched(&moves)?;
     if !is_discarded && !never_began {
         return Ok(false);
     }

@@ -146,7 +146,7 @@ impl Walker<'_> {
             let was_entered = match item.metadata() {
                 // A root may have any name: its owner named it.
                 _ if item.depth() > 0 && scratch::is_scratch(item.file_name()) => {
-                    self.own_folder(&path);
+                    self.own_folder(&path, item.path());
                     false
                 }
                 Ok(metadata) => self.item(&path, item.path(), &metadata)?,
@@ -208,21 +208,29 @@ impl Walker<'_> {
         Ok(false)
     }
 
-    /// Passes over work of our own; a restore that waits to be finished is a part of the shop.
-    fn own_folder(&self, path: &Path) {
+    /// Passes over work of our own; a restore that waits to be finished is a part of the shop. What a
+    /// complete one keeps is nobody's news each night: `rollback --list` shows it.
+    fn own_folder(&self, path: &Path, real: &Path) {
         let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-        let finding = if name.starts_with(scratch::READY.as_bytes()) {
-            "holds what an interrupted restore has not moved up yet; run that restore again"
-        } else if name.starts_with(scratch::KEPT.as_bytes()) {
-            "holds what a restore in place has replaced; it is not backed up (`tillsafe rollback --list`)"
+        let has = |mark: &str| real.join(mark).exists();
+        let waits = if name.starts_with(scratch::KEPT.as_bytes()) {
+            let complete = if has(scratch::KEPT_UNDO) {
+                scratch::KEPT_UNDONE
+            } else {
+                scratch::KEPT_DONE
+            };
+            !has(complete)
         } else {
-            return;
+            name.starts_with(scratch::READY.as_bytes())
         };
-        self.monitor.problem(Problem {
-            item: crate::units::shown(path),
-            finding: finding.to_owned(),
-            incomplete: name.starts_with(scratch::READY.as_bytes()),
-        });
+        if waits {
+            self.monitor.problem(Problem {
+                item: crate::units::shown(path),
+                finding: "holds what an interrupted restore has not put in its place; run that restore again"
+                    .to_owned(),
+                incomplete: true,
+            });
+        }
     }
 
     /// Whether a folder lies on a file system that holds no files, only views of the kernel. Asked once
@@ -291,7 +299,7 @@ impl Walker<'_> {
     fn tell_notes(&self) {
         for (finding, (first, count)) in &self.notes {
             let others = if *count > 1 {
-                format!(" (and so have {} others)", count - 1)
+                format!(" (and so have {} more)", count - 1)
             } else {
                 String::new()
             };
