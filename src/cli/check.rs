@@ -1,15 +1,13 @@
 //! `check`: is the repository whole, and if not, who suffers?
 
 use std::collections::BTreeSet;
-use std::os::unix::ffi::OsStrExt;
 
-use base64::Engine;
 use serde_json::{Value, json};
 
 use super::Done;
 use super::args;
 use super::failure::Failure;
-use super::output::plain;
+use super::output::{path_fields, plain};
 use super::session::Session;
 use crate::error::{Advice, ExitCode, Result};
 use crate::id::Id;
@@ -139,21 +137,12 @@ fn affected_line(affected: &Affected) -> String {
 }
 
 fn affected_object(affected: &Affected) -> Value {
-    let path = &affected.path;
     let intact_in = affected.intact_in.iter().map(|version| version.snapshot);
-    let mut object = json!({
-        "path": path.to_string_lossy(),
-        "type": if affected.is_folder { "dir" } else { "file" },
-        "lost_in": affected.lost_in,
-        "intact_in": intact_in.collect::<Vec<_>>(),
-        "finding": affected.finding,
-    });
-    // A path that is not UTF-8 is shown as well as it can be, and given exactly beside it.
-    if path.to_str().is_none() {
-        object["path_base64"] = base64::engine::general_purpose::STANDARD
-            .encode(path.as_os_str().as_bytes())
-            .into();
-    }
+    let mut object = path_fields(&affected.path);
+    object["type"] = if affected.is_folder { "dir" } else { "file" }.into();
+    object["lost_in"] = json!(affected.lost_in);
+    object["intact_in"] = json!(intact_in.collect::<Vec<_>>());
+    object["finding"] = affected.finding.clone().into();
     object
 }
 

@@ -6,7 +6,7 @@ use super::Done;
 use super::args;
 use super::lost::tell_lost;
 use super::plan::{from_words, require, tell_in_place};
-use super::restore::{exit_code, fields, proved, tell_databases};
+use super::proof::{exit_code, fields, proved, tell_databases};
 use super::session::{Session, snapshot_and_path};
 use crate::error::{Error, Result};
 use crate::restore::in_place::{InPlace, Swapped};

@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::ls::path_fields;
-use super::output::plain;
+use super::output::{path_fields, plain};
 use super::session::Session;
 use crate::error::{Error, ExitCode};
 use crate::restore::{Lost, ProofLevel};

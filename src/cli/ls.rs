@@ -1,14 +1,13 @@
 //! `ls`: what a snapshot holds.
 
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use base64::Engine;
 use serde_json::{Value, json};
 
 use super::Done;
 use super::args;
 use super::lost::{end, tell_lost};
+use super::output::path_fields;
 use super::session::{Session, snapshot_and_path};
 use crate::entry::Kind;
 use crate::error::{ExitCode, Result};
@@ -99,17 +98,5 @@ fn object(item: &Item, path: &Path) -> Value {
     object["uid"] = entry.owner.uid.into();
     object["gid"] = entry.owner.gid.into();
     object["mtime"] = json!(entry.modified);
-    object
-}
-
-/// A path as an object's fields.
-pub fn path_fields(path: &Path) -> Value {
-    let mut object = json!({"path": path.to_string_lossy()});
-    // A path that is not UTF-8 is shown as well as it can be, and given exactly beside it.
-    if path.to_str().is_none() {
-        object["path_base64"] = base64::engine::general_purpose::STANDARD
-            .encode(path.as_os_str().as_bytes())
-            .into();
-    }
     object
 }

@@ -12,6 +12,7 @@ mod lost;
 mod ls;
 mod output;
 mod plan;
+mod proof;
 mod restore;
 mod rollback;
 mod session;

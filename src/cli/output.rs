@@ -1,11 +1,14 @@
 //! Results on stdout, everything else on stderr; with `--json` one object a line on stdout.
 
 use std::io::{IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use base64::Engine;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value, json};
 
@@ -346,4 +349,16 @@ impl Output {
     pub fn elapsed(&self) -> Span {
         Span(self.begun.elapsed())
     }
+}
+
+/// A path as an object's fields.
+pub fn path_fields(path: &Path) -> Value {
+    let mut object = json!({"path": path.to_string_lossy()});
+    // A path that is not UTF-8 is shown as well as it can be, and given exactly beside it.
+    if path.to_str().is_none() {
+        object["path_base64"] = base64::engine::general_purpose::STANDARD
+            .encode(path.as_os_str().as_bytes())
+            .into();
+    }
+    object
 }

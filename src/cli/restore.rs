@@ -1,21 +1,21 @@
 //! `restore`: stage, prove, swap in.
 
 use std::ffi::OsStr;
-use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Done;
 use super::args;
 use super::lost::{self, tell_lost};
 use super::plan::{from_words, require, tell_target};
+use super::proof::{exit_code, fields, proved, tell_databases};
 use super::session::{Session, snapshot_and_path};
 use crate::config;
-use crate::error::{Error, ExitCode, Result};
+use crate::error::{Error, Result};
 use crate::repository::Repository;
 use crate::repository::index::Index;
 use crate::repository::lock::SharedLock;
-use crate::restore::{DatabaseProof, Filter, Lost, Plan, ProofLevel, Selection, Target, select};
+use crate::restore::{Filter, Plan, Selection, Target, select};
 use crate::units::{ByteSize, counted, shown};
 
 pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
@@ -126,58 +126,4 @@ pub fn plan(
         plan,
         lock,
     })
-}
-
-/// The level in words; of a snapshot that lacks something it is not the last word.
-pub fn proved(session: &Session, level: ProofLevel, lost: &[Lost]) -> String {
-    let lacks = if !lost.is_empty() {
-        ", but not all is there: see what is lost"
-    } else if session.output.is_incomplete() {
-        ", but not all is there: see the warnings"
-    } else {
-        ""
-    };
-    format!("{}{lacks}", level.name())
-}
-
-/// What a proof's level means for the exit code.
-pub fn exit_code(session: &Session, level: ProofLevel) -> ExitCode {
-    if level < ProofLevel::Opened {
-        ExitCode::NotProved
-    } else if session.output.is_incomplete() {
-        ExitCode::Incomplete
-    } else {
-        ExitCode::Done
-    }
-}
-
-/// One line a database.
-pub fn tell_databases(session: &Session, databases: &[DatabaseProof]) {
-    for proof in databases {
-        let found = proof.fingerprint.as_ref().map_or_else(
-            || "SQLite finds fault with it".to_owned(),
-            |fingerprint| fingerprint.totals().to_string(),
-        );
-        let path: &Path = &proof.path;
-        session.output.good_news(format!(
-            "database {}: {} ({found})",
-            shown(path),
-            proof.level.name()
-        ));
-    }
-}
-
-/// Fields of a summary about a proof.
-pub fn fields(location: &str, databases: &[DatabaseProof], level: ProofLevel) -> Value {
-    let databases: Vec<Value> = databases
-        .iter()
-        .map(|proof| {
-            json!({
-                "path": proof.path.to_string_lossy(),
-                "proof_level": proof.level,
-                "rows": proof.fingerprint.as_ref().map(|fingerprint| fingerprint.totals().rows),
-            })
-        })
-        .collect();
-    json!({"repository": location, "proof_level": level, "databases": databases})
 }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::item::Item;
 use super::lost;
-use super::plan::{Item, Plan};
+use super::plan::Plan;
 use super::resume::{self, Kept};
 use super::target::Target;
 use crate::durable::scratch::Scratch;
@@ -67,7 +68,7 @@ impl Plan {
         // Before anything is written: what the index does not lead to needs no room.
         self.lose_what_the_index_lacks(index);
         monitor.step(Step::Staging, Some(self.bytes));
-        let work = resume::work(&self, &target)?;
+        let work = target.work(&self)?;
         let rng = repository.services().rng.as_ref();
         let scratch = target.stage(self.needed_bytes(), &work, disk, rng)?;
         match self.stage_in(&scratch, repository, index, monitor) {

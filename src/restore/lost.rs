@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::plan::Item;
+use super::item::Item;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::monitor::{Monitor, Quiet, go_on};

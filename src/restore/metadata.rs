@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::plan::Item;
+use super::item::Item;
 use crate::durable::Folder;
 use crate::entry::{Entry, Kind, Owner};
 use crate::error::{Error, Result};

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::filter::{Filter, Selection, Verdict};
+use super::item::Item;
 use super::lost::Lost;
 use crate::capture::manifest::{self, Manifest};
 use crate::entry::{Entry, Kind};
@@ -35,17 +36,6 @@ const MAX_REPEATED: usize = 250_000;
 const PATH_WEIGHT: usize = 256;
 /// Longest manifest that is read, in bytes: about a hundred thousand databases.
 const MAX_MANIFEST: u64 = 64 * 1024 * 1024;
-
-/// One thing to restore.
-#[derive(Debug, Clone)]
-pub struct Item {
-    /// Where, relative to the target.
-    pub path: PathBuf,
-    /// Name and metadata.
-    pub entry: Entry,
-    /// Content.
-    pub content: Content,
-}
 
 /// What a restore will do.
 #[derive(Debug)]

@@ -11,11 +11,13 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::item::Item;
 use super::lost::{self, Lost};
 use super::metadata::Metadata;
-use super::plan::{Item, Plan};
+use super::plan::Plan;
+use super::read_back::read_back;
 use super::target::Target;
-use super::verify::{ProofLevel, read_back};
+use super::verify::ProofLevel;
 use crate::durable::scratch::{READY, remove_leftovers};
 use crate::durable::{Disk, Folder};
 use crate::entry::Kind;

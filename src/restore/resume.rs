@@ -8,41 +8,18 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::plan::{Item, Plan};
-use super::target::Target;
-use super::verify::{cut, length_of};
+use super::item::Item;
+use super::read_back::{cut, length_of};
 use crate::durable::scratch::Scratch;
 use crate::durable::{Folder, Listed, ListedKind, remove_tree};
 use crate::entry::Kind;
 use crate::error::{Error, Result, is_full};
-use crate::id::{Hasher, Id};
+use crate::id::Id;
 use crate::monitor::{Monitor, Problem, Progress, go_on};
 use crate::parallel;
 use crate::repository::index::Index;
 use crate::repository::tree::Content;
 use crate::units::{ByteSize, shown};
-
-/// What names the stage folder: which snapshot, what of it, and where to.
-pub(super) fn work(plan: &Plan, target: &Target) -> Result<String> {
-    let filter = serde_json::to_vec(&plan.filter).map_err(|cause| Error::internal(&cause))?;
-    let mut hasher = Hasher::default();
-    hasher.update(plan.snapshot.id.as_bytes());
-    // No path and no JSON holds a zero byte.
-    for part in [
-        plan.base.as_os_str().as_encoded_bytes(),
-        &filter,
-        target.path().as_os_str().as_encoded_bytes(),
-    ] {
-        hasher.update(part);
-        hasher.update(&[0]);
-    }
-    let hash = hasher.finish().to_string();
-    // Copies of one restore begin alike, so that none of them clears the others away.
-    Ok(match target.restore() {
-        Some(restore) => format!("{}{}", &restore.to_string()[..8], &hash[..8]),
-        None => hash[..16].to_owned(),
-    })
-}
 
 /// Keeps what was staged, if the same restore can go on from there after such an end, and says so.
 /// Returns the cause.

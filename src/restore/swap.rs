@@ -13,8 +13,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::fetch::Staged;
+use super::item::Item;
 use super::metadata::Metadata;
-use super::plan::{Item, Plan};
+use super::plan::Plan;
 use super::ready::{self, Restored, is_top_folder};
 use super::target::{TargetKind, is_content};
 use super::verify::{ProofLevel, Verified};

@@ -13,7 +13,6 @@ use crate::repository::lock::host_name;
 use crate::rng::Rng;
 
 use super::plan::Plan;
-use super::resume;
 
 /// What our scratch folders are for.
 const STAGE: &str = "stage";
@@ -197,12 +196,34 @@ impl Target {
         }
     }
 
+    /// What names the stage folder: which snapshot, what of it, and where to.
+    pub(super) fn work(&self, plan: &Plan) -> Result<String> {
+        let filter = serde_json::to_vec(&plan.filter).map_err(|cause| Error::internal(&cause))?;
+        let mut hasher = Hasher::default();
+        hasher.update(plan.snapshot.id.as_bytes());
+        // No path and no JSON holds a zero byte.
+        for part in [
+            plan.base.as_os_str().as_encoded_bytes(),
+            &filter,
+            self.path.as_os_str().as_encoded_bytes(),
+        ] {
+            hasher.update(part);
+            hasher.update(&[0]);
+        }
+        let hash = hasher.finish().to_string();
+        // Copies of one restore begin alike, so that none of them clears the others away.
+        Ok(match self.restore() {
+            Some(restore) => format!("{}{}", &restore.to_string()[..8], &hash[..8]),
+            None => hash[..16].to_owned(),
+        })
+    }
+
     /// Bytes that an earlier run of the same restore has staged already.
     pub(super) fn bytes_staged(&self, plan: &Plan, disk: &dyn Disk) -> Result<u64> {
         let TargetKind::InPlace { place, .. } = &self.kind else {
             return Ok(0);
         };
-        Ok(bytes_left(disk, place, STAGE, &resume::work(plan, self)?))
+        Ok(bytes_left(disk, place, STAGE, &self.work(plan)?))
     }
 
     /// Creates the folder to stage in, on the target's own file system, if that has room for

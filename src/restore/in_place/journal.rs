@@ -3,6 +3,7 @@
 //! It is written once, before the first name changes, and never again. How far a swap has come is read
 //! from the names themselves: a rename keeps a file's identity.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
@@ -39,10 +40,6 @@ const MAX_BYTES: u64 = 256 * 1024 * 1024;
 /// A swap, as it is written down.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Journal {
-    /// What this folder is, for whoever finds it.
-    pub about: String,
-    /// The form of this file.
-    schema: u32,
     /// Its own name; the kept folders end in it.
     pub id: String,
     /// When the swap began.
@@ -60,6 +57,15 @@ pub struct Journal {
     pub roots: Vec<PathBuf>,
     /// Where names are exchanged. The swap has begun once the first of them has its kept folder.
     pub places: Vec<Place>,
+}
+
+/// The journal as a file.
+#[derive(Serialize, Deserialize)]
+struct Written<'a> {
+    about: String,
+    schema: u32,
+    #[serde(flatten)]
+    journal: Cow<'a, Journal>,
 }
 
 /// A folder in which names are exchanged.
@@ -94,19 +100,6 @@ pub struct Move {
     pub holds_database: bool,
 }
 
-/// What a new journal says.
-#[derive(Debug)]
-pub(super) struct Facts {
-    pub id: String,
-    pub begun: Timestamp,
-    pub snapshot: Id,
-    pub restore: Id,
-    pub plan: Id,
-    pub proof_level: String,
-    pub roots: Vec<PathBuf>,
-    pub places: Vec<Place>,
-}
-
 impl Place {
     /// A disk may have another number than when this was written: what lies in the kept folder, and so
     /// everything that a rename can bring there, is on the disk that now has this one.
@@ -128,29 +121,16 @@ impl Place {
 }
 
 impl Journal {
-    pub(super) fn new(facts: Facts) -> Self {
-        let shown: Vec<String> = facts
-            .roots
-            .iter()
-            .map(|root| crate::units::shown(root))
-            .collect();
-        Self {
-            about: format!(
-                "What stood at {} before tillsafe restored snapshot {} there. `tillsafe rollback {}` puts it back; with --discard it is removed.",
-                shown.join(", "),
-                facts.snapshot.short(),
-                facts.id
-            ),
-            schema: SCHEMA,
-            id: facts.id,
-            begun: facts.begun,
-            snapshot: facts.snapshot,
-            restore: facts.restore,
-            plan: facts.plan,
-            proof_level: facts.proof_level,
-            roots: facts.roots,
-            places: facts.places,
-        }
+    /// What its folders are, for whoever finds them.
+    fn about(&self) -> String {
+        let shown = self.roots.iter().map(|root| crate::units::shown(root));
+        let shown: Vec<String> = shown.collect();
+        format!(
+            "What stood at {} before tillsafe restored snapshot {} there. `tillsafe rollback {}` puts it back; with --discard it is removed.",
+            shown.join(", "),
+            self.snapshot.short(),
+            self.id
+        )
     }
 
     /// The name of its folders.
@@ -183,7 +163,12 @@ impl Journal {
 
     /// Writes it, durably, into a folder.
     pub(super) fn write(&self, folder: &dyn Folder) -> Result<()> {
-        let json = serde_json::to_vec_pretty(self).map_err(|cause| Error::internal(&cause))?;
+        let written = Written {
+            about: self.about(),
+            schema: SCHEMA,
+            journal: Cow::Borrowed(self),
+        };
+        let json = serde_json::to_vec_pretty(&written).map_err(|cause| Error::internal(&cause))?;
         if json.len() as u64 > MAX_BYTES {
             return Err(Error::TargetUnfit {
                 path: folder.path().to_owned(),
@@ -223,11 +208,12 @@ impl Journal {
             Ok(bytes)
         };
         let bytes = read().map_err(|cause| format!("its journal cannot be read: {cause}"))?;
-        let journal: Self = serde_json::from_slice(&bytes)
+        let written: Written = serde_json::from_slice(&bytes)
             .map_err(|cause| format!("its journal cannot be read: {cause}"))?;
-        if journal.schema != SCHEMA {
-            return Err(format!("its journal has the form {}", journal.schema));
+        if written.schema != SCHEMA {
+            return Err(format!("its journal has the form {}", written.schema));
         }
+        let journal = written.journal.into_owned();
         if folder.path().file_name() != Some(journal.kept_name().as_os_str()) {
             return Err("its journal is another folder's".to_owned());
         }

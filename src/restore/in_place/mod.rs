@@ -28,7 +28,8 @@ use crate::repository::index::Index;
 use crate::repository::snapshot::Snapshot;
 
 use super::filter::Selection;
-use super::plan::{Item, Plan};
+use super::item::Item;
+use super::plan::Plan;
 use super::target::{Target, add_machine, add_part, is_movable};
 use holders::Holders;
 use swap::{Stage, Swap};

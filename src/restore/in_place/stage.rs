@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::holders::Holders;
-use super::journal::{Facts, Journal, Move, NEW, OLD, Place};
+use super::journal::{Journal, Move, NEW, OLD, Place};
 use super::kept::{Registry, holder_of, require_closed};
 use super::place::changed;
 use super::survey::survey;
@@ -21,13 +21,15 @@ use crate::monitor::{Monitor, Problem, Step, go_on};
 use crate::repository::index::Index;
 use crate::repository::snapshot::Snapshot;
 use crate::repository::{Repository, Services};
+use crate::restore::item::Item;
 use crate::restore::lost::Lost;
 use crate::restore::metadata::Metadata;
-use crate::restore::plan::{Item, Plan};
+use crate::restore::plan::Plan;
+use crate::restore::read_back::read_back;
 use crate::restore::resume::keep_after;
 use crate::restore::swap::tell_kept;
 use crate::restore::target::{Target, is_content};
-use crate::restore::verify::{DatabaseProof, ProofLevel, Verified, read_back};
+use crate::restore::verify::{DatabaseProof, ProofLevel, Verified};
 use crate::source::sqlite::{self, SIDE_FILES, Signature};
 
 /// Proved copies of all roots, ready to be swapped in.
@@ -304,7 +306,7 @@ impl Ready {
             scratches.push(scratch);
         }
         let stamp = begun.strftime("%Y%m%dT%H%M%SZ");
-        let journal = Journal::new(Facts {
+        let journal = Journal {
             id: format!("{stamp}-{}", &crate::rng::name(rng)?[..6]),
             begun,
             snapshot: self.snapshot.id,
@@ -313,7 +315,7 @@ impl Ready {
             proof_level: level.name().to_owned(),
             roots,
             places,
-        });
+        };
         go_on(monitor)?;
         monitor.step(Step::Syncing, None);
         Swap::begin(journal, scratches)

@@ -13,7 +13,7 @@ use super::place::{OpenPlace, Stands, is_denied, not_swapped};
 use crate::durable::scratch::Scratch;
 use crate::durable::{Disk, Folder, cannot_exchange};
 use crate::error::{Error, Result};
-use crate::restore::plan::Item;
+use crate::restore::item::Item;
 
 /// A swap whose journal is written, with its places open and its kept folders locked.
 #[derive(Debug)]

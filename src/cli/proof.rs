@@ -1,0 +1,64 @@
+//! What a proof has shown, as it is told after a restore or a verify.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::session::Session;
+use crate::error::ExitCode;
+use crate::restore::{DatabaseProof, Lost, ProofLevel};
+use crate::units::shown;
+
+/// The level in words; of a snapshot that lacks something it is not the last word.
+pub fn proved(session: &Session, level: ProofLevel, lost: &[Lost]) -> String {
+    let lacks = if !lost.is_empty() {
+        ", but not all is there: see what is lost"
+    } else if session.output.is_incomplete() {
+        ", but not all is there: see the warnings"
+    } else {
+        ""
+    };
+    format!("{}{lacks}", level.name())
+}
+
+/// What a proof's level means for the exit code.
+pub fn exit_code(session: &Session, level: ProofLevel) -> ExitCode {
+    if level < ProofLevel::Opened {
+        ExitCode::NotProved
+    } else if session.output.is_incomplete() {
+        ExitCode::Incomplete
+    } else {
+        ExitCode::Done
+    }
+}
+
+/// One line a database.
+pub fn tell_databases(session: &Session, databases: &[DatabaseProof]) {
+    for proof in databases {
+        let found = proof.fingerprint.as_ref().map_or_else(
+            || "SQLite finds fault with it".to_owned(),
+            |fingerprint| fingerprint.totals().to_string(),
+        );
+        let path: &Path = &proof.path;
+        session.output.good_news(format!(
+            "database {}: {} ({found})",
+            shown(path),
+            proof.level.name()
+        ));
+    }
+}
+
+/// Fields of a summary about a proof.
+pub fn fields(location: &str, databases: &[DatabaseProof], level: ProofLevel) -> Value {
+    let databases: Vec<Value> = databases
+        .iter()
+        .map(|proof| {
+            json!({
+                "path": proof.path.to_string_lossy(),
+                "proof_level": proof.level,
+                "rows": proof.fingerprint.as_ref().map(|fingerprint| fingerprint.totals().rows),
+            })
+        })
+        .collect();
+    json!({"repository": location, "proof_level": level, "databases": databases})
+}
