@@ -30,6 +30,13 @@ fi
 if [ -n "$wanted" ]; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         echo "tools: installing$wanted (system packages)"
+        # A package may bring a service: none is started.
+        policy=/usr/sbin/policy-rc.d
+        if [ ! -e "$policy" ]; then
+            trap 'rm -f "$policy"' EXIT
+            printf '#!/bin/sh\nexit 101\n' >"$policy"
+            chmod 755 "$policy"
+        fi
         apt-get update -qq
         # shellcheck disable=SC2086 # one word a package
         DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $wanted

@@ -1,6 +1,7 @@
 //! Every single bit of a small repository, flipped in turn.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -51,8 +52,14 @@ fn class(small: &Small, object: Object, offset: usize) -> &'static str {
     }
 }
 
-/// Flips one bit, checks, reads all that can be read, and flips it back.
-fn flip(small: &Small, backend: &Arc<MemBackend>, object: Object, offset: usize, bit: u8) -> Tally {
+/// Flips one bit, checks, reads all that can be read, and flips it back. One bit of each byte is also
+/// gone through by whole restores, to `folder`.
+fn flip(
+    small: &Small,
+    backend: &Arc<MemBackend>,
+    (object, offset, bit): (Object, usize, u8),
+    folder: &Path,
+) -> Tally {
     let what = format!("{object}, byte {offset}, bit {bit}");
     assert!(backend.damage(object, |bytes| bytes[offset] ^= 1 << bit));
     let repository = open(backend, small.password_beside(object))
@@ -68,6 +75,10 @@ fn flip(small: &Small, backend: &Arc<MemBackend>, object: Object, offset: usize,
         expected = small.files_of(object);
     }
     assert_eq!(small.lost_to_a_reader(&repository), expected, "{what}");
+    if usize::from(bit) == offset % 8 {
+        let lost = small.lost_to_a_restore(&repository, folder);
+        assert_eq!(lost, expected, "{what}");
+    }
     assert_eq!(report.damage[0].costs_data, !expected.is_empty(), "{what}");
     assert!(backend.damage(object, |bytes| bytes[offset] ^= 1 << bit));
     Tally {
@@ -89,11 +100,19 @@ fn every_flipped_bit_is_found_and_costs_only_what_lies_on_it() {
     let next = AtomicUsize::new(0);
     let work = || {
         let backend = small.copy();
+        // In memory, where syncing costs nothing.
+        let memory = Path::new("/dev/shm");
+        let folder = if memory.is_dir() {
+            tempfile::tempdir_in(memory).unwrap()
+        } else {
+            tempfile::tempdir().unwrap()
+        };
         let mut tallies: BTreeMap<&str, Tally> = BTreeMap::new();
         while let Some((object, offset)) = bytes.get(next.fetch_add(1, Ordering::Relaxed)) {
             let tally = tallies.entry(class(&small, *object, *offset)).or_default();
             for bit in 0..8 {
-                tally.add(flip(&small, &backend, *object, *offset, bit));
+                let place = (*object, *offset, bit);
+                tally.add(flip(&small, &backend, place, folder.path()));
             }
         }
         tallies

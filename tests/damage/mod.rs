@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tillsafe::backend::{Backend, Class, MemBackend, Object};
+use tillsafe::durable::OsDisk;
 use tillsafe::entry::{Entry, Kind, Owner, Place};
 use tillsafe::id::Id;
-use tillsafe::monitor::Quiet;
+use tillsafe::monitor::{Monitor, Quiet};
 use tillsafe::repository::Repository;
 use tillsafe::repository::check::{CheckReport, Extent, check};
 use tillsafe::repository::crypto::Key;
@@ -23,6 +24,7 @@ use tillsafe::repository::snapshot::SnapshotFile;
 use tillsafe::repository::tree::{Content, Node};
 use tillsafe::repository::tree_writer::store_tree;
 use tillsafe::repository::writer::Writer;
+use tillsafe::restore::{Plan, Selection, Target};
 use tillsafe::rng::SystemRng;
 use tillsafe::secret::Secret;
 
@@ -167,6 +169,36 @@ impl Small {
                     }
                 }
             }
+        }
+        lost
+    }
+
+    /// The files that whole restores do not bring back; what they bring back is right.
+    fn lost_to_a_restore(&self, repository: &Repository, folder: &Path) -> BTreeSet<Where> {
+        let quiet: Arc<dyn Monitor> = Arc::new(Quiet::default());
+        let index = repository.load_index(quiet.as_ref()).unwrap();
+        let mut lost: BTreeSet<Where> = self.files.keys().cloned().collect();
+        for snapshot in repository.snapshots(quiet.as_ref()).unwrap().readable {
+            let (id, target) = (snapshot.id, folder.join(snapshot.id.short()));
+            let everything = Selection::whole(Path::new("/"));
+            let watch = quiet.as_ref();
+            // Without its first tree nothing of it is known.
+            let Ok(plan) = Plan::make(repository, &index, snapshot, everything, watch) else {
+                continue;
+            };
+            let place = Target::look_at(&target, &OsDisk).unwrap();
+            plan.fetch(repository, &index, place, &OsDisk, watch)
+                .and_then(|staged| staged.verify(&index, &quiet))
+                .and_then(|verified| verified.swap_in(&quiet))
+                .unwrap();
+            for ((_, path), stored) in self.files.iter().filter(|((of, _), _)| *of == id) {
+                let restored = target.join(path.strip_prefix("/").unwrap());
+                if let Ok(bytes) = std::fs::read(&restored) {
+                    assert_eq!(bytes, stored.bytes, "{}", restored.display());
+                    lost.remove(&(id, path.clone()));
+                }
+            }
+            std::fs::remove_dir_all(&target).unwrap();
         }
         lost
     }
