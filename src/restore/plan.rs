@@ -29,6 +29,8 @@ const MAX_DEPTH: usize = 2048;
 /// Longest path below the base, in bytes: the kernel takes no longer one. Long names that lie deep would
 /// else take half a megabyte an item.
 const MAX_PATH: usize = 4095;
+/// Longest name that Linux takes, in bytes. Other systems count letters, and have longer ones.
+const MAX_NAME: usize = 255;
 /// Most items that may come from trees met before. Equal folders share a tree, but two trees that each
 /// hold the next one twice would else make 2^40 items out of 40 trees.
 const MAX_REPEATED: usize = 250_000;
@@ -230,12 +232,20 @@ impl Plan {
             let (mut files, mut left) = (Vec::new(), HashSet::new());
             for node in nodes {
                 let path = folder.join(&node.entry.name);
+                let is_folder = matches!(node.content, Content::Folder { .. });
+                let verdict = self.filter.judge(&path, is_folder, inside);
+                let name_length = node.entry.name.len();
+                if name_length > MAX_NAME && verdict != Verdict::LeftOut {
+                    let finding =
+                        format!("its name has {name_length} bytes, {MAX_NAME} are possible here");
+                    let path = self.base.join(path);
+                    self.lost.push(Lost::new(path, finding, is_folder));
+                    continue;
+                }
                 let length = path.as_os_str().len();
                 if length > MAX_PATH {
                     return Err(too_long);
                 }
-                let is_folder = matches!(node.content, Content::Folder { .. });
-                let verdict = self.filter.judge(&path, is_folder, inside);
                 match (verdict, &node.content) {
                     (Verdict::LeftOut, _) => {
                         is_left_out = true;
