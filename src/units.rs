@@ -49,7 +49,11 @@ impl fmt::Display for Span {
 /// A number of things: `1 file`, `2 files`. Only for nouns whose plural ends in `s`.
 #[must_use]
 pub fn counted(number: u64, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
+    let plural = match number {
+        1 => "",
+        _ if noun.ends_with('s') => "es",
+        _ => "s",
+    };
     format!("{number} {noun}{plural}")
 }
 
@@ -115,6 +119,7 @@ mod tests {
         assert_eq!(counted(1, "file"), "1 file");
         assert_eq!(counted(0, "file"), "0 files");
         assert_eq!(counted(20, "file"), "20 files");
+        assert_eq!(counted(2, "process"), "2 processes");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::repository::Repository;
 use crate::repository::tree_writer::{PendingFile, Visit};
 use crate::repository::writer::Writer;
 use crate::source::files::{FileReader, Step};
-use crate::source::sqlite::{self, Signature};
+use crate::source::sqlite;
 
 /// Reads all files of the survey and sends them, in order, to whoever builds the trees. Returns the
 /// databases that had their place among them: one that was deleted since its capture has none.
@@ -79,8 +79,7 @@ fn image_entry(entry: Entry) -> Entry {
 
 /// Whether a database has come since the survey. It must not be copied as a file.
 fn is_new_database(path: &Path, monitor: &dyn Monitor) -> bool {
-    let is_database =
-        sqlite::signature(path).is_ok_and(|signature| signature == Signature::Database);
+    let is_database = sqlite::is_database(path);
     if is_database {
         monitor.problem(Problem {
             item: crate::units::shown(path),

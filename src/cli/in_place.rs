@@ -4,25 +4,25 @@ use serde_json::json;
 
 use super::Done;
 use super::args;
+use super::choose::{Chosen, choose};
 use super::lost::tell_lost;
 use super::plan::{from_words, require, tell_in_place};
 use super::proof::{exit_code, fields, proved, tell_databases};
-use super::session::{Session, snapshot_and_path};
+use super::session::Session;
 use crate::error::{Error, Result};
 use crate::restore::in_place::{InPlace, Swapped};
-use crate::restore::{Filter, Selection, select};
 use crate::units::{ByteSize, counted, shown};
 
 pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
     let disk = session.disk.as_ref();
     let monitor = session.monitor();
-    let (request, base) = snapshot_and_path(&args.snapshot, &args.filter)?;
-    let filter = Filter::new(&args.choice.include, &args.choice.exclude)?;
-    let selection = Selection { base, filter };
-    let repository = session.open()?;
-    let _lock = session.lock_if_possible(&repository);
-    let snapshot = select(&request, repository.snapshots(monitor.as_ref())?)?;
-    let index = repository.load_index(monitor.as_ref())?;
+    let Chosen {
+        repository,
+        index,
+        snapshot,
+        selection,
+        lock: _lock,
+    } = choose(session, &args.snapshot, &args.filter, &args.choice)?;
     let planned = InPlace::plan(
         &repository,
         &index,

@@ -3,6 +3,7 @@
 mod args;
 mod backup;
 mod check;
+mod choose;
 mod completions;
 mod demo;
 mod failure;

@@ -104,7 +104,7 @@ pub fn tell_in_place(
     if planned.unseen_processes > 0 {
         output.line(format!(
             "  not seen   the open files of {} of other users; root sees them",
-            counted(planned.unseen_processes, "process").replace("processs", "processes")
+            counted(planned.unseen_processes, "process")
         ));
     }
     let plans: Vec<&Plan> = planned.roots.iter().map(|root| &root.plan).collect();

@@ -1,21 +1,17 @@
 //! `restore`: stage, prove, swap in.
 
-use std::ffi::OsStr;
-
 use serde_json::json;
 
 use super::Done;
 use super::args;
+use super::choose::{Planned, plan};
 use super::lost::{self, tell_lost};
 use super::plan::{from_words, require, tell_target};
 use super::proof::{exit_code, fields, proved, tell_databases};
-use super::session::{Session, snapshot_and_path};
+use super::session::Session;
 use crate::config;
 use crate::error::{Error, Result};
-use crate::repository::Repository;
-use crate::repository::index::Index;
-use crate::repository::lock::SharedLock;
-use crate::restore::{Filter, Plan, Selection, Target, select};
+use crate::restore::Target;
 use crate::units::{ByteSize, counted, shown};
 
 pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
@@ -93,37 +89,5 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
     Ok(Done {
         code: lost::end(session, &restored.lost, rest, code),
         fields,
-    })
-}
-
-/// What is to be restored, and where from.
-pub struct Planned {
-    pub repository: Repository,
-    pub index: Index,
-    pub plan: Plan,
-    pub lock: Option<SharedLock>,
-}
-
-/// Chooses the snapshot and plans its restore: what `restore` and `verify` begin with.
-pub fn plan(
-    session: &Session,
-    snapshot: &OsStr,
-    filter: &args::Filter,
-    choice: &args::Choice,
-) -> Result<Planned> {
-    let (request, base) = snapshot_and_path(snapshot, filter)?;
-    let filter = Filter::new(&choice.include, &choice.exclude)?;
-    let repository = session.open()?;
-    let lock = session.lock_if_possible(&repository);
-    let monitor = session.output.as_ref();
-    let snapshot = select(&request, repository.snapshots(monitor)?)?;
-    let index = repository.load_index(monitor)?;
-    let selection = Selection { base, filter };
-    let plan = Plan::make(&repository, &index, snapshot, selection, monitor)?;
-    Ok(Planned {
-        repository,
-        index,
-        plan,
-        lock,
     })
 }

@@ -53,7 +53,7 @@ pub fn run(session: &Session, args: &args::Rollback) -> Result<Done> {
         session
             .output
             .line(format!("would undo {what}: {}", state_words(kept.state)));
-        return Ok(Done::well(fields(&kept)));
+        return Ok(Done::well(fields(&kept, kept.bytes())));
     }
     let undone = kept.roll_back(
         registry.as_ref(),
@@ -68,7 +68,7 @@ pub fn run(session: &Session, args: &args::Rollback) -> Result<Done> {
         folders.join(" and "),
         undone.id()
     ));
-    Ok(Done::well(fields(&undone)))
+    Ok(Done::well(fields(&undone, undone.bytes())))
 }
 
 /// Which restore is meant.
@@ -131,11 +131,12 @@ fn list(session: &Session, found: Vec<Result<Kept>>) -> Done {
                 continue;
             }
         };
+        let kept_bytes = kept.bytes();
         output.line(format!(
             "{}  {} old  {}  {}",
             kept.id(),
             age(session, &kept),
-            ByteSize(kept.bytes),
+            ByteSize(kept_bytes),
             roots(&kept)
         ));
         output.line(format!(
@@ -146,9 +147,9 @@ fn list(session: &Session, found: Vec<Result<Kept>>) -> Done {
         for folder in kept.folders() {
             output.line(format!("  {}", shown(&folder)));
         }
-        output.object("kept", fields(&kept));
+        output.object("kept", fields(&kept, kept_bytes));
         count += 1;
-        bytes += kept.bytes;
+        bytes += kept_bytes;
     }
     output.line(format!(
         "{} in place, {} kept",
@@ -182,17 +183,19 @@ fn discard(session: &Session, args: &args::Rollback, found: Vec<Result<Kept>>) -
     if found.is_empty() {
         return forget_missing(session, args);
     }
+    let mut bytes = 0;
     for kept in &found {
+        let kept_bytes = kept.bytes();
+        bytes += kept_bytes;
         session.output.note(&format!(
             "{}  {} old  {}  {}: {}",
             kept.id(),
             age(session, kept),
-            ByteSize(kept.bytes),
+            ByteSize(kept_bytes),
             roots(kept),
             state_words(kept.state)
         ));
     }
-    let bytes: u64 = found.iter().map(|kept| kept.bytes).sum();
     let count = found.len() as u64;
     if args.dry_run {
         session.output.line(format!(
@@ -261,7 +264,7 @@ fn age(session: &Session, kept: &Kept) -> Span {
     Span(Duration::try_from(age).unwrap_or_default())
 }
 
-fn fields(kept: &Kept) -> Value {
+fn fields(kept: &Kept, bytes: u64) -> Value {
     let texts = |paths: &[std::path::PathBuf]| {
         let texts = paths.iter().map(|path| path.to_string_lossy().into_owned());
         texts.collect::<Vec<_>>()
@@ -271,7 +274,7 @@ fn fields(kept: &Kept) -> Value {
         "snapshot_id": kept.snapshot(),
         "time": kept.begun(),
         "state": kept.state,
-        "total_bytes": kept.bytes,
+        "total_bytes": bytes,
         "replaced": texts(kept.roots()),
         "kept": texts(&kept.folders()),
     })

@@ -4,9 +4,9 @@ use serde_json::json;
 
 use super::Done;
 use super::args;
+use super::choose::{Planned, plan};
 use super::lost::{self, tell_lost};
 use super::proof::{exit_code, fields, proved, tell_databases};
-use super::restore::{Planned, plan};
 use super::session::Session;
 use crate::config;
 use crate::error::{Error, Result};

@@ -13,7 +13,7 @@ use crate::durable::Disk;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::monitor::{Monitor, Step, go_on};
-use crate::source::sqlite::{self, SIDE_FILES, Signature};
+use crate::source::sqlite::{self, SIDE_FILES};
 
 /// Where this machine remembers its restores in place, so that `rollback` needs no path. The journals
 /// themselves lie beside what they speak of; this is only a list of them.
@@ -28,8 +28,6 @@ pub struct Kept {
     swap: Swap,
     /// How far it has come.
     pub state: KeptState,
-    /// Bytes of what is kept.
-    pub bytes: u64,
 }
 
 /// How far a restore in place has come.
@@ -168,12 +166,7 @@ impl Kept {
             Stage::HalfUndone => KeptState::HalfRolledBack,
             Stage::Undone => KeptState::RolledBack,
         };
-        let bytes = swap
-            .kept_folders()
-            .iter()
-            .map(|folder| bytes_below(folder))
-            .sum();
-        Ok(Self { swap, state, bytes })
+        Ok(Self { swap, state })
     }
 
     /// Its name.
@@ -204,6 +197,13 @@ impl Kept {
     #[must_use]
     pub fn folders(&self) -> Vec<PathBuf> {
         self.swap.kept_folders()
+    }
+
+    /// Bytes of what is kept: every file of it is looked at.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let folders = self.folders();
+        folders.iter().map(|folder| bytes_below(folder)).sum()
     }
 
     /// Brings the old data back; what it displaces is kept.
@@ -325,9 +325,8 @@ pub(super) fn holder_of<'a>(
 }
 
 fn is_part_of_database(path: &Path) -> bool {
-    let is_database =
-        |path: &Path| sqlite::signature(path).is_ok_and(|found| found == Signature::Database);
-    is_database(path) || super::survey::main_of(path).is_some_and(|main| is_database(&main))
+    let main = super::survey::main_of(path);
+    sqlite::is_database(path) || main.is_some_and(|main| sqlite::is_database(&main))
 }
 
 /// Every file at or below a path.

@@ -73,12 +73,9 @@ impl OpenPlace {
     }
 
     /// Whether no name was exchanged yet.
-    pub fn is_untouched(&self, place: &Place) -> std::io::Result<bool> {
+    pub fn is_untouched(&self, place: &Place) -> Result<bool> {
         for one in &place.moves {
-            let stands = |path: &Path| self.folder().identity(path);
-            let live = stands(&one.name)?;
-            let new = stands(&self.slot(NEW, &one.name))?;
-            let old = stands(&self.slot(OLD, &one.name))?;
+            let Stands { live, new, old } = self.stands(one)?;
             if live != one.replaced || new != one.staged || old.is_some() {
                 return Ok(false);
             }

@@ -30,7 +30,7 @@ use crate::restore::resume::keep_after;
 use crate::restore::swap::tell_kept;
 use crate::restore::target::{Target, is_content};
 use crate::restore::verify::{DatabaseProof, ProofLevel, Verified};
-use crate::source::sqlite::{self, SIDE_FILES, Signature};
+use crate::source::sqlite::{self, SIDE_FILES};
 
 /// Proved copies of all roots, ready to be swapped in.
 #[derive(Debug)]
@@ -371,11 +371,9 @@ impl Copy {
         let (spot, plan) = (&self.spot, self.plan());
         let (place, stage) = self.stage().place();
         let mut metadata = Metadata::new(&spot.place, monitor);
-        let has_label = |item: &&Item| plan.is_file() || !item.path.as_os_str().is_empty();
         let pairs = plan
             .items
             .iter()
-            .filter(has_label)
             .map(|item| (spot.place_of(plan, item), stage.join(&item.path)));
         let itself =
             (!spot.whole && !plan.is_file()).then(|| (spot.name().to_owned(), stage.to_owned()));
@@ -486,9 +484,7 @@ impl MoveFinder<'_> {
             found.map_err(Error::file("looking at", path.join(inner)))
         };
         let staged = self.new.join(name);
-        let is_database = |inner: &Path| {
-            sqlite::signature(&path.join(inner)).is_ok_and(|found| found == Signature::Database)
-        };
+        let is_database = |inner: &Path| sqlite::is_database(&path.join(inner));
         let any_database = is_database(name) || is_database(&staged);
         let (mut side_files, mut has_staged) = (Vec::new(), false);
         for suffix in SIDE_FILES {

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::id::{Hasher, Id};
 use crate::monitor::{Monitor, go_on};
 use crate::restore::plan::Plan;
-use crate::source::sqlite::{self, SIDE_FILES, Signature};
+use crate::source::sqlite::{self, SIDE_FILES};
 
 /// Most paths of a kind that are listed; the others are counted.
 const MAX_LISTED: usize = 20;
@@ -213,7 +213,7 @@ impl Surveyor<'_> {
 
     /// Whether it is a side file of a database; notes a database, and who has either open.
     fn look_for_database(&mut self, path: &Path, metadata: &Metadata) -> bool {
-        let is_database = sqlite::signature(path).is_ok_and(|found| found == Signature::Database);
+        let is_database = sqlite::is_database(path);
         if is_database {
             self.survey.databases.push(path.to_owned());
         }

@@ -416,30 +416,29 @@ pub(super) fn find(place: &Path, disk: &dyn Disk) -> (Vec<Journal>, Vec<(PathBuf
 }
 
 /// Whether a kept folder was rubbish, and is gone.
-fn clear_rubbish(place: &Path, journal: &Journal, disk: &dyn Disk) -> std::io::Result<bool> {
+fn clear_rubbish(place: &Path, journal: &Journal, disk: &dyn Disk) -> Result<bool> {
     let mut places = journal.places.iter();
     let Some(mut moves) = places.find(|other| other.path == place).cloned() else {
         return Ok(false);
     };
-    let Some(own) = Scratch::hold(disk, place, &journal.kept_name())? else {
+    let kept = journal.kept_name();
+    let failed = |doing| Error::file(doing, place.join(&kept));
+    let Some(own) = Scratch::hold(disk, place, &kept).map_err(failed("opening"))? else {
         return Ok(false);
     };
     let mut open = OpenPlace(own);
-    if let Some(kept) = open.folder().identity(open.kept())? {
-        moves.renumber(kept.device);
+    if let Some(own) = open.identity(open.kept())? {
+        moves.renumber(own.device);
     }
     // The mark of the first place is the last to be written.
-    let is_marked = open
-        .folder()
-        .identity(&open.kept().join(DISCARD))?
-        .is_some();
+    let is_marked = open.identity(&open.kept().join(DISCARD))?.is_some();
     let is_without_first = journal.is_surely_without_first();
     let is_discarded = is_marked && (is_without_first || journal.is_marked_first(DISCARD));
     let never_began = is_without_first && open.is_untouched(&moves)?;
     if !is_discarded && !never_began {
         return Ok(false);
     }
-    open.0.give_up()?;
+    open.0.give_up().map_err(failed("clearing away"))?;
     Ok(true)
 }
 

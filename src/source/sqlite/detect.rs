@@ -30,6 +30,13 @@ pub enum Signature {
     Other,
 }
 
+/// Whether a file begins as a database does; one that cannot be read does not. Only while no connection
+/// to it is open.
+#[must_use]
+pub fn is_database(path: &Path) -> bool {
+    signature(path).is_ok_and(|signature| signature == Signature::Database)
+}
+
 /// Peeks at the first bytes of a regular file. Only while no connection to it is open.
 ///
 /// # Errors

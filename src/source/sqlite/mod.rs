@@ -11,6 +11,6 @@ mod prove;
 pub mod sample;
 
 pub use capture::{Captured, Method, Options, capture, engine_version, has_page_table};
-pub use detect::{SIDE_FILES, Signature, beside, signature};
+pub use detect::{SIDE_FILES, Signature, beside, is_database, signature};
 pub use fingerprint::Fingerprint;
 pub use prove::{Proof, count_at_rest, prove};

@@ -1,0 +1,76 @@
+//! Which snapshot, and what of it: how every restore begins.
+
+use std::ffi::OsStr;
+
+use super::args;
+use super::session::{Session, snapshot_and_path};
+use crate::error::Result;
+use crate::repository::Repository;
+use crate::repository::index::Index;
+use crate::repository::lock::SharedLock;
+use crate::repository::snapshot::Snapshot;
+use crate::restore::{Filter, Plan, Selection, select};
+
+/// What is to be restored, and where from.
+pub struct Planned {
+    pub repository: Repository,
+    pub index: Index,
+    pub plan: Plan,
+    pub lock: Option<SharedLock>,
+}
+
+/// A snapshot in an open repository, and what of it is wanted.
+pub struct Chosen {
+    pub repository: Repository,
+    pub index: Index,
+    pub snapshot: Snapshot,
+    pub selection: Selection,
+    pub lock: Option<SharedLock>,
+}
+
+/// Chooses the snapshot: what every restore begins with.
+pub fn choose(
+    session: &Session,
+    snapshot: &OsStr,
+    filter: &args::Filter,
+    choice: &args::Choice,
+) -> Result<Chosen> {
+    let (request, base) = snapshot_and_path(snapshot, filter)?;
+    let filter = Filter::new(&choice.include, &choice.exclude)?;
+    let repository = session.open()?;
+    let lock = session.lock_if_possible(&repository);
+    let monitor = session.output.as_ref();
+    let snapshot = select(&request, repository.snapshots(monitor)?)?;
+    let index = repository.load_index(monitor)?;
+    Ok(Chosen {
+        repository,
+        index,
+        snapshot,
+        selection: Selection { base, filter },
+        lock,
+    })
+}
+
+/// Plans its restore as well: what `restore` into a target and `verify` begin with.
+pub fn plan(
+    session: &Session,
+    snapshot: &OsStr,
+    filter: &args::Filter,
+    choice: &args::Choice,
+) -> Result<Planned> {
+    let Chosen {
+        repository,
+        index,
+        snapshot,
+        selection,
+        lock,
+    } = choose(session, snapshot, filter, choice)?;
+    let monitor = session.output.as_ref();
+    let plan = Plan::make(&repository, &index, snapshot, selection, monitor)?;
+    Ok(Planned {
+        repository,
+        index,
+        plan,
+        lock,
+    })
+}
