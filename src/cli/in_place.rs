@@ -47,7 +47,7 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
     }
     let was_interrupted = planned.is_unfinished();
     let swapped = if was_interrupted {
-        planned.finish(&index, &monitor)?
+        planned.finish(&index, session.disk.as_ref(), &monitor)?
     } else {
         let ready = planned.stage(&repository, &index, disk, &monitor)?;
         tell_lost(session, &ready.lost());

@@ -203,6 +203,12 @@ impl Scratch {
         self.parent.path().join(&self.name)
     }
 
+    fn has_its_name(&self) -> bool {
+        let own = self.folder.identity(Path::new("")).ok().flatten();
+        let named = self.parent.identity(&self.name).ok().flatten();
+        own.is_some() && own == named
+    }
+
     /// The folder it lies in, and its name there.
     #[must_use]
     pub fn place(&self) -> (&dyn Folder, &Path) {
@@ -213,8 +219,9 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         // Unlock only after removal, so that nobody else takes it for a leftover meanwhile.
-        // What cannot be removed now is a leftover for the next run.
-        if !self.is_kept {
+        // What cannot be removed now is a leftover for the next run. Once it was moved away, another run
+        // may have one of that name.
+        if !self.is_kept && self.has_its_name() {
             let _ = remove_tree(self.parent.as_ref(), &self.name);
         }
     }

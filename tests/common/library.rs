@@ -168,7 +168,7 @@ pub fn restore_in_place(
         watch,
     )?;
     if planned.is_unfinished() {
-        return planned.finish(&index, &monitor);
+        return planned.finish(&index, disk, &monitor);
     }
     let ready = planned.stage(&repository, &index, disk, &monitor)?;
     ready.swap(&services(), Some(registry), disk, &monitor)

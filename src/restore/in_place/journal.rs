@@ -121,6 +121,11 @@ impl Place {
 }
 
 impl Journal {
+    /// The folders in which names are exchanged.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.places.iter().map(|place| place.path.as_path())
+    }
+
     /// What its folders are, for whoever finds them.
     fn about(&self) -> String {
         let shown = self.roots.iter().map(|root| crate::units::shown(root));

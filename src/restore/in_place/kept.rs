@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::holders::{Holder, Holders, identity};
 use super::journal::{self, Journal, Move, UNDONE};
 use super::swap::{self, Stage, Swap};
+use super::turn::Turn;
 use crate::durable::Disk;
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -223,6 +224,7 @@ impl Kept {
                 kept: self.folders().swap_remove(0),
             });
         }
+        let _turn = Turn::take(self.swap.journal.paths(), disk)?;
         require_closed(&self.swap.journal, monitor)?;
         go_on(monitor)?;
         monitor.step(Step::Syncing, None);

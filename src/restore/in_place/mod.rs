@@ -14,6 +14,7 @@ mod place;
 mod stage;
 mod survey;
 mod swap;
+mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;

@@ -11,6 +11,7 @@ use super::kept::{Registry, holder_of, require_closed};
 use super::place::changed;
 use super::survey::survey;
 use super::swap::{Stage, Swap};
+use super::turn::Turn;
 use super::{InPlace, Root, Spot};
 use crate::durable::scratch::Scratch;
 use crate::durable::{Disk, Folder};
@@ -112,11 +113,17 @@ impl InPlace {
     /// # Errors
     /// [`Error::UnfinishedRestore`] if nothing waits, or it is no longer what was proved;
     /// [`Error::InUse`]; [`Error::TargetChanged`]; [`Error::File`].
-    pub fn finish(self, index: &Index, monitor: &Arc<dyn Monitor>) -> Result<Swapped> {
+    pub fn finish(
+        self,
+        index: &Index,
+        disk: &dyn Disk,
+        monitor: &Arc<dyn Monitor>,
+    ) -> Result<Swapped> {
         self.require_closed()?;
         let Some(swap) = self.unfinished else {
             return Err(Error::internal(&"no restore waits"));
         };
+        let _turn = Turn::take(swap.journal.paths(), disk)?;
         // Once all is in its place it may be at work, and differ from what was proved.
         let unproved = if swap.stage()? == Stage::Unconfirmed {
             &[]
@@ -192,6 +199,8 @@ impl Ready {
             });
         }
         monitor.step(Step::Finishing, None);
+        let places = self.copies.iter().map(|copy| copy.spot.place.as_path());
+        let _turn = Turn::take(places, disk)?;
         self.look_again(monitor.as_ref())?;
         let levels = self.copies.iter().map(|copy| copy.verified.level);
         let level = levels.min().unwrap_or(ProofLevel::Restored);

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::journal::{self, DISCARD, DONE, Journal, Move, NEW, OLD, Place, UNDO, UNDONE};
-use super::place::{OpenPlace, Stands, is_denied, not_swapped};
+use super::place::{OpenPlace, Stands, changed, is_denied, not_swapped};
 use crate::durable::scratch::Scratch;
 use crate::durable::{Disk, Folder, cannot_exchange};
 use crate::error::{Error, Result};
@@ -383,14 +383,19 @@ impl Swap {
         let [(open, one)] = moves.as_slice() else {
             return Ok(false);
         };
-        if !ready(&open.stands(one)?, one) || open.has_side_files(one)? {
+        let stands = open.stands(one)?;
+        if !ready(&stands, one) || open.has_side_files(one)? {
             return Ok(false);
         }
-        match open
-            .folder()
-            .exchange(&open.slot(slot, &one.name), &one.name)
-        {
-            Ok(()) => Ok(true),
+        let slot = open.slot(slot, &one.name);
+        match open.folder().exchange(&slot, &one.name) {
+            Ok(()) if open.identity(&slot)? == stands.live => Ok(true),
+            Ok(()) => {
+                // Somebody put something else there in between: it gets its name back.
+                let back = open.folder().exchange(&slot, &one.name);
+                back.map_err(|cause| not_swapped(&open.live(one), cause))?;
+                Err(changed(&open.live(one), "something else stands there now"))
+            }
             Err(cause) if cannot_exchange(&cause) || is_denied(&cause) => Ok(false),
             Err(cause) => Err(not_swapped(&open.live(one), cause)),
         }
