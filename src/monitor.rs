@@ -29,6 +29,8 @@ pub enum Step {
     Finishing,
     /// Making it durable.
     Syncing,
+    /// Waiting for somebody else's lock.
+    Waiting,
 }
 
 impl Step {
@@ -45,6 +47,7 @@ impl Step {
             Self::EngineChecking => "having SQLite check the databases",
             Self::Finishing => "setting owners, modes and times",
             Self::Syncing => "making it durable",
+            Self::Waiting => "waiting for the lock",
         }
     }
 }

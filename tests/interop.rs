@@ -14,6 +14,8 @@ use serde_json::Value;
 use tillsafe::backend::{Backend, LocalBackend};
 use tillsafe::chunker::PageChunks;
 use tillsafe::durable::OsDisk;
+use tillsafe::monitor::Quiet;
+use tillsafe::repository::lock::Access;
 use tillsafe::rng::SystemRng;
 
 use crate::common::Place;
@@ -406,7 +408,10 @@ fn our_lock_is_understood_and_respected_in_both_versions() {
                 Arc::new(OsDisk),
                 Arc::new(SystemRng),
             ));
-            let lock = open(&backend).unwrap().lock_shared().unwrap();
+            let lock = open(&backend)
+                .unwrap()
+                .lock(Access::Shared, &Quiet::default())
+                .unwrap();
             restic.ok(&["snapshots"]);
             let refused = Run::of(&mut restic.command(&["prune"]));
             assert_ne!(refused.code, 0, "{version}: {}", refused.stdout);

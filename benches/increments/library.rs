@@ -14,6 +14,7 @@ use tillsafe::id::Id;
 use tillsafe::monitor::{Monitor, Quiet};
 use tillsafe::repository::index::Index;
 use tillsafe::repository::keys::Cost;
+use tillsafe::repository::lock::Access;
 use tillsafe::repository::pack::BlobKind;
 use tillsafe::repository::snapshot::{Snapshot, SnapshotFile};
 use tillsafe::repository::tree::Content;
@@ -76,7 +77,7 @@ pub fn store(
     read: impl FnOnce(&Writer) -> Result<Vec<(&'static str, StoredFile)>>,
 ) -> Result<Snapshot> {
     let now = Timestamp::now();
-    let _lock = repository.lock_shared()?;
+    let _lock = repository.lock(Access::Shared, &Quiet::default())?;
     let index = Arc::new(repository.load_index(&Quiet::default())?);
     let writer = Writer::begin(repository, index)?;
     let visits: Vec<Visit> = read(&writer)?

@@ -24,7 +24,7 @@ use crate::id::Id;
 use crate::monitor::{Monitor, Problem, Progress, Step};
 use crate::repository::Repository;
 use crate::repository::index::Index;
-use crate::repository::lock;
+use crate::repository::lock::{self, Access};
 use crate::repository::pack::BlobKind;
 use crate::repository::snapshot::{Snapshot, SnapshotFile, Summary};
 use crate::repository::tree::{Content, Node};
@@ -87,7 +87,7 @@ pub fn backup(
 ) -> Result<Outcome> {
     repository.require_writable()?;
     let begun = repository.services().clock.now();
-    let lock = repository.lock_shared()?;
+    let lock = repository.lock(Access::Shared, monitor)?;
     monitor.step(Step::Opening, None);
     let noted = Noted::new(monitor);
     let index = sound_index(repository, &noted)?;
@@ -131,6 +131,11 @@ pub fn backup(
         program_version: PROGRAM.to_owned(),
         summary: Some(summary),
     })?;
+    // Stopped before it was stored, we may have been taken for dead in between.
+    if let Err(cause) = lock.require_held() {
+        repository.remove_snapshot(snapshot.id)?;
+        return Err(cause);
+    }
     Ok(Outcome {
         snapshot,
         manifest,

@@ -7,7 +7,7 @@ use super::session::{Session, snapshot_and_path};
 use crate::error::Result;
 use crate::repository::Repository;
 use crate::repository::index::Index;
-use crate::repository::lock::SharedLock;
+use crate::repository::lock::Lock;
 use crate::repository::snapshot::Snapshot;
 use crate::restore::{Filter, Plan, Selection, select};
 
@@ -16,7 +16,7 @@ pub struct Planned {
     pub repository: Repository,
     pub index: Index,
     pub plan: Plan,
-    pub lock: Option<SharedLock>,
+    pub lock: Option<Lock>,
 }
 
 /// A snapshot in an open repository, and what of it is wanted.
@@ -25,7 +25,7 @@ pub struct Chosen {
     pub index: Index,
     pub snapshot: Snapshot,
     pub selection: Selection,
-    pub lock: Option<SharedLock>,
+    pub lock: Option<Lock>,
 }
 
 /// Chooses the snapshot: what every restore begins with.

@@ -18,6 +18,7 @@ mod restore;
 mod rollback;
 mod session;
 mod snapshots;
+mod unlock;
 mod verify;
 mod version;
 
@@ -39,15 +40,16 @@ use session::Session;
 
 /// Commands of the contract that are not part of this version. They are refused by name, so that
 /// nobody believes that they did something.
-const NOT_YET: [&str; 33] = [
+const NOT_YET: [&str; 32] = [
     "setup", "doctor", "config", "find", "diff", "stats", "dump", "drill", "report", "status",
     "probe", "metrics", "forget", "prune", "copy", "schedule", "run", "alert", "wal", "incident",
-    "runbook", "kit", "key", "unlock", "tag", "cat", "list", "repair", "cache", "man", "migrate",
-    "mount", "rewrite",
+    "runbook", "kit", "key", "tag", "cat", "list", "repair", "cache", "man", "migrate", "mount",
+    "rewrite",
 ];
 
 /// Options that every command takes with a value.
-const TAKES_A_VALUE: [&str; 5] = [
+const TAKES_A_VALUE: [&str; 6] = [
+    "--retry-lock",
     "-r",
     "--repo",
     "-p",
@@ -133,6 +135,7 @@ fn execute(session: &Session, command: Command) -> anyhow::Result<Done> {
         Command::Rollback(args) => rollback::run(session, &args)?,
         Command::Check(args) => check::run(session, &args)?,
         Command::Verify(args) => verify::run(session, &args)?,
+        Command::Unlock(args) => unlock::run(session, &args)?,
         Command::Completions(args) => completions::run(session, &args),
         Command::Version => version::run(session),
     })
@@ -149,6 +152,7 @@ const fn name_of(command: &Command) -> &'static str {
         Command::Rollback(_) => "rollback",
         Command::Check(_) => "check",
         Command::Verify(_) => "verify",
+        Command::Unlock(_) => "unlock",
         Command::Completions(_) => "completions",
         Command::Version => "version",
     }

@@ -16,7 +16,7 @@ use crate::config::{self, Flags, RepositoryChoice};
 use crate::durable::{Disk, OsDisk};
 use crate::error::{Error, ExitCode, Result};
 use crate::monitor::{Monitor, Problem, go_on};
-use crate::repository::lock::SharedLock;
+use crate::repository::lock::{Access, Lock};
 use crate::repository::{Repository, Services};
 use crate::restore::Request;
 use crate::restore::in_place::Registry;
@@ -33,10 +33,12 @@ pub struct Session {
 
 impl Session {
     pub fn new(global: Global, output: Arc<Output>) -> Self {
+        let mut services = Services::system();
+        services.patience = global.retry_lock.unwrap_or_default();
         Self {
             global,
             output,
-            services: Services::system(),
+            services,
             disk: Arc::new(OsDisk),
             location: OnceLock::new(),
         }
@@ -132,12 +134,12 @@ impl Session {
 
     /// A lock for a command that only reads: taken if it can be, else it is said and we go on. A
     /// repository on read-only media with a dead host's lock in it must still restore.
-    pub fn lock_if_possible(&self, repository: &Repository) -> Option<SharedLock> {
+    pub fn lock_if_possible(&self, repository: &Repository) -> Option<Lock> {
         if repository.config().is_err() {
             // It was told when we opened it, and nobody else can write there either.
             return None;
         }
-        match repository.lock_shared() {
+        match repository.lock(Access::Shared, self.output.as_ref()) {
             Ok(lock) => Some(lock),
             Err(cause) => {
                 self.output.problem(Problem {

@@ -57,7 +57,7 @@ impl Error {
             ),
             Self::Locked { .. } => (
                 "nothing was written; every snapshot is untouched, and restore works in spite of the lock",
-                "wait until that process has ended; if it is dead, `restic unlock` removes its lock",
+                "wait until that process has ended (`--retry-lock 30m` waits for it); if it is dead, `tillsafe unlock` removes its lock",
             ),
             Self::WrongPassword { left: 1.., .. } => (
                 "nothing was read or written",
@@ -132,8 +132,8 @@ impl Error {
                 "run the same command again; if it fails again, please report it with these lines",
             ),
             Self::LockLost { .. } => (
-                "every earlier snapshot is untouched; no new one was made",
-                "run the same backup again; what was stored already is not stored twice",
+                "every earlier snapshot is untouched; nothing was removed since, and no new snapshot was made",
+                "run the same command again; what was stored already is not stored twice",
             ),
             Self::TargetNotEmpty { .. } => (
                 "nothing was touched",

@@ -160,7 +160,7 @@ pub enum Error {
         finding: String,
     },
     /// Our lock is no longer there: somebody may have taken us for dead, and removed what we wrote.
-    #[error("the lock of this backup is lost: {finding}")]
+    #[error("our lock on the repository is lost: {finding}")]
     LockLost {
         /// What is wrong with it.
         finding: String,

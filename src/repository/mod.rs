@@ -26,6 +26,7 @@ pub mod writer;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -41,7 +42,6 @@ use budget::Budget;
 use crypto::Key;
 use format::{Config, MAX_INDEX, MAX_INDEX_RATIO, MAX_LOCK, MAX_SNAPSHOT, SMALL_INDEX};
 use keys::{Cost, KeyFile};
-use lock::SharedLock;
 pub use open::{Found, what_is_there};
 use snapshot::{Snapshot, SnapshotFile, Snapshots};
 use unlock::find_key;
@@ -49,13 +49,15 @@ use unlock::find_key;
 /// Bytes of blobs that are read at a time. One blob may take more, alone.
 const READ_MEMORY: usize = 256 * 1024 * 1024;
 
-/// Time and randomness, injected.
+/// Time and randomness, injected; and how long a lock is waited for.
 #[derive(Debug, Clone)]
 pub struct Services {
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub rng: Arc<dyn Rng>,
+    /// How long a lock that cannot be had is waited for.
+    pub patience: Duration,
 }
 
 impl Services {
@@ -65,6 +67,7 @@ impl Services {
         Self {
             clock: Arc::new(SystemClock),
             rng: Arc::new(SystemRng),
+            patience: Duration::ZERO,
         }
     }
 }
@@ -139,15 +142,6 @@ impl Repository {
         )?;
         let bytes = encode(&file)?;
         self.put(Object::Named(Class::Keys, Id::of(&bytes)), &bytes)
-    }
-
-    /// Takes a shared lock, held until it is dropped.
-    ///
-    /// # Errors
-    /// [`Error::Locked`] if somebody holds an exclusive one; [`Error::Damaged`] if the config cannot be
-    /// read, for then nothing is written; [`Error::Storage`].
-    pub fn lock_shared(&self) -> Result<SharedLock> {
-        SharedLock::take(self)
     }
 
     /// The repository's config.
@@ -263,6 +257,23 @@ impl Repository {
     pub fn save_snapshot(&self, file: SnapshotFile) -> Result<Snapshot> {
         let id = self.save_json(Class::Snapshots, &file)?;
         Ok(Snapshot { id, file })
+    }
+
+    /// Removes a snapshot. What it alone needs stays until somebody prunes. One that is gone already is no
+    /// failure.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub fn remove_snapshot(&self, id: Id) -> Result<()> {
+        self.remove(Object::Named(Class::Snapshots, id))
+    }
+
+    /// Removes an object. One that is gone already is no failure: whatever was to come of it has come.
+    fn remove(&self, object: Object) -> Result<()> {
+        match self.inner.backend.delete(object) {
+            Err(backend::Error::NotFound) => Ok(()),
+            other => other.map_err(|cause| cause.on("removing", object)),
+        }
     }
 
     /// Reads all snapshots, oldest first. Damaged ones are told to `monitor`, and named in the result.

@@ -23,7 +23,15 @@ use crate::common::program::{Program, Run, Started, bare};
 use crate::common::shop::Shop;
 
 /// The commands that open a repository.
-const OPENING: [&str; 6] = ["backup", "snapshots", "ls", "restore", "check", "verify"];
+const OPENING: [&str; 7] = [
+    "backup",
+    "snapshots",
+    "ls",
+    "restore",
+    "check",
+    "verify",
+    "unlock",
+];
 /// Those of them that only read it.
 const READING: [&str; 5] = ["snapshots", "ls", "restore", "check", "verify"];
 

@@ -35,6 +35,7 @@ impl Clock for Hurried {
 
 pub fn services() -> Services {
     Services {
+        patience: Duration::ZERO,
         clock: Arc::new(Hurried),
         rng: Arc::new(SystemRng),
     }

@@ -10,6 +10,7 @@ use tillsafe::id::Id;
 use tillsafe::monitor::Quiet;
 use tillsafe::repository::check::{Extent, check};
 use tillsafe::repository::index::IndexedPack;
+use tillsafe::repository::lock::Access;
 use tillsafe::repository::pack::{BlobKind, PackedBlob};
 use tillsafe::repository::tree::Content;
 use tillsafe::repository::tree_writer::store_tree;
@@ -211,7 +212,10 @@ fn a_repository_with_a_damaged_config_is_read_and_never_written() {
         assert_eq!(quiet.problems()[0].item, "config");
         for refused in [
             repository.require_writable().unwrap_err(),
-            repository.lock_shared().map(drop).unwrap_err(),
+            repository
+                .lock(Access::Shared, &Quiet::default())
+                .map(drop)
+                .unwrap_err(),
         ] {
             assert!(matches!(refused, Error::Damaged { .. }), "{refused}");
             assert_eq!(refused.exit_code(), ExitCode::Damage);

@@ -19,6 +19,7 @@ use tillsafe::repository::Repository;
 use tillsafe::repository::check::{CheckReport, Extent, check};
 use tillsafe::repository::crypto::Key;
 use tillsafe::repository::keys::{Cost, KeyFile};
+use tillsafe::repository::lock::Access;
 use tillsafe::repository::pack::{BlobKind, PackedBlob};
 use tillsafe::repository::snapshot::SnapshotFile;
 use tillsafe::repository::tree::{Content, Node};
@@ -74,7 +75,7 @@ impl Small {
         for (minute, content) in [(0, &FIRST[..]), (1, &SECOND[..])] {
             add_snapshot(&repository, minute, content, &mut files);
         }
-        let _lock = repository.lock_shared().unwrap();
+        let _lock = repository.lock(Access::Shared, &Quiet::default()).unwrap();
         let index = repository.load_index(&Quiet::default()).unwrap();
         let packs = index.packs().into_iter();
         let second = &repository.snapshots(&Quiet::default()).unwrap().readable[1];

@@ -1,6 +1,10 @@
-//! restic's locks: objects that say who works here. Ours is shared; an exclusive one stops us.
+//! restic's locks: objects that say who works here. Any number of shared ones, or one exclusive.
 //!
-//! The order is restic's: look, write, wait, look again. Whoever wrote second sees the first.
+//! The order is restic's: look, write, wait, look again. Whoever wrote second sees the first. Nobody
+//! who only reads needs one; an exclusive one is held only by who removes or replaces objects.
+
+mod file;
+mod remove;
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,109 +12,38 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 
 use super::Repository;
 use crate::backend::{Class, Object};
 use crate::error::{Error, Result};
 use crate::id::Id;
+use crate::monitor::{Monitor, Problem, Step, go_on};
+
+pub(super) use file::LockFile;
+pub use file::{Standing, host_name, user_name};
+pub use remove::FoundLock;
 
 /// How long both sides wait before they look again.
 const SETTLE: Duration = Duration::from_millis(200);
 /// How often a lock is written anew.
 const REFRESH: Duration = Duration::from_mins(5);
-/// A lock not refreshed for so long is nobody's.
-const STALE: SignedDuration = SignedDuration::from_mins(30);
 /// A holder that could not refresh for so long gives up: others may soon take its lock for stale.
 const LOST: SignedDuration = SignedDuration::from_mins(22);
+/// How often a lock that is waited for is tried again.
+const RETRY: Duration = Duration::from_secs(2);
 
-/// A lock object.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct LockFile {
-    time: Timestamp,
-    exclusive: bool,
-    #[serde(default)]
-    hostname: String,
-    #[serde(default)]
-    username: String,
-    #[serde(default)]
-    pid: i32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    uid: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    gid: Option<u32>,
+/// What a lock lets others do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Add and read beside us.
+    Shared,
+    /// Nothing: we remove or replace objects.
+    Exclusive,
 }
 
-impl LockFile {
-    fn ours(time: Timestamp) -> Self {
-        let id = |number: u32| (number != 0).then_some(number);
-        Self {
-            time,
-            exclusive: false,
-            hostname: host_name(),
-            username: user_name(),
-            pid: rustix::process::getpid().as_raw_pid(),
-            uid: id(rustix::process::getuid().as_raw()),
-            gid: id(rustix::process::getgid().as_raw()),
-        }
-    }
-
-    /// Whether it was left by a process of this machine that is gone. A holder may live in a container
-    /// that shares the machine's name but not its process numbers, so the lock must be stale as well.
-    fn is_left_over(&self, now: Timestamp) -> bool {
-        self.is_gone() && self.is_stale(now)
-    }
-
-    /// Whether its process was one of this machine, and no longer runs.
-    fn is_gone(&self) -> bool {
-        self.hostname == host_name()
-            && self.pid > 0
-            && rustix::process::Pid::from_raw(self.pid).is_some_and(|pid| {
-                rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH)
-            })
-    }
-
-    fn is_stale(&self, now: Timestamp) -> bool {
-        now.duration_since(self.time) > STALE
-    }
-
-    fn holder(&self, now: Timestamp) -> String {
-        let stale = if self.is_gone() {
-            ", which no longer runs here"
-        } else if self.is_stale(now) {
-            ", long not refreshed: probably left by a crash"
-        } else {
-            ""
-        };
-        format!(
-            "{} on {}, process {}, since {:.0}{stale}",
-            self.username, self.hostname, self.pid, self.time
-        )
-    }
-}
-
-/// The name of this machine.
-#[must_use]
-pub fn host_name() -> String {
-    rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned()
-}
-
-/// The name of the user we run as, or the number if it has none.
-#[must_use]
-pub fn user_name() -> String {
-    let uid = rustix::process::getuid().as_raw();
-    uzers::get_user_by_uid(uid).map_or_else(
-        || uid.to_string(),
-        |user| user.name().to_string_lossy().into_owned(),
-    )
-}
-
-/// A shared lock, held until it is dropped. It is refreshed behind our back.
+/// A lock, held until it is dropped. It is refreshed behind our back.
 #[derive(Debug)]
-pub struct SharedLock {
+pub struct Lock {
     repository: Repository,
     current: Arc<Mutex<Current>>,
     stop: Option<Sender<()>>,
@@ -120,21 +53,49 @@ pub struct SharedLock {
 /// The object that stands for us now.
 #[derive(Debug, Clone, Copy)]
 struct Current {
+    access: Access,
     id: Id,
     written: Timestamp,
 }
 
-impl SharedLock {
-    /// Takes a shared lock.
+impl Repository {
+    /// Takes a lock, held until it is dropped. One that cannot be had is waited for as long as
+    /// [`Services::patience`](super::Services) says.
     ///
     /// # Errors
-    /// [`Error::Locked`] if somebody holds an exclusive one; [`Error::Storage`].
-    pub(super) fn take(repository: &Repository) -> Result<Self> {
-        repository.config()?;
-        look(repository, None)?;
-        let lock = write(repository)?;
+    /// [`Error::Locked`] if somebody holds one that excludes it; [`Error::Damaged`] if the config cannot
+    /// be read, for then nothing is written; [`Error::Storage`], [`Error::Interrupted`].
+    pub fn lock(&self, access: Access, monitor: &dyn Monitor) -> Result<Lock> {
+        self.config()?;
+        let services = &self.inner.services;
+        let mut left = services.patience;
+        loop {
+            let holder = match Lock::take(self, access) {
+                Err(Error::Locked { holder }) if !left.is_zero() => holder,
+                other => return other,
+            };
+            if left == services.patience {
+                monitor.step(Step::Waiting, None);
+                monitor.problem(Problem {
+                    item: "lock".to_owned(),
+                    finding: format!("waiting for {holder}"),
+                    incomplete: false,
+                });
+            }
+            go_on(monitor)?;
+            let pause = RETRY.min(left);
+            services.clock.sleep(pause);
+            left -= pause;
+        }
+    }
+}
+
+impl Lock {
+    fn take(repository: &Repository, access: Access) -> Result<Self> {
+        look(repository, access, None)?;
+        let lock = write(repository, access)?;
         repository.inner.services.clock.sleep(SETTLE);
-        if let Err(cause) = look(repository, Some(lock.id)) {
+        if let Err(cause) = look(repository, access, Some(lock.id)) {
             remove(repository, lock.id);
             return Err(cause);
         }
@@ -149,7 +110,7 @@ impl SharedLock {
                 if current.require_held(&held).is_err() {
                     continue;
                 }
-                if let Ok(newer) = write(&held) {
+                if let Ok(newer) = write(&held, current.access) {
                     remove(&held, current.id);
                     *current = newer;
                 }
@@ -165,8 +126,9 @@ impl SharedLock {
         })
     }
 
-    /// Fails unless the lock has kept others from pruning all the time: a machine that slept, or a
-    /// storage that was away, may have let it go stale.
+    /// Fails unless the lock has kept others out all the time: a machine that slept, or a storage that
+    /// was away, may have let it go stale. To be asked before every step that others must not meet, and
+    /// after it: we may have been stopped in between.
     ///
     /// # Errors
     /// [`Error::LockLost`]; [`Error::Storage`].
@@ -195,7 +157,7 @@ impl Current {
     }
 }
 
-impl Drop for SharedLock {
+impl Drop for Lock {
     fn drop(&mut self) {
         self.stop = None;
         if let Some(refresher) = self.refresher.take() {
@@ -205,10 +167,15 @@ impl Drop for SharedLock {
     }
 }
 
-fn write(repository: &Repository) -> Result<Current> {
+fn write(repository: &Repository, access: Access) -> Result<Current> {
     let written = repository.inner.services.clock.now();
-    let id = repository.save_json(Class::Locks, &LockFile::ours(written))?;
-    Ok(Current { id, written })
+    let file = LockFile::ours(written, access == Access::Exclusive);
+    let id = repository.save_json(Class::Locks, &file)?;
+    Ok(Current {
+        access,
+        id,
+        written,
+    })
 }
 
 /// Best effort: what cannot be removed goes stale, and names this process.
@@ -219,9 +186,9 @@ fn remove(repository: &Repository, id: Id) {
         .delete(Object::Named(Class::Locks, id));
 }
 
-/// Fails if somebody else holds an exclusive lock. Locks that dead processes of this machine left
-/// are removed on the way.
-fn look(repository: &Repository, ours: Option<Id>) -> Result<()> {
+/// Fails if somebody else holds a lock that excludes ours. Locks of processes that are dead for sure are
+/// removed on the way.
+fn look(repository: &Repository, access: Access, ours: Option<Id>) -> Result<()> {
     let listing = repository.list(Class::Locks)?;
     for (id, size) in listing.objects {
         // A lock of no bytes is what a crash in the middle of writing leaves; restic ignores it too.
@@ -239,9 +206,9 @@ fn look(repository: &Repository, ours: Option<Id>) -> Result<()> {
             }
         };
         let now = repository.inner.services.clock.now();
-        if lock.is_left_over(now) {
+        if lock.standing(now) == Standing::Dead {
             remove(repository, id);
-        } else if lock.exclusive {
+        } else if lock.exclusive || access == Access::Exclusive {
             return Err(Error::Locked {
                 holder: lock.holder(now),
             });

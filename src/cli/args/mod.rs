@@ -2,8 +2,13 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+
+mod upkeep;
+
+pub use upkeep::Unlock;
 
 use super::after_help;
 
@@ -59,6 +64,9 @@ pub struct Global {
     /// Never ask anything
     #[arg(long, global = true)]
     pub no_input: bool,
+    /// Wait so long for a lock that somebody else holds: 30s, 15m, 2h
+    #[arg(long, value_name = "DURATION", global = true, value_parser = duration)]
+    pub retry_lock: Option<Duration>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -95,6 +103,11 @@ pub enum Command {
     /// Do everything that a restore would do, in a scratch folder, and say how far it is proved
     #[command(display_order = 8)]
     Verify(Verify),
+    /// Remove locks that dead processes have left
+    ///
+    /// A lock is taken for dead when it was not refreshed for 30 minutes, or its process is known to be gone.
+    #[command(display_order = 9)]
+    Unlock(Unlock),
     /// Print a completion script for a shell
     #[command(display_order = 9)]
     Completions(Completions),
@@ -254,9 +267,58 @@ pub struct Completions {
     pub shell: clap_complete::Shell,
 }
 
+/// A span as it is typed: a number and a unit.
+fn duration(text: &str) -> Result<Duration, &'static str> {
+    const WRONG: &str = "give a number and a unit: 30s, 15m, 2h, 1d";
+    let at = text.len().saturating_sub(1);
+    let (number, unit) = text.split_at_checked(at).ok_or(WRONG)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err(WRONG),
+    };
+    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(WRONG);
+    }
+    let number: u64 = number.parse().map_err(|_| WRONG)?;
+    let seconds = number.checked_mul(seconds).ok_or(WRONG)?;
+    Ok(Duration::from_secs(seconds))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Share;
+    use std::time::Duration;
+
+    use super::{Share, duration};
+
+    #[test]
+    fn a_span_has_a_unit() {
+        for (text, seconds) in [
+            ("0s", 0),
+            ("90s", 90),
+            ("30m", 1800),
+            ("2h", 7200),
+            ("1d", 86_400),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for wrong in [
+            "",
+            "5",
+            "m",
+            "-1m",
+            "1.5h",
+            "5 m",
+            "+5m",
+            "99999999999999999999d",
+            "9999999999999999d",
+            "5é",
+        ] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_share_is_a_percentage_above_nothing() {
