@@ -18,6 +18,7 @@ pub mod name;
 mod open;
 pub mod pack;
 mod recover;
+pub mod repair;
 pub mod snapshot;
 pub mod tree;
 pub mod tree_writer;

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod upkeep;
 
-pub use upkeep::Unlock;
+pub use upkeep::{Repair, RepairIndex, RepairPacks, RepairSnapshots, Unlock};
 
 use super::after_help;
 
@@ -108,6 +108,12 @@ pub enum Command {
     /// A lock is taken for dead when it was not refreshed for 30 minutes, or its process is known to be gone.
     #[command(display_order = 9)]
     Unlock(Unlock),
+    /// Repair what `check` finds: the index, packs, snapshots
+    ///
+    /// In this order: `repair index`, `repair packs`, `repair snapshots`. Nothing that can be restored is given up,
+    /// and one that was interrupted is run again. Nobody else may work in the repository meanwhile.
+    #[command(display_order = 9, subcommand, disable_help_subcommand = true)]
+    Repair(Repair),
     /// Print a completion script for a shell
     #[command(display_order = 9)]
     Completions(Completions),

@@ -90,6 +90,16 @@ impl Findings {
         }
     }
 
+    /// What was found about the objects of a class.
+    pub fn of_class(&self, class: Class) -> impl Iterator<Item = (Id, String)> {
+        self.found
+            .iter()
+            .filter_map(move |found| match found.object {
+                Some(Object::Named(of, id)) if of == class => Some((id, found.quoted.join("; "))),
+                _ => None,
+            })
+    }
+
     /// Names a blob of the object; each is named once.
     pub fn add_blob(&mut self, object: Object, kind: BlobKind, id: Id) {
         let room = self.listed_blobs < MAX_BLOBS;
