@@ -32,10 +32,9 @@ pub fn run(session: &Session, args: &Repair) -> Result<Done> {
 
 fn index(session: &Session, args: &args::RepairIndex) -> Result<Done> {
     let repository = session.open()?;
-    let lock = lock(session, &repository, args.dry_run)?;
-    let lock = lock.exclusive();
+    let (lock, _reading) = lock(session, &repository, args.dry_run)?;
     let monitor = session.output.as_ref();
-    let report = repair_index(&repository, lock, args.read_all_packs, monitor)?;
+    let report = repair_index(&repository, lock.as_ref(), args.read_all_packs, monitor)?;
     session.output.finish();
     tell_notes(session, &report.notes);
     let IndexReport {
@@ -66,8 +65,7 @@ fn index(session: &Session, args: &args::RepairIndex) -> Result<Done> {
 
 fn packs(session: &Session, args: &args::RepairPacks) -> Result<Done> {
     let repository = session.open()?;
-    let lock = lock(session, &repository, args.dry_run)?;
-    let lock = lock.exclusive();
+    let (lock, _reading) = lock(session, &repository, args.dry_run)?;
     let monitor = session.output.as_ref();
     let named = args.packs.iter();
     let named: Result<BTreeSet<Id>> = named
@@ -75,7 +73,7 @@ fn packs(session: &Session, args: &args::RepairPacks) -> Result<Done> {
         .collect();
     let named = named?;
     let only = (!named.is_empty()).then_some(&named);
-    let report = repair_packs(&repository, lock, only, monitor)?;
+    let report = repair_packs(&repository, lock.as_ref(), only, monitor)?;
     session.output.finish();
     tell_notes(session, &report.notes);
     tell_affected(session, &report.affected, report.unlisted_paths);
@@ -112,11 +110,16 @@ fn packs(session: &Session, args: &args::RepairPacks) -> Result<Done> {
 
 fn snapshots(session: &Session, args: &args::RepairSnapshots) -> Result<Done> {
     let repository = session.open()?;
-    let lock = lock(session, &repository, args.dry_run)?;
-    let lock = lock.exclusive();
+    let (lock, _reading) = lock(session, &repository, args.dry_run)?;
     let monitor = session.output.as_ref();
     let only = chosen(&repository, args, session)?;
-    let report = repair_snapshots(&repository, lock, only.as_ref(), args.forget, monitor)?;
+    let report = repair_snapshots(
+        &repository,
+        lock.as_ref(),
+        only.as_ref(),
+        args.forget,
+        monitor,
+    )?;
     session.output.finish();
     tell_affected(session, &report.affected, report.unlisted_paths);
     for subject in &report.subjects {
@@ -148,29 +151,19 @@ fn snapshots(session: &Session, args: &args::RepairSnapshots) -> Result<Done> {
     ))
 }
 
-/// What a run holds: whoever only looks holds what a reader does.
-enum Held {
-    Exclusive(Lock),
-    Reading(Option<Lock>),
-}
-
-impl Held {
-    const fn exclusive(&self) -> Option<&Lock> {
-        match self {
-            Self::Exclusive(lock) => Some(lock),
-            Self::Reading(_) => None,
-        }
-    }
-}
-
-fn lock(session: &Session, repository: &Repository, dry_run: bool) -> Result<Held> {
+/// The exclusive lock; whoever only looks has none, but holds what a reader does.
+fn lock(
+    session: &Session,
+    repository: &Repository,
+    dry_run: bool,
+) -> Result<(Option<Lock>, Option<Lock>)> {
     if dry_run {
-        return Ok(Held::Reading(session.lock_if_possible(repository)));
+        return Ok((None, session.lock_if_possible(repository)));
     }
     // A repository that is not written is refused before anybody waits for it.
     repository.require_writable()?;
     let lock = repository.lock(Access::Exclusive, session.output.as_ref())?;
-    Ok(Held::Exclusive(lock))
+    Ok((Some(lock), None))
 }
 
 /// The snapshots that are named, or fit the flags; nothing if all are meant.
@@ -217,8 +210,8 @@ fn tell_notes(session: &Session, notes: &[Note]) {
     for note in notes {
         session.output.object("finding", json!(note));
         // A finding may quote a name.
-        let line = plain(&format!("{}: {}: {}", note.object, note.finding, note.done));
-        session.output.line(session.typed(&line));
+        let line = format!("{}: {}: {}", note.object, note.finding, note.done);
+        session.output.line(plain(&line));
     }
 }
 
@@ -245,8 +238,11 @@ fn said(what: &str, dry_run: bool) -> String {
 
 /// What could not be mended: part of the result, for people and for programs.
 fn left_undone(session: &Session, notes: &[Note]) -> Failure {
-    let left: Vec<&Note> = notes.iter().filter(|note| !note.mended).collect();
-    let next: BTreeSet<&str> = left.iter().map(|note| note.done.as_str()).collect();
+    let left: Vec<&Note> = notes.iter().filter(|note| note.next.is_some()).collect();
+    let next: BTreeSet<&str> = left
+        .iter()
+        .filter_map(|note| note.next.as_deref())
+        .collect();
     let next: Vec<&str> = next.into_iter().collect();
     Failure {
         text: format!(

@@ -277,7 +277,7 @@ impl Repository {
         }
     }
 
-    /// Reads all snapshots, oldest first. Damaged ones are told to `monitor`, and named in the result.
+    /// Reads all snapshots, oldest first; of two of one moment, one that is marked incomplete comes first. Damaged ones are told to `monitor`, and named in the result.
     ///
     /// # Errors
     /// [`Error::Storage`] if they cannot be listed.
@@ -295,9 +295,10 @@ impl Repository {
                 }
             }
         }
+        // What a repair has made of a snapshot has its time, and less of it.
         snapshots
             .readable
-            .sort_by_key(|snapshot| (snapshot.file.time, snapshot.id));
+            .sort_by_key(|one| (one.file.time, !one.file.is_incomplete(), one.id));
         Ok(snapshots)
     }
 

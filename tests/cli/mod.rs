@@ -23,7 +23,7 @@ use crate::common::program::{Program, Run, Started, bare};
 use crate::common::shop::Shop;
 
 /// The commands that open a repository.
-const OPENING: [&str; 7] = [
+const OPENING: [&str; 8] = [
     "backup",
     "snapshots",
     "ls",
@@ -31,6 +31,7 @@ const OPENING: [&str; 7] = [
     "check",
     "verify",
     "unlock",
+    "repair",
 ];
 /// Those of them that only read it.
 const READING: [&str; 5] = ["snapshots", "ls", "restore", "check", "verify"];
@@ -114,6 +115,9 @@ impl Scene {
             "verify" => &["verify", "--scratch", self.folder.to_str().unwrap()],
             "check" => &["check", "--read-data"],
             "rollback" => &["rollback", &shop],
+            "repair" => &["repair", "index"],
+            "repair packs" => &["repair", "packs"],
+            "repair snapshots" => &["repair", "snapshots"],
             "completions" => &["completions", "bash"],
             other => &[other],
         };

@@ -32,8 +32,6 @@ struct Tally {
     faults: usize,
     /// Those after which all six files are there.
     nothing_lost: usize,
-    /// Files that could not be read before, and can after.
-    won: usize,
     /// Those after which a check is clean.
     clean: usize,
 }
@@ -89,7 +87,6 @@ fn mend(
     Tally {
         faults: 1,
         nothing_lost: usize::from(after.len() == 6),
-        won: after.len() - before.len(),
         clean: usize::from(report.damage.is_empty()),
     }
 }
@@ -170,7 +167,6 @@ fn every_flipped_byte_is_mended_or_named() {
 fn add(sum: &mut Tally, tally: Tally) {
     sum.faults += tally.faults;
     sum.nothing_lost += tally.nothing_lost;
-    sum.won += tally.won;
     sum.clean += tally.clean;
 }
 
@@ -179,12 +175,9 @@ fn print(all: &BTreeMap<&str, Tally>) {
         let Tally {
             faults,
             nothing_lost,
-            won,
             clean,
         } = tally;
-        println!(
-            "{kind}: {faults} faults; {nothing_lost} lose nothing, {won} files won back; {clean} checks clean"
-        );
+        println!("{kind}: {faults} faults; {nothing_lost} lose nothing; {clean} checks clean");
     }
 }
 
@@ -218,7 +211,7 @@ fn each_kind_of_file_hurt_in_each_way_is_mended_or_named() {
 }
 
 /// An index file as JSON, sealed with the right key.
-fn put_index(backend: &MemBackend, index: &Value) -> Object {
+pub fn put_index(backend: &MemBackend, index: &Value) -> Object {
     let plain = serde_json::to_vec(index).unwrap();
     let sealed = master(backend).seal(&plain, &SystemRng).unwrap();
     let object = Object::Named(Class::Index, Id::of(&sealed));

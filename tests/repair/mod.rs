@@ -2,6 +2,7 @@
 
 mod crash;
 mod matrix;
+mod reach;
 mod restic;
 mod words;
 
@@ -19,8 +20,6 @@ use tillsafe::repository::repair::{
     IndexReport, PacksReport, SnapshotsReport, repair_index, repair_packs, repair_snapshots,
 };
 use tillsafe::repository::tree::Content;
-
-use crate::damage::objects_of;
 
 /// Whole files, by the first id of their snapshot and their path; with the hash of their bytes.
 pub type Restorable = BTreeMap<(Id, PathBuf), Id>;
@@ -65,14 +64,6 @@ pub fn assert_nothing_given_up(before: &Restorable, after: &Restorable, what: &s
     }
 }
 
-/// What the three repairs did.
-#[derive(Debug)]
-pub struct Repaired {
-    pub index: IndexReport,
-    pub packs: PacksReport,
-    pub snapshots: SnapshotsReport,
-}
-
 pub fn index(repository: &Repository, dry_run: bool) -> Result<IndexReport> {
     let quiet = Quiet::default();
     let lock = repository.lock(Access::Exclusive, &quiet)?;
@@ -96,18 +87,25 @@ pub fn snapshots(repository: &Repository, forget: bool, dry_run: bool) -> Result
     repair_snapshots(repository, lock, None, forget, &quiet)
 }
 
-/// All three in their order.
-pub fn repair_all(repository: &Repository, forget: bool) -> Result<Repaired> {
-    Ok(Repaired {
-        index: index(repository, false)?,
-        packs: packs(repository, None, false)?,
-        snapshots: snapshots(repository, forget, false)?,
-    })
+/// All three in their order; snapshots that lack something go if `forget`.
+pub fn repair_all(repository: &Repository, forget: bool) -> Result<()> {
+    index(repository, false)?;
+    packs(repository, None, false)?;
+    snapshots(repository, forget, false)?;
+    Ok(())
 }
 
 /// All objects but the locks.
 pub fn content(backend: &dyn Backend) -> BTreeMap<Object, Vec<u8>> {
-    let mut objects = objects_of(backend);
-    objects.retain(|object, _| !matches!(object, Object::Named(Class::Locks, _)));
-    objects
+    let classes = Class::ALL
+        .into_iter()
+        .filter(|class| *class != Class::Locks);
+    let named = classes.flat_map(|class| {
+        let listed = backend.list(class).unwrap().objects.into_iter();
+        listed.map(move |(id, _)| Object::Named(class, id))
+    });
+    named
+        .chain([Object::Config])
+        .filter_map(|object| Some((object, backend.get(object, 1 << 24).ok()?)))
+        .collect()
 }

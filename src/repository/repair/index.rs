@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::describe::{Description, describe};
 use super::inventory::{Inventory, Standing, hash};
 use super::replace::{Named, files_of, replace};
-use super::{Note, all_mended};
+use super::{NAMELESS, Note, REMOVE, all_mended};
 use crate::backend::{Class, Object};
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -198,13 +198,10 @@ impl Plan {
             Err(finding) if is_named => Note::left(
                 object,
                 finding,
-                "still named as its index says; `tillsafe repair packs` saves what is whole in it",
+                "still named as its index says",
+                "`tillsafe repair packs` stores what is whole in it anew and removes it",
             ),
-            Err(finding) => Note::left(
-                object,
-                finding,
-                "in no index: nobody can say what it holds; `tillsafe repair packs` with its id removes it",
-            ),
+            Err(finding) => Note::left(object, finding, NAMELESS, REMOVE),
         };
         self.report.notes.push(note);
     }
@@ -212,13 +209,14 @@ impl Plan {
     /// Says what becomes of index files, and what that costs: nothing.
     fn tell_files(&mut self, inventory: &Inventory) {
         // Only such a pack could still need a file that was not reached; all others are named by now.
-        let nameless = |note: &Note| !note.mended && note.done.starts_with("in no index");
+        let nameless = |note: &Note| note.done == NAMELESS;
         let has_nameless = self.report.notes.iter().any(nameless);
         for (id, cause) in &inventory.unreadable {
             let object = Object::Named(Class::Index, *id);
             let may_be_whole = !matches!(cause, Error::Damaged { .. });
             let note = if may_be_whole && has_nameless {
-                Note::left(object, finding(cause), "left: it may be whole")
+                let next = "see that the storage is whole, then run `tillsafe repair index` again";
+                Note::left(object, finding(cause), "left: it may be whole", next)
             } else {
                 self.old.insert(*id);
                 let done = "removed: what it named is named by the packs' own headers";
@@ -243,7 +241,7 @@ impl Plan {
                     counted(self.report.found_packs, "pack")
                 ),
                 done: "named as their own headers say".to_owned(),
-                mended: true,
+                next: None,
             });
         }
         self.report.removed_files = self.old.len() as u64;

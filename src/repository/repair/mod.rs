@@ -29,6 +29,10 @@ pub use index::{IndexReport, repair_index};
 pub use packs::{PacksReport, repair_packs};
 pub use snapshots::{SnapshotsReport, Subject, repair_snapshots};
 
+/// What is done about a pack that no index names and whose header cannot be read, and what is left to do.
+const NAMELESS: &str = "left: nobody can say what it holds";
+const REMOVE: &str = "`tillsafe repair packs` with its id removes it";
+
 /// One object that a repair had to do with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Note {
@@ -38,8 +42,8 @@ pub struct Note {
     pub finding: String,
     /// What is done about it.
     pub done: String,
-    /// Whether nothing is left to do.
-    pub mended: bool,
+    /// What is left to do; nothing if all is done.
+    pub next: Option<String>,
 }
 
 impl Note {
@@ -48,13 +52,18 @@ impl Note {
             object: object.to_string(),
             finding: finding.into(),
             done: done.into(),
-            mended: true,
+            next: None,
         }
     }
 
-    fn left(object: Object, finding: impl Into<String>, done: impl Into<String>) -> Self {
+    fn left(
+        object: Object,
+        finding: impl Into<String>,
+        done: impl Into<String>,
+        next: impl Into<String>,
+    ) -> Self {
         Self {
-            mended: false,
+            next: Some(next.into()),
             ..Self::mended(object, finding, done)
         }
     }
@@ -62,7 +71,7 @@ impl Note {
 
 /// Whether all of what is to be done was done.
 fn all_mended(notes: &[Note]) -> bool {
-    notes.iter().all(|note| note.mended)
+    notes.iter().all(|note| note.next.is_none())
 }
 
 /// Watches for a signal, and tells nothing: what is read once more was told before.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::examine::{Examined, examine};
 use super::inventory::{Inventory, hash};
 use super::replace::{Named, files_of, replace};
-use super::{Hushed, Note, all_mended};
+use super::{Hushed, NAMELESS, Note, REMOVE, all_mended};
 use crate::backend::{Class, Object};
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -17,7 +17,7 @@ use crate::parallel;
 use crate::repository::Repository;
 use crate::repository::check::{Affected, Losses};
 use crate::repository::crypto;
-use crate::repository::index::{Index, IndexFile};
+use crate::repository::index::{Index, IndexFile, Location};
 use crate::repository::lock::Lock;
 use crate::repository::pack::{BlobKind, PackedBlob};
 use crate::repository::writer::Writer;
@@ -303,7 +303,7 @@ impl Plan {
         let entries = entries
             .into_iter()
             .flat_map(|(pack, said)| said.into_iter().map(move |blobs| (pack, blobs)));
-        let packs: Vec<(Id, Vec<PackedBlob>)> = entries.chain(corrected.clone()).collect();
+        let packs: Vec<(Id, Vec<PackedBlob>)> = entries.chain(corrected).collect();
         let new = packs.into_iter().map(|(pack, blobs)| Named {
             pack,
             blobs,
@@ -332,9 +332,12 @@ impl Plan {
         lock.require_held()?;
         // An index that holds nothing: what is handed in is stored.
         let writer = Writer::begin(repository, Arc::new(Index::default()))?;
-        let stored = self.save.values().try_for_each(|(pack, blob)| {
+        // As they lie on the disk.
+        let mut places: Vec<&(Id, PackedBlob)> = self.save.values().collect();
+        places.sort_unstable_by_key(|(pack, blob)| (*pack, blob.offset));
+        let stored = places.into_iter().try_for_each(|(pack, blob)| {
             go_on(monitor)?;
-            let location = crate::repository::index::Location {
+            let location = Location {
                 pack: *pack,
                 blob: *blob,
             };
@@ -387,11 +390,11 @@ fn decide(id: Id, size: u64, pack: &Examined, counts: (u64, usize), is_named: bo
     if !pack.unreachable.is_empty() {
         let count = counted(pack.unreachable.len() as u64, "blob");
         let done = format!("{saved}left: {count} could not be reached and may be whole");
-        return Note::left(object, finding, done);
+        let next = "copy the repository to a sound disk, then run `tillsafe repair packs` there";
+        return Note::left(object, finding, done, next);
     }
     if !goes(size, pack, is_named) {
-        let done = "left, for nobody can say what it holds; `tillsafe repair packs` with its id removes it";
-        return Note::left(object, finding, done);
+        return Note::left(object, finding, NAMELESS, REMOVE);
     }
     Note::mended(
         object,

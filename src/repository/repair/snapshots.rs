@@ -18,11 +18,8 @@ use crate::monitor::{Monitor, Step, go_on};
 use crate::repository::Repository;
 use crate::repository::check::{Affected, Losses};
 use crate::repository::lock::Lock;
-use crate::repository::snapshot::Snapshot;
+use crate::repository::snapshot::{INCOMPLETE, Snapshot};
 use crate::repository::writer::Writer;
-
-/// The mark of a snapshot that lacks something, as a backup gives it too.
-const INCOMPLETE: &str = "incomplete";
 
 /// A snapshot that lacks something, and what becomes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -99,7 +96,8 @@ pub fn repair_snapshots(
         report.notes.push(Note::left(
             Object::Named(Class::Snapshots, *id),
             finding,
-            "left: nobody can say what it held; once you have what you need from the others, move that file out of the repository",
+            "left: nobody can say what it held",
+            "once you have what you need from the other snapshots, move that file out of the repository",
         ));
     }
     let lacking =
@@ -160,6 +158,7 @@ impl Repair<'_> {
                     Object::Named(Class::Snapshots, snapshot.id),
                     "it holds a folder that is whole, and that this program does not understand",
                     "kept beside the one that has the rest",
+                    "restore that folder with the program that wrote it",
                 ));
             }
             ends.push(End {
@@ -236,7 +235,7 @@ impl Repair<'_> {
             let mut fields: Fields = self.repository.load_json(Class::Snapshots, snapshot.id)?;
             fields.set("tree", &tree)?;
             let mut tags = snapshot.file.tags.clone();
-            if !tags.iter().any(|tag| tag == INCOMPLETE) {
+            if !snapshot.file.is_incomplete() {
                 tags.push(INCOMPLETE.to_owned());
             }
             fields.set("tags", &tags)?;
