@@ -17,6 +17,7 @@ pub mod lock;
 pub mod name;
 mod open;
 pub mod pack;
+pub mod prune;
 mod recover;
 pub mod snapshot;
 pub mod tree;

@@ -29,8 +29,8 @@ pub(super) struct IndexFiles {
 /// Packs that no index file names.
 #[derive(Debug, Default)]
 pub(super) struct Unindexed {
-    /// How many were read by their headers.
-    pub served: u64,
+    /// What the headers of those say that could be read, by pack.
+    pub headers: HashMap<Id, Vec<PackedBlob>>,
     /// Those whose header cannot be read, and why.
     pub unreadable: Vec<(Id, String)>,
 }
@@ -111,7 +111,7 @@ impl Repository {
             match header {
                 Ok((blobs, _)) => {
                     found.0.add_unindexed(*id, &blobs);
-                    found.1.served += 1;
+                    found.1.headers.insert(*id, blobs);
                 }
                 Err(finding) => found.1.unreadable.push((*id, finding)),
             }
@@ -165,13 +165,14 @@ fn tell_damaged(files: &IndexFiles, monitor: &dyn Monitor) {
 }
 
 fn tell_unindexed(unindexed: &Unindexed, monitor: &dyn Monitor) {
-    if unindexed.served > 0 {
+    let served = unindexed.headers.len() as u64;
+    if served > 0 {
         tell(
             monitor,
             Class::Index.folder(),
             &format!(
                 "{} in no index that can be read: what they hold is found by their own headers",
-                crate::units::counted(unindexed.served, "pack")
+                crate::units::counted(served, "pack")
             ),
         );
     }

@@ -23,7 +23,8 @@ use crate::common::program::{Program, Run, Started, bare};
 use crate::common::shop::Shop;
 
 /// The commands that open a repository.
-const OPENING: [&str; 7] = [
+const OPENING: [&str; 8] = [
+    "prune",
     "backup",
     "snapshots",
     "ls",

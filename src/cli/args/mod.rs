@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod upkeep;
 
-pub use upkeep::Unlock;
+pub use upkeep::{Prune, Unlock};
 
 use super::after_help;
 
@@ -103,6 +103,13 @@ pub enum Command {
     /// Do everything that a restore would do, in a scratch folder, and say how far it is proved
     #[command(display_order = 8)]
     Verify(Verify),
+    /// Free the room that no snapshot needs any more
+    ///
+    /// What nobody needs is marked, and removed by the first prune a day later: somebody may be at work
+    /// who takes no locks. With --now it is removed at once.
+    /// Example: tillsafe -r /media/backup/shop -p /root/shop.pass prune
+    #[command(display_order = 9)]
+    Prune(Prune),
     /// Remove locks that dead processes have left
     ///
     /// A lock is taken for dead when it was not refreshed for 30 minutes, or its process is known to be gone.

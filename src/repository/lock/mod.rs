@@ -217,6 +217,14 @@ fn look(repository: &Repository, access: Access, ours: Option<Id>) -> Result<()>
     Ok(())
 }
 
+/// Fails if anybody holds a lock, of whatever kind.
+///
+/// # Errors
+/// [`Error::Locked`], [`Error::Storage`].
+pub(super) fn require_alone(repository: &Repository) -> Result<()> {
+    look(repository, Access::Exclusive, None)
+}
+
 pub(super) fn is_there(repository: &Repository, id: Id) -> Result<bool> {
     let listing = repository.list(Class::Locks)?;
     Ok(listing.objects.iter().any(|(listed, _)| *listed == id))
