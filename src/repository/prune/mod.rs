@@ -181,7 +181,7 @@ impl Run<'_> {
         let (state, plan) = self.plan(&mut known)?;
         let mut repacked = Repacked::default();
         if !plan.repack.is_empty() {
-            repacked = repack::repack(repository, &state, &plan, &known.used, monitor)?;
+            repacked = repack::repack(repository, &state, &plan, &known.used, &shared, monitor)?;
             // Reads back what was stored, while others work.
             self.plan(&mut known)?;
         }
@@ -203,7 +203,7 @@ impl Run<'_> {
         if plan.repack.is_empty() {
             return Ok(first);
         }
-        let repacked = repack::repack(repository, &state, &plan, &known.used, monitor);
+        let repacked = repack::repack(repository, &state, &plan, &known.used, &lock, monitor);
         let (repacked, failure) = match repacked {
             Ok(repacked) => (repacked, None),
             // What was stored so far is in no index, or stored twice: the plan below sees it.

@@ -47,7 +47,7 @@ pub(super) struct Plan {
     /// Packs of which what is needed should be stored anew.
     pub repack: BTreeSet<Id>,
     /// For each blob with several copies, the pack in which it stays.
-    keepers: HashMap<(BlobKind, Id), Vec<Id>>,
+    keepers: Keepers,
 }
 
 impl Plan {
@@ -215,7 +215,7 @@ fn keepers(
     several: BTreeMap<(BlobKind, Id), Vec<Location>>,
     verified: &mut Verified,
     monitor: &dyn Monitor,
-) -> Result<HashMap<(BlobKind, Id), Vec<Id>>> {
+) -> Result<Keepers> {
     let mut ranks: HashMap<Id, (Standing, bool, u64)> = HashMap::new();
     for location in several.values().flatten() {
         ranks.entry(location.pack).or_insert_with(|| {
@@ -229,17 +229,46 @@ fn keepers(
         });
     }
     let several: Vec<((BlobKind, Id), Vec<Location>)> = several.into_iter().collect();
-    let found = Mutex::new((HashMap::with_capacity(several.len()), verified));
-    parallel::for_each(&several, |(key, locations)| {
+    // Once a pack has shown damage, others are preferred for all that it holds: so it can go.
+    let mut broken = BTreeSet::new();
+    loop {
+        let (keepers, more) = look(repository, &several, &ranks, &broken, verified, monitor)?;
+        if more.is_subset(&broken) {
+            return Ok(keepers);
+        }
+        broken.extend(more);
+    }
+}
+
+type Keepers = HashMap<(BlobKind, Id), Vec<Id>>;
+
+/// Reads copies in the order of their packs' ranks until one is whole; returns also the packs in which one
+/// was not.
+fn look(
+    repository: &Repository,
+    several: &[((BlobKind, Id), Vec<Location>)],
+    ranks: &HashMap<Id, (Standing, bool, u64)>,
+    broken: &BTreeSet<Id>,
+    verified: &mut Verified,
+    monitor: &dyn Monitor,
+) -> Result<(Keepers, BTreeSet<Id>)> {
+    let found = Mutex::new((
+        Keepers::with_capacity(several.len()),
+        BTreeSet::new(),
+        verified,
+    ));
+    parallel::for_each(several, |(key, locations)| {
         go_on(monitor)?;
         let mut locations = locations.clone();
-        locations.sort_by_key(|location| std::cmp::Reverse((ranks[&location.pack], location.pack)));
+        locations.sort_by_key(|Location { pack, .. }| {
+            std::cmp::Reverse((!broken.contains(pack), ranks[pack], *pack))
+        });
         let mut stays: Vec<Id> = locations.iter().map(|location| location.pack).collect();
         for location in &locations {
             let place = (location.pack, location.blob.offset);
             let is_known = {
                 let found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                found.1.contains(&place)
+                found.2.contains(&place)
             };
             let is_whole = is_known || {
                 let _held = repository.hold([&location.blob].into_iter());
@@ -251,15 +280,17 @@ fn keepers(
             };
             if is_whole {
                 let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                found.1.insert(place);
+                found.2.insert(place);
                 stays = vec![location.pack];
                 break;
             }
+            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            found.1.insert(location.pack);
         }
         let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
         found.0.insert(*key, stays);
         Ok(())
     })?;
-    let (keepers, _) = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(keepers)
+    let (keepers, more, _) = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok((keepers, more))
 }

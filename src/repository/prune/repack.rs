@@ -1,8 +1,6 @@
 //! What is needed of packs that go, stored anew: as a backup stores it, and as safely.
 
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::plan::Plan;
 use super::state::{Standing, State};
@@ -13,6 +11,7 @@ use crate::monitor::{Monitor, Problem, Progress, Step, go_on};
 use crate::parallel;
 use crate::repository::Repository;
 use crate::repository::index::{Index, IndexFile, IndexedPack, Location};
+use crate::repository::lock::Lock;
 use crate::repository::pack::PackedBlob;
 use crate::repository::writer::Writer;
 
@@ -33,6 +32,7 @@ pub(super) fn repack(
     state: &State,
     plan: &Plan,
     used: &Used,
+    lock: &Lock,
     monitor: &dyn Monitor,
 ) -> Result<Repacked> {
     let bytes = plan.repack.iter().map(|id| plan.needed_bytes[id]).sum();
@@ -63,8 +63,12 @@ pub(super) fn repack(
             Err(cause) => Err(cause),
         }
     });
-    stored.map_err(|cause| writer.root_cause(cause))?;
-    writer.commit()?;
+    if let Err(cause) = stored {
+        let cause = writer.root_cause(cause);
+        writer.abandon(lock)?;
+        return Err(cause);
+    }
+    writer.commit_under(lock)?;
     Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
