@@ -2,6 +2,7 @@
 
 mod args;
 mod backup;
+mod cache;
 mod check;
 mod choose;
 mod completions;
@@ -41,14 +42,15 @@ use session::Session;
 
 /// Commands of the contract that are not part of this version. They are refused by name, so that
 /// nobody believes that they did something.
-const NOT_YET: [&str; 31] = [
+const NOT_YET: [&str; 30] = [
     "setup", "doctor", "config", "find", "diff", "stats", "dump", "drill", "report", "status",
     "probe", "metrics", "forget", "copy", "schedule", "run", "alert", "wal", "incident", "runbook",
-    "kit", "key", "tag", "cat", "list", "repair", "cache", "man", "migrate", "mount", "rewrite",
+    "kit", "key", "tag", "cat", "list", "repair", "man", "migrate", "mount", "rewrite",
 ];
 
 /// Options that every command takes with a value.
-const TAKES_A_VALUE: [&str; 6] = [
+const TAKES_A_VALUE: [&str; 7] = [
+    "--cache-dir",
     "--retry-lock",
     "-r",
     "--repo",
@@ -137,6 +139,7 @@ fn execute(session: &Session, command: Command) -> anyhow::Result<Done> {
         Command::Verify(args) => verify::run(session, &args)?,
         Command::Prune(args) => prune::run(session, &args)?,
         Command::Unlock(args) => unlock::run(session, &args)?,
+        Command::Cache(args) => cache::run(session, &args)?,
         Command::Completions(args) => completions::run(session, &args),
         Command::Version => version::run(session),
     })
@@ -155,6 +158,7 @@ const fn name_of(command: &Command) -> &'static str {
         Command::Verify(_) => "verify",
         Command::Prune(_) => "prune",
         Command::Unlock(_) => "unlock",
+        Command::Cache(_) => "cache",
         Command::Completions(_) => "completions",
         Command::Version => "version",
     }

@@ -23,7 +23,7 @@ use crate::common::tools::skipped;
 /// Where a code is missing there is a reason: a reading command goes on without a lock (no 11),
 /// `init` makes what the others would miss (no 10, 12), and what needs no repository has few ways to
 /// fail. `demo` says 21 only if tillsafe itself is broken, and `rollback` is too quick for a signal.
-const APPLICABLE: [(&str, &[i32]); 13] = [
+const APPLICABLE: [(&str, &[i32]); 14] = [
     ("demo", &[0, 1, 2, 15, 130, 143]),
     ("init", &[0, 1, 2, 15, 20, 130, 143]),
     ("backup", &[0, 1, 2, 3, 4, 10, 11, 12, 14, 15, 130, 143]),
@@ -41,6 +41,7 @@ const APPLICABLE: [(&str, &[i32]); 13] = [
     ),
     ("prune", &[0, 1, 2, 4, 10, 11, 12, 15, 130, 143]),
     ("unlock", &[0, 1, 2, 10, 12, 130, 143]),
+    ("cache", &[0, 2]),
     ("completions", &[0, 2]),
     ("version", &[0, 2]),
 ];
@@ -109,7 +110,7 @@ const SIGNALLED: &[&str] = &[
 #[rustfmt::skip]
 const SCENARIOS: &[Scenario] = &[
     scenario(0, "all is well", &OPENING, Result, |scene, command| scene.usual(command)),
-    scenario(0, "nothing is needed", &["demo", "completions", "version"], Result, |scene, command| scene.usual(command)),
+    scenario(0, "nothing is needed", &["demo", "cache", "completions", "version"], Result, |scene, command| scene.usual(command)),
     scenario(0, "a new repository", &["init"], Result, with_no_repository),
     scenario(0, "a new repository and a new password", &["init"], Result, with_no_repository_and_password),
     scenario(1, "no folder for scratch copies", &["demo"], Error, with_no_scratch_folder),
@@ -118,7 +119,7 @@ const SCENARIOS: &[Scenario] = &[
     scenario(1, "no folder for the password", &["init"], Error, with_no_folder_for_the_password),
     scenario(1, "no folder can be made at the target", &["restore"], Error, |scene, _| scene.run(&["restore", "latest", "--target", "/proc/shop/restored"])),
     scenario(1, "a repository of a later format", &OPENING, Error, with_a_later_format),
-    scenario(2, "a flag that does not exist", &["demo", "init", "backup", "snapshots", "ls", "restore", "rollback", "check", "verify", "prune", "unlock", "completions", "version"], Error, |scene, command| scene.usual_with(command, &["--no-such-flag"])),
+    scenario(2, "a flag that does not exist", &["demo", "init", "backup", "snapshots", "ls", "restore", "rollback", "check", "verify", "prune", "unlock", "cache", "completions", "version"], Error, |scene, command| scene.usual_with(command, &["--no-such-flag"])),
     scenario(2, "an empty password", &["init", "backup", "snapshots", "ls", "restore", "check", "verify", "prune", "unlock"], Error, with_an_empty_password),
     scenario(2, "`latest` of two machines", CHOOSING, Error, with_two_machines),
     scenario(2, "a shop's name where shops are not known", &["backup"], Error, |scene, _| scene.run(&["backup", "mara"])),
@@ -279,6 +280,11 @@ fn prune_gives_each_of_its_exit_codes() {
 #[test]
 fn unlock_gives_each_of_its_exit_codes() {
     play_all("unlock");
+}
+
+#[test]
+fn cache_gives_each_of_its_exit_codes() {
+    play_all("cache");
 }
 
 #[test]

@@ -115,6 +115,7 @@ impl Scene {
             "verify" => &["verify", "--scratch", self.folder.to_str().unwrap()],
             "check" => &["check", "--read-data"],
             "rollback" => &["rollback", &shop],
+            "cache" => &["cache", "--cache-dir", &target],
             "completions" => &["completions", "bash"],
             other => &[other],
         };

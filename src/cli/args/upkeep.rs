@@ -12,6 +12,13 @@ pub struct Unlock {
 }
 
 #[derive(Debug, Args)]
+pub struct Cache {
+    /// Remove it; the next run reads from the repository and keeps copies anew
+    #[arg(long)]
+    pub clear: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct Prune {
     /// Free at once, under an exclusive lock all the time: backups wait meanwhile
     #[arg(long)]
