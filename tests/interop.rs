@@ -26,14 +26,14 @@ use crate::common::shop::{Shop, noise};
 use crate::common::tools::{find, restics, skipped};
 
 /// A restic on one repository.
-struct Restic {
+pub struct Restic {
     path: PathBuf,
     repository: PathBuf,
     password_file: PathBuf,
 }
 
 impl Restic {
-    fn on(path: &Path, program: &Program) -> Self {
+    pub fn on(path: &Path, program: &Program) -> Self {
         Self {
             path: path.to_owned(),
             repository: program.repository.clone(),
@@ -41,7 +41,7 @@ impl Restic {
         }
     }
 
-    fn command(&self, words: &[&str]) -> Command {
+    pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.path);
         command.env_clear().env("TMPDIR", std::env::temp_dir());
         command.args(["--no-cache", "-r"]).arg(&self.repository);
@@ -51,7 +51,7 @@ impl Restic {
     }
 
     /// Runs, and expects exit code 0.
-    fn ok(&self, words: &[&str]) -> Run {
+    pub fn ok(&self, words: &[&str]) -> Run {
         let run = Run::of(&mut self.command(words));
         assert_eq!(
             run.code, 0,
@@ -62,7 +62,7 @@ impl Restic {
     }
 
     /// Runs with `--json` and returns the lines that are objects.
-    fn json(&self, words: &[&str]) -> Vec<Value> {
+    pub fn json(&self, words: &[&str]) -> Vec<Value> {
         let run = self.ok(&[words, &["--json"]].concat());
         run.stdout
             .lines()
@@ -71,13 +71,13 @@ impl Restic {
     }
 
     /// Whether it knows the commands that came after 0.14.
-    fn is_current(&self) -> bool {
+    pub fn is_current(&self) -> bool {
         let version = Run::of(Command::new(&self.path).arg("version")).stdout;
         !version.starts_with("restic 0.14")
     }
 
     /// Reads everything, and finds nothing to remark upon.
-    fn assert_clean(&self) {
+    pub fn assert_clean(&self) {
         let run = self.ok(&["check", "--read-data"]);
         let said = format!("{}{}", run.stdout, run.stderr);
         assert!(said.contains("no errors were found"), "{said}");
@@ -94,7 +94,7 @@ impl Restic {
 }
 
 /// Runs a test with each restic there is; in CI both must be there.
-fn each(test: impl Fn(&Path)) {
+pub fn each(test: impl Fn(&Path)) {
     let found = restics();
     if found.len() < 2 {
         skipped(

@@ -20,6 +20,7 @@ mod interop;
 mod partial;
 mod power;
 mod prune;
+mod repair;
 mod restore;
 mod shops;
 mod tidy;

@@ -16,6 +16,7 @@ mod output;
 mod plan;
 mod proof;
 mod prune;
+mod repair;
 mod restore;
 mod rollback;
 mod session;
@@ -42,10 +43,10 @@ use session::Session;
 
 /// Commands of the contract that are not part of this version. They are refused by name, so that
 /// nobody believes that they did something.
-const NOT_YET: [&str; 30] = [
+const NOT_YET: [&str; 29] = [
     "setup", "doctor", "config", "find", "diff", "stats", "dump", "drill", "report", "status",
     "probe", "metrics", "forget", "copy", "schedule", "run", "alert", "wal", "incident", "runbook",
-    "kit", "key", "tag", "cat", "list", "repair", "man", "migrate", "mount", "rewrite",
+    "kit", "key", "tag", "cat", "list", "man", "migrate", "mount", "rewrite",
 ];
 
 /// Options that every command takes with a value.
@@ -140,6 +141,7 @@ fn execute(session: &Session, command: Command) -> anyhow::Result<Done> {
         Command::Prune(args) => prune::run(session, &args)?,
         Command::Unlock(args) => unlock::run(session, &args)?,
         Command::Cache(args) => cache::run(session, &args)?,
+        Command::Repair(args) => repair::run(session, &args)?,
         Command::Completions(args) => completions::run(session, &args),
         Command::Version => version::run(session),
     })
@@ -159,6 +161,7 @@ const fn name_of(command: &Command) -> &'static str {
         Command::Prune(_) => "prune",
         Command::Unlock(_) => "unlock",
         Command::Cache(_) => "cache",
+        Command::Repair(_) => "repair",
         Command::Completions(_) => "completions",
         Command::Version => "version",
     }

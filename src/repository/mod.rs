@@ -19,6 +19,7 @@ mod open;
 pub mod pack;
 pub mod prune;
 mod recover;
+pub mod repair;
 pub mod snapshot;
 pub mod tree;
 pub mod tree_writer;
@@ -283,7 +284,7 @@ impl Repository {
         }
     }
 
-    /// Reads all snapshots, oldest first. Damaged ones are told to `monitor`, and named in the result.
+    /// Reads all snapshots, oldest first; of two of one moment, one that is marked incomplete comes first. Damaged ones are told to `monitor`, and named in the result.
     ///
     /// # Errors
     /// [`Error::Storage`] if they cannot be listed.
@@ -303,9 +304,10 @@ impl Repository {
                 }
             }
         }
+        // What a repair has made of a snapshot has its time, and less of it.
         snapshots
             .readable
-            .sort_by_key(|snapshot| (snapshot.file.time, snapshot.id));
+            .sort_by_key(|one| (one.file.time, !one.file.is_incomplete(), one.id));
         Ok(snapshots)
     }
 

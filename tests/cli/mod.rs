@@ -23,7 +23,7 @@ use crate::common::program::{Program, Run, Started, bare};
 use crate::common::shop::Shop;
 
 /// The commands that open a repository.
-const OPENING: [&str; 8] = [
+const OPENING: [&str; 9] = [
     "prune",
     "backup",
     "snapshots",
@@ -32,6 +32,7 @@ const OPENING: [&str; 8] = [
     "check",
     "verify",
     "unlock",
+    "repair",
 ];
 /// Those of them that only read it.
 const READING: [&str; 5] = ["snapshots", "ls", "restore", "check", "verify"];
@@ -116,6 +117,9 @@ impl Scene {
             "check" => &["check", "--read-data"],
             "rollback" => &["rollback", &shop],
             "cache" => &["cache", "--cache-dir", &target],
+            "repair" => &["repair", "index"],
+            "repair packs" => &["repair", "packs"],
+            "repair snapshots" => &["repair", "snapshots"],
             "completions" => &["completions", "bash"],
             other => &[other],
         };

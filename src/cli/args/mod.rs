@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod upkeep;
 
-pub use upkeep::{Cache, Prune, Unlock};
+pub use upkeep::{Cache, Prune, Repair, RepairIndex, RepairPacks, RepairSnapshots, Unlock};
 
 use super::after_help;
 
@@ -125,6 +125,12 @@ pub enum Command {
     /// Show what --cache-dir keeps of a repository
     #[command(display_order = 9)]
     Cache(Cache),
+    /// Repair what `check` finds: the index, packs, snapshots
+    ///
+    /// In this order: `repair index`, `repair packs`, `repair snapshots`. Nothing that can be restored is given up,
+    /// and one that was interrupted is run again. Nobody else may work in the repository meanwhile.
+    #[command(display_order = 9, subcommand, disable_help_subcommand = true)]
+    Repair(Repair),
     /// Print a completion script for a shell
     #[command(display_order = 9)]
     Completions(Completions),

@@ -6,6 +6,7 @@
 mod affected;
 mod data;
 mod findings;
+mod losses;
 mod trees;
 
 use std::collections::{HashMap, HashSet};
@@ -14,7 +15,9 @@ use serde::Serialize;
 
 pub use affected::{Affected, Version};
 pub use data::Extent;
+pub(super) use data::runs;
 pub use findings::{Damage, DamagedBlob};
+pub(super) use losses::Losses;
 
 use super::finding;
 use super::index::Index;
@@ -76,18 +79,8 @@ pub fn check(
     // Snapshots before indexes: what a backup adds in between is then not missed but not asked for.
     let snapshots = repository.list(Class::Snapshots)?;
     report_strays(monitor, Class::Snapshots, &snapshots);
-    let mut check = Check {
-        repository,
-        monitor,
-        index: Index::default(),
-        sizes: HashMap::new(),
-        findings: Findings::default(),
-        bad: HashSet::new(),
-        report: CheckReport {
-            read_data: extent == Extent::Everything,
-            ..CheckReport::default()
-        },
-    };
+    let mut check = Check::new(repository, monitor);
+    check.report.read_data = extent == Extent::Everything;
     check.config();
     check.keys()?;
     check.locks()?;
@@ -124,6 +117,20 @@ enum State {
     Damaged(Id),
     /// No index and no pack names it.
     Unknown,
+}
+
+impl<'a> Check<'a> {
+    fn new(repository: &'a Repository, monitor: &'a dyn Monitor) -> Self {
+        Self {
+            repository,
+            monitor,
+            index: Index::default(),
+            sizes: HashMap::new(),
+            findings: Findings::default(),
+            bad: HashSet::new(),
+            report: CheckReport::default(),
+        }
+    }
 }
 
 impl Check<'_> {
