@@ -19,6 +19,7 @@ mod in_place;
 mod interop;
 mod partial;
 mod power;
+mod prune;
 mod repair;
 mod restore;
 mod shops;

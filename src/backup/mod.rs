@@ -93,10 +93,16 @@ pub fn backup(
     monitor.step(Step::BackingUp, Some(survey.bytes));
     let writer = Writer::begin(repository, Arc::new(index))?;
     let captured = capture(repository, options, &survey, &writer, &noted, begun);
-    let (manifest, root) = captured.map_err(|cause| writer.root_cause(cause))?;
+    let (manifest, root) = match captured {
+        Ok(captured) => captured,
+        Err(cause) => {
+            let cause = writer.root_cause(cause);
+            writer.abandon(&lock)?;
+            return Err(cause);
+        }
+    };
     // Only under a lock that holds is what was written safe from somebody's prune.
-    lock.require_held()?;
-    let added = writer.commit()?;
+    let added = writer.commit_under(&lock)?;
     let summary = Summary {
         backup_start: begun,
         backup_end: repository.services().clock.now(),

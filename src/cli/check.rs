@@ -20,7 +20,7 @@ const MAX_SHOWN: usize = 4;
 
 pub fn run(session: &Session, args: &args::Check) -> Result<Done> {
     let extent = extent(session, args)?;
-    let repository = session.open()?;
+    let repository = session.open_itself()?;
     let _lock = session.lock_if_possible(&repository);
     let report = check(&repository, extent, session.output.as_ref())?;
     session.output.finish();

@@ -2,6 +2,7 @@
 
 mod args;
 mod backup;
+mod cache;
 mod check;
 mod choose;
 mod completions;
@@ -14,6 +15,7 @@ mod ls;
 mod output;
 mod plan;
 mod proof;
+mod prune;
 mod repair;
 mod restore;
 mod rollback;
@@ -41,14 +43,15 @@ use session::Session;
 
 /// Commands of the contract that are not part of this version. They are refused by name, so that
 /// nobody believes that they did something.
-const NOT_YET: [&str; 31] = [
+const NOT_YET: [&str; 29] = [
     "setup", "doctor", "config", "find", "diff", "stats", "dump", "drill", "report", "status",
-    "probe", "metrics", "forget", "prune", "copy", "schedule", "run", "alert", "wal", "incident",
-    "runbook", "kit", "key", "tag", "cat", "list", "cache", "man", "migrate", "mount", "rewrite",
+    "probe", "metrics", "forget", "copy", "schedule", "run", "alert", "wal", "incident", "runbook",
+    "kit", "key", "tag", "cat", "list", "man", "migrate", "mount", "rewrite",
 ];
 
 /// Options that every command takes with a value.
-const TAKES_A_VALUE: [&str; 6] = [
+const TAKES_A_VALUE: [&str; 7] = [
+    "--cache-dir",
     "--retry-lock",
     "-r",
     "--repo",
@@ -135,7 +138,9 @@ fn execute(session: &Session, command: Command) -> anyhow::Result<Done> {
         Command::Rollback(args) => rollback::run(session, &args)?,
         Command::Check(args) => check::run(session, &args)?,
         Command::Verify(args) => verify::run(session, &args)?,
+        Command::Prune(args) => prune::run(session, &args)?,
         Command::Unlock(args) => unlock::run(session, &args)?,
+        Command::Cache(args) => cache::run(session, &args)?,
         Command::Repair(args) => repair::run(session, &args)?,
         Command::Completions(args) => completions::run(session, &args),
         Command::Version => version::run(session),
@@ -153,7 +158,9 @@ const fn name_of(command: &Command) -> &'static str {
         Command::Rollback(_) => "rollback",
         Command::Check(_) => "check",
         Command::Verify(_) => "verify",
+        Command::Prune(_) => "prune",
         Command::Unlock(_) => "unlock",
+        Command::Cache(_) => "cache",
         Command::Repair(_) => "repair",
         Command::Completions(_) => "completions",
         Command::Version => "version",

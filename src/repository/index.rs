@@ -328,13 +328,6 @@ impl Index {
         packs
     }
 
-    /// What is known of one pack, in order of the offsets.
-    #[must_use]
-    pub fn blobs_of(&self, pack: Id) -> Vec<PackedBlob> {
-        let _ = pack;
-        Vec::new()
-    }
-
     /// Whether `pack` is one that is marked for deletion.
     #[must_use]
     pub fn is_retired(&self, pack: Id) -> bool {

@@ -17,6 +17,7 @@ pub mod lock;
 pub mod name;
 mod open;
 pub mod pack;
+pub mod prune;
 mod recover;
 pub mod repair;
 pub mod snapshot;
@@ -192,6 +193,12 @@ impl Repository {
             .map_err(|cause| cause.on("listing", class.folder()))
     }
 
+    /// Whether an object is listed.
+    fn is_there(&self, class: Class, id: Id) -> Result<bool> {
+        let listing = self.list(class)?;
+        Ok(listing.objects.iter().any(|(listed, _)| *listed == id))
+    }
+
     fn put(&self, object: Object, bytes: &[u8]) -> Result<()> {
         match self.inner.backend.put_new(object, bytes) {
             // Named by its own hash: the same bytes are there already.
@@ -289,6 +296,8 @@ impl Repository {
         for (id, _) in listing.objects {
             match self.load_json(Class::Snapshots, id) {
                 Ok(file) => snapshots.readable.push(Snapshot { id, file }),
+                // Removed between listing and reading: no longer one of ours.
+                Err(Error::Storage { .. }) if !self.is_there(Class::Snapshots, id)? => {}
                 Err(cause) => {
                     problems.tell(|| left_out(&Object::Named(Class::Snapshots, id), &cause));
                     snapshots.damaged.push(id);

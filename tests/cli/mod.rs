@@ -23,7 +23,8 @@ use crate::common::program::{Program, Run, Started, bare};
 use crate::common::shop::Shop;
 
 /// The commands that open a repository.
-const OPENING: [&str; 8] = [
+const OPENING: [&str; 9] = [
+    "prune",
     "backup",
     "snapshots",
     "ls",
@@ -115,6 +116,7 @@ impl Scene {
             "verify" => &["verify", "--scratch", self.folder.to_str().unwrap()],
             "check" => &["check", "--read-data"],
             "rollback" => &["rollback", &shop],
+            "cache" => &["cache", "--cache-dir", &target],
             "repair" => &["repair", "index"],
             "repair packs" => &["repair", "packs"],
             "repair snapshots" => &["repair", "snapshots"],

@@ -21,7 +21,7 @@ pub(super) use losses::Losses;
 
 use super::finding;
 use super::index::Index;
-use super::lock::{self, LockFile};
+use super::lock::LockFile;
 use super::pack::{self, BlobKind, PackedBlob};
 use super::snapshot::{Snapshot, SnapshotFile};
 use super::unlock::read_key_file;
@@ -179,7 +179,7 @@ impl Check<'_> {
             let lock = self.repository.load_json::<LockFile>(Class::Locks, id);
             if let Err(cause) = lock {
                 // Those of others come and go while we look.
-                if lock::is_there(self.repository, id)? {
+                if self.repository.is_there(Class::Locks, id)? {
                     self.findings
                         .add(Object::Named(Class::Locks, id), finding(&cause));
                 }
