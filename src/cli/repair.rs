@@ -31,7 +31,7 @@ pub fn run(session: &Session, args: &Repair) -> Result<Done> {
 }
 
 fn index(session: &Session, args: &args::RepairIndex) -> Result<Done> {
-    let repository = session.open()?;
+    let repository = session.open_itself()?;
     let (lock, _reading) = lock(session, &repository, args.dry_run)?;
     let monitor = session.output.as_ref();
     let report = repair_index(&repository, lock.as_ref(), args.read_all_packs, monitor)?;
@@ -64,7 +64,7 @@ fn index(session: &Session, args: &args::RepairIndex) -> Result<Done> {
 }
 
 fn packs(session: &Session, args: &args::RepairPacks) -> Result<Done> {
-    let repository = session.open()?;
+    let repository = session.open_itself()?;
     let (lock, _reading) = lock(session, &repository, args.dry_run)?;
     let monitor = session.output.as_ref();
     let named = args.packs.iter();
@@ -113,7 +113,7 @@ fn packs(session: &Session, args: &args::RepairPacks) -> Result<Done> {
 }
 
 fn snapshots(session: &Session, args: &args::RepairSnapshots) -> Result<Done> {
-    let repository = session.open()?;
+    let repository = session.open_itself()?;
     let (lock, _reading) = lock(session, &repository, args.dry_run)?;
     let monitor = session.output.as_ref();
     let only = chosen(&repository, args, session)?;

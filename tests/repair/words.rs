@@ -188,3 +188,19 @@ fn nobody_is_repaired_under_the_hands_of_others() {
         assert!(matches!(run.code, 0 | 4), "{words:?}: {}", run.text());
     }
 }
+
+/// What the cache still has right is no reason to leave the repository wrong.
+#[test]
+fn a_repair_looks_at_the_repository_and_not_at_its_cache() {
+    let place = Place::new();
+    let (program, _) = scene(&place);
+    let cache = place.join("cache");
+    let cache = ["--cache-dir", cache.to_str().unwrap()];
+    program.ok(&[&cache[..], &["ls", "latest"]].concat());
+    let hurt = files_below(&program.repository.join("index")).remove(0);
+    flip_a_bit(&hurt);
+    let run = program.ok(&[&cache[..], &["repair", "index"]].concat());
+    let said = "1 file kept, 1 removed, 1 written";
+    assert!(run.stdout.contains(said), "{}", run.stdout);
+    assert!(!hurt.exists());
+}
