@@ -2,6 +2,7 @@
 
 mod args;
 mod backup;
+mod cat;
 mod check;
 mod choose;
 mod completions;
@@ -9,8 +10,10 @@ mod demo;
 mod failure;
 mod in_place;
 mod init;
+mod list;
 mod lost;
 mod ls;
+mod object;
 mod output;
 mod plan;
 mod proof;
@@ -18,6 +21,7 @@ mod restore;
 mod rollback;
 mod session;
 mod snapshots;
+mod tag;
 mod unlock;
 mod verify;
 mod version;
@@ -40,11 +44,10 @@ use session::Session;
 
 /// Commands of the contract that are not part of this version. They are refused by name, so that
 /// nobody believes that they did something.
-const NOT_YET: [&str; 32] = [
+const NOT_YET: [&str; 29] = [
     "setup", "doctor", "config", "find", "diff", "stats", "dump", "drill", "report", "status",
     "probe", "metrics", "forget", "prune", "copy", "schedule", "run", "alert", "wal", "incident",
-    "runbook", "kit", "key", "tag", "cat", "list", "repair", "cache", "man", "migrate", "mount",
-    "rewrite",
+    "runbook", "kit", "key", "repair", "cache", "man", "migrate", "mount", "rewrite",
 ];
 
 /// Options that every command takes with a value.
@@ -136,6 +139,9 @@ fn execute(session: &Session, command: Command) -> anyhow::Result<Done> {
         Command::Check(args) => check::run(session, &args)?,
         Command::Verify(args) => verify::run(session, &args)?,
         Command::Unlock(args) => unlock::run(session, &args)?,
+        Command::Tag(args) => tag::run(session, &args)?,
+        Command::Cat(args) => cat::run(session, &args)?,
+        Command::List(args) => list::run(session, &args)?,
         Command::Completions(args) => completions::run(session, &args),
         Command::Version => version::run(session),
     })
@@ -153,6 +159,9 @@ const fn name_of(command: &Command) -> &'static str {
         Command::Check(_) => "check",
         Command::Verify(_) => "verify",
         Command::Unlock(_) => "unlock",
+        Command::Tag(_) => "tag",
+        Command::Cat(_) => "cat",
+        Command::List(_) => "list",
         Command::Completions(_) => "completions",
         Command::Version => "version",
     }

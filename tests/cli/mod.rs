@@ -23,7 +23,7 @@ use crate::common::program::{Program, Run, Started, bare};
 use crate::common::shop::Shop;
 
 /// The commands that open a repository.
-const OPENING: [&str; 7] = [
+const OPENING: [&str; 10] = [
     "backup",
     "snapshots",
     "ls",
@@ -31,9 +31,20 @@ const OPENING: [&str; 7] = [
     "check",
     "verify",
     "unlock",
+    "tag",
+    "cat",
+    "list",
 ];
 /// Those of them that only read it.
-const READING: [&str; 5] = ["snapshots", "ls", "restore", "check", "verify"];
+const READING: [&str; 7] = [
+    "snapshots",
+    "ls",
+    "restore",
+    "check",
+    "verify",
+    "cat",
+    "list",
+];
 
 /// A shop with one snapshot, made once for a test and copied for each of its scenes.
 struct Original {
@@ -114,6 +125,9 @@ impl Scene {
             "verify" => &["verify", "--scratch", self.folder.to_str().unwrap()],
             "check" => &["check", "--read-data"],
             "rollback" => &["rollback", &shop],
+            "tag" => &["tag", "--add", "sunday", "latest"],
+            "cat" => &["cat", "tree", "latest"],
+            "list" => &["list", "blobs"],
             "completions" => &["completions", "bash"],
             other => &[other],
         };

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+mod look;
 mod upkeep;
 
-pub use upkeep::Unlock;
+pub use look::{Cat, List, ListKind};
+pub use upkeep::{Tag, Unlock};
 
 use super::after_help;
 
@@ -108,6 +110,20 @@ pub enum Command {
     /// A lock is taken for dead when it was not refreshed for 30 minutes, or its process is known to be gone.
     #[command(display_order = 9)]
     Unlock(Unlock),
+    /// Give snapshots other tags
+    ///
+    /// The snapshot is stored anew under the new tags, and so gets a new id; `original` in it is the first one.
+    /// Our own marks `incomplete` and `suspect` go only with --remove.
+    #[command(display_order = 9)]
+    Tag(Tag),
+    /// Print an object of the repository, verified: JSON, or bytes as they are
+    ///
+    /// Of a key all is shown but the key itself. Bytes (a blob, a pack) are not written to a terminal.
+    #[command(display_order = 9)]
+    Cat(Cat),
+    /// List the objects of the repository
+    #[command(display_order = 9)]
+    List(List),
     /// Print a completion script for a shell
     #[command(display_order = 9)]
     Completions(Completions),
