@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::common::Place;
-use crate::common::shop::Shop;
+use crate::common::files::{files_below, flip_a_bit};
+use crate::common::shop::{Shop, noise};
 use crate::common::tools::{find, skipped};
 
 /// One command of a session, and what the page says it prints.
@@ -72,6 +73,9 @@ fn play(page: &str) {
             .map(|words| format!("tillsafe -q -r backup -p shop.pass {words}"));
         prepare(&words.join(" && "), home);
     }
+    if page == "docs/damage.md" {
+        lose_a_picture(home);
+    }
     let program = PathBuf::from(env!("CARGO_BIN_EXE_tillsafe"));
     let path = format!("{}:/usr/bin:/bin", program.parent().unwrap().display());
     let mut plan = String::new();
@@ -110,6 +114,24 @@ fn prepare(command: &str, home: &Path) {
     assert!(status.success());
 }
 
+/// Two backups; then the disk loses a bit of the one copy of a picture that the shop no longer has.
+fn lose_a_picture(home: &Path) {
+    let back_up = "tillsafe -q -r backup -p shop.pass backup ./shop";
+    prepare(
+        &format!("tillsafe -q -r backup -p shop.pass init && {back_up}"),
+        home,
+    );
+    let picture = home.join("shop/pictures/plate.jpg");
+    fs::write(&picture, noise(7, 60_000)).unwrap();
+    prepare(back_up, home);
+    fs::remove_file(picture).unwrap();
+    let packs = files_below(&home.join("backup/data")).into_iter();
+    let size = |path: &PathBuf| fs::metadata(path).unwrap().len();
+    let mut packs = packs.filter(|path| (60_000..90_000).contains(&size(path)));
+    flip_a_bit(&packs.next().unwrap());
+    assert_eq!(packs.next(), None);
+}
+
 /// The command with the plan that was printed here in the place of the page's.
 fn with_plan(command: &str, plan: &str) -> String {
     match command.split_once("--plan ") {
@@ -131,6 +153,11 @@ fn the_first_page_shows_what_happens() {
 #[test]
 fn the_page_for_the_night_shows_what_happens() {
     play("docs/restore.md");
+}
+
+#[test]
+fn the_page_for_damage_shows_what_happens() {
+    play("docs/damage.md");
 }
 
 /// A page may name another; it must be there.

@@ -31,12 +31,12 @@ pub fn run(session: &Session, args: &Repair) -> Result<Done> {
 }
 
 fn index(session: &Session, args: &args::RepairIndex) -> Result<Done> {
-    let repository = session.open()?;
+    let repository = session.open_itself()?;
     let (lock, _reading) = lock(session, &repository, args.dry_run)?;
     let monitor = session.output.as_ref();
     let report = repair_index(&repository, lock.as_ref(), args.read_all_packs, monitor)?;
     session.output.finish();
-    tell_notes(session, &report.notes);
+    tell_notes(session, &report.notes, args.dry_run);
     let IndexReport {
         kept_files,
         removed_files,
@@ -46,8 +46,8 @@ fn index(session: &Session, args: &args::RepairIndex) -> Result<Done> {
         ..
     } = report;
     session.output.good_news(format!(
-        "{} of {}: {} kept, {removed_files} removed, {new_files} written; {}, headers of {headers_read} read",
-        said("the index", args.dry_run),
+        "{} of {}: {} kept, {removed_files} removed, {new_files} written; {}, {headers_read} of their headers read",
+        said("the index", args.dry_run, removed_files + new_files),
         repository.location(),
         counted(kept_files, "file"),
         counted(packs, "pack"),
@@ -64,7 +64,7 @@ fn index(session: &Session, args: &args::RepairIndex) -> Result<Done> {
 }
 
 fn packs(session: &Session, args: &args::RepairPacks) -> Result<Done> {
-    let repository = session.open()?;
+    let repository = session.open_itself()?;
     let (lock, _reading) = lock(session, &repository, args.dry_run)?;
     let monitor = session.output.as_ref();
     let named = args.packs.iter();
@@ -75,7 +75,7 @@ fn packs(session: &Session, args: &args::RepairPacks) -> Result<Done> {
     let only = (!named.is_empty()).then_some(&named);
     let report = repair_packs(&repository, lock.as_ref(), only, monitor)?;
     session.output.finish();
-    tell_notes(session, &report.notes);
+    tell_notes(session, &report.notes, args.dry_run);
     tell_affected(session, &report.affected, report.unlisted_paths);
     let PacksReport {
         packs_read,
@@ -86,7 +86,11 @@ fn packs(session: &Session, args: &args::RepairPacks) -> Result<Done> {
     } = report;
     session.output.good_news(format!(
         "{} of {}: every byte of {} ({}) was read, {removed_packs} removed, {} stored anew",
-        said("the packs", args.dry_run),
+        said(
+            "the packs",
+            args.dry_run,
+            report.broken_packs + report.gone_packs
+        ),
         repository.location(),
         counted(packs_read, "pack"),
         ByteSize(bytes_read),
@@ -109,7 +113,7 @@ fn packs(session: &Session, args: &args::RepairPacks) -> Result<Done> {
 }
 
 fn snapshots(session: &Session, args: &args::RepairSnapshots) -> Result<Done> {
-    let repository = session.open()?;
+    let repository = session.open_itself()?;
     let (lock, _reading) = lock(session, &repository, args.dry_run)?;
     let monitor = session.output.as_ref();
     let only = chosen(&repository, args, session)?;
@@ -126,7 +130,7 @@ fn snapshots(session: &Session, args: &args::RepairSnapshots) -> Result<Done> {
         session.output.object("repaired_snapshot", json!(subject));
         session.output.line(subject_line(subject, args.dry_run));
     }
-    tell_notes(session, &report.notes);
+    tell_notes(session, &report.notes, args.dry_run);
     let SnapshotsReport {
         snapshots,
         new_snapshots,
@@ -134,8 +138,12 @@ fn snapshots(session: &Session, args: &args::RepairSnapshots) -> Result<Done> {
         ..
     } = report;
     session.output.good_news(format!(
-        "{} of {}: {} of {} lack something; {new_snapshots} made, {forgotten_snapshots} removed",
-        said("the snapshots", args.dry_run),
+        "{} of {}: {} of {} lack something, {new_snapshots} made, {forgotten_snapshots} removed",
+        said(
+            "the snapshots",
+            args.dry_run,
+            new_snapshots + forgotten_snapshots
+        ),
         repository.location(),
         report.subjects.len(),
         snapshots,
@@ -206,12 +214,20 @@ fn subject_line(subject: &Subject, dry_run: bool) -> String {
     )
 }
 
-fn tell_notes(session: &Session, notes: &[Note]) {
+fn tell_notes(session: &Session, notes: &[Note], dry_run: bool) {
+    let output = &session.output;
     for note in notes {
-        session.output.object("finding", json!(note));
+        output.object("finding", json!(note));
         // A finding may quote a name.
-        let line = format!("{}: {}: {}", note.object, note.finding, note.done);
-        session.output.line(plain(&line));
+        output.line(plain(&format!(
+            "damaged: {}: {}",
+            note.object, note.finding
+        )));
+        output.line(match &note.next {
+            Some(next) => session.typed(&format!("  {}; {next}", note.done)),
+            None if dry_run => format!("  to do: {}", note.done),
+            None => format!("  done: {}", note.done),
+        });
     }
 }
 
@@ -228,11 +244,12 @@ fn tell_affected(session: &Session, affected: &[Affected], unlisted: u64) {
     }
 }
 
-fn said(what: &str, dry_run: bool) -> String {
-    if dry_run {
-        format!("not done, only looked at: {what}")
-    } else {
-        format!("repaired {what}")
+/// How the last line begins.
+fn said(what: &str, dry_run: bool, count: u64) -> String {
+    match (count, dry_run) {
+        (0, _) => format!("nothing to repair in {what}"),
+        (_, true) => format!("only looked at, not repaired: {what}"),
+        (_, false) => format!("repaired {what}"),
     }
 }
 

@@ -33,7 +33,7 @@ impl Error {
             ),
             Self::Storage { full: true, .. } => (
                 "every snapshot is untouched",
-                "make room on the repository's storage (`restic prune` frees what an interrupted run left), then run the same command again",
+                "make room on the repository's storage (`tillsafe prune --now` frees what an interrupted run left), then run the same command again",
             ),
             Self::Storage { .. } => (
                 "every snapshot is untouched",

@@ -127,22 +127,23 @@ fn written_to(folder: &Path, backend: &dyn Backend) -> Arc<dyn Backend> {
     copy
 }
 
+type Faults = [(&'static str, fn(u64) -> Arc<Fault>); 2];
+const FAULTS: Faults = [
+    ("once", Fault::once),
+    ("from there on", Fault::from_there_on),
+];
+
 #[test]
 fn a_failing_storage_costs_nothing_that_could_be_restored() {
     let scene = Scene::new();
-    type New = fn(u64) -> Arc<Fault>;
-    let faults: [(&str, New); 2] = [
-        ("once", Fault::once),
-        ("from there on", Fault::from_there_on),
-    ];
-    for (how, fault_at) in faults {
+    for (how, fault_at) in FAULTS {
         let mut operations = 0;
         for number in 1.. {
             let backend = copy_of(scene.hurt.as_ref());
             let fault = fault_at(number);
-            let faulty: Arc<dyn Backend> =
+            let hurt: Arc<dyn Backend> =
                 Arc::new(FaultyBackend::new(Arc::clone(&backend), Arc::clone(&fault)));
-            let result = repair_all(&open(&faulty), true);
+            let result = repair_all(&open(&hurt), true);
             let what = format!("{how}, operation {number}: {:?}", result.as_ref().err());
             if !fault.fired() {
                 result.unwrap();
@@ -150,15 +151,15 @@ fn a_failing_storage_costs_nothing_that_could_be_restored() {
                 break;
             }
             // Done means done, also if a lock could not be removed.
-            if result.is_ok() {
-                scene.assert_is_complete(&backend, &what);
-            } else {
-                let code = result.unwrap_err().exit_code();
+            if let Err(cause) = result {
+                let code = cause.exit_code();
                 assert!(
                     matches!(code, ExitCode::Storage | ExitCode::Locked),
                     "{what}"
                 );
                 scene.assert_completes(&backend, &what);
+            } else {
+                scene.assert_is_complete(&backend, &what);
             }
         }
         println!("repairs, {how}: {operations} operations failed in turn");

@@ -236,6 +236,12 @@ fn pack_entry(pack: Object, blobs: &[PackedBlob]) -> Value {
     json!({"id": id_of(pack), "blobs": blobs})
 }
 
+fn delete(backend: &MemBackend, objects: &[Object]) {
+    for object in objects {
+        backend.delete(*object).unwrap();
+    }
+}
+
 fn swap(backend: &MemBackend, one: Object, other: Object) {
     let (first, second) = (
         backend.get(one, 1 << 20).unwrap(),
@@ -267,17 +273,15 @@ fn what_is_said_twice_otherwise_or_of_another_is_mended() {
     };
     play("nothing", &|_| {});
     play("the index swapped", &|backend| {
-        swap(backend, indexes[0], indexes[1])
+        swap(backend, indexes[0], indexes[1]);
     });
     play("no index", &|backend| {
-        indexes
-            .iter()
-            .for_each(|index| backend.delete(*index).unwrap())
+        delete(backend, &indexes);
     });
     for (number, (pack, blobs)) in packs.iter().enumerate() {
         for (other, _) in &packs[..number] {
             play(&format!("{pack} and {other} swapped"), &|backend| {
-                swap(backend, *pack, *other)
+                swap(backend, *pack, *other);
             });
         }
         play(&format!("{pack} twice"), &|backend| {
@@ -319,9 +323,7 @@ fn what_is_said_twice_otherwise_or_of_another_is_mended() {
             play(
                 &format!("{pack} only indexed otherwise, way {way}"),
                 &|backend| {
-                    indexes
-                        .iter()
-                        .for_each(|index| backend.delete(*index).unwrap());
+                    delete(backend, &indexes);
                     let all = packs.iter().map(|(other, blobs)| {
                         pack_entry(*other, if other == pack { &changed } else { blobs })
                     });

@@ -49,7 +49,7 @@ fn from_damage_to_a_clean_check() {
     let would = program.run(&["repair", "packs", "--dry-run"]);
     assert_eq!(would.code, 4, "{}", would.text());
     assert!(
-        would.stdout.contains("not done, only looked at"),
+        would.stdout.contains("only looked at, not repaired"),
         "{}",
         would.stdout
     );
@@ -67,7 +67,7 @@ fn from_damage_to_a_clean_check() {
     for run in [&would, &run] {
         assert!(run.stdout.contains(&lost), "{}", run.stdout);
         assert!(
-            run.stdout.contains("1 blob lost, the pack is removed"),
+            run.stdout.contains("1 blob lost, the pack removed"),
             "{}",
             run.stdout
         );
@@ -104,8 +104,8 @@ fn from_damage_to_a_clean_check() {
         (&summary["new_snapshots"], &summary["lost_paths"]),
         (&1.into(), &1.into())
     );
-    let list = program.ok(&["snapshots"]);
-    assert!(list.stdout.contains("incomplete"), "{}", list.stdout);
+    let run = program.ok(&["snapshots"]);
+    assert!(run.stdout.contains("incomplete"), "{}", run.stdout);
 
     // A restore of what is left says so, and the lost file is not there.
     let target = place.join("target");
@@ -187,4 +187,20 @@ fn nobody_is_repaired_under_the_hands_of_others() {
         let run = program.run(&[&words[..], &["--dry-run"]].concat());
         assert!(matches!(run.code, 0 | 4), "{words:?}: {}", run.text());
     }
+}
+
+/// What the cache still has right is no reason to leave the repository wrong.
+#[test]
+fn a_repair_looks_at_the_repository_and_not_at_its_cache() {
+    let place = Place::new();
+    let (program, _) = scene(&place);
+    let cache = place.join("cache");
+    let cache = ["--cache-dir", cache.to_str().unwrap()];
+    program.ok(&[&cache[..], &["ls", "latest"]].concat());
+    let hurt = files_below(&program.repository.join("index")).remove(0);
+    flip_a_bit(&hurt);
+    let run = program.ok(&[&cache[..], &["repair", "index"]].concat());
+    let said = "1 file kept, 1 removed, 1 written";
+    assert!(run.stdout.contains(said), "{}", run.stdout);
+    assert!(!hurt.exists());
 }

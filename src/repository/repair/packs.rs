@@ -396,9 +396,5 @@ fn decide(id: Id, size: u64, pack: &Examined, counts: (u64, usize), is_named: bo
     if !goes(size, pack, is_named) {
         return Note::left(object, finding, NAMELESS, REMOVE);
     }
-    Note::mended(
-        object,
-        finding,
-        format!("{saved}{lost}, the pack is removed"),
-    )
+    Note::mended(object, finding, format!("{saved}{lost}, the pack removed"))
 }
