@@ -2,6 +2,7 @@
 
 mod beside;
 mod kinds;
+mod old;
 mod ours;
 mod theirs;
 
@@ -27,14 +28,14 @@ use crate::common::shop::{Shop, noise};
 use crate::common::tools::{restics, skipped};
 
 /// A restic on one repository.
-struct Restic {
+pub struct Restic {
     path: PathBuf,
     repository: PathBuf,
     password_file: PathBuf,
 }
 
 impl Restic {
-    fn on(path: &Path, program: &Program) -> Self {
+    pub fn on(path: &Path, program: &Program) -> Self {
         Self {
             path: path.to_owned(),
             repository: program.repository.clone(),
@@ -42,7 +43,7 @@ impl Restic {
         }
     }
 
-    fn command(&self, words: &[&str]) -> Command {
+    pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.path);
         command.env_clear().env("TMPDIR", std::env::temp_dir());
         command.args(["--no-cache", "-r"]).arg(&self.repository);
@@ -52,7 +53,7 @@ impl Restic {
     }
 
     /// Runs, and expects exit code 0.
-    fn ok(&self, words: &[&str]) -> Run {
+    pub fn ok(&self, words: &[&str]) -> Run {
         let run = Run::of(&mut self.command(words));
         assert_eq!(
             run.code, 0,
@@ -63,7 +64,7 @@ impl Restic {
     }
 
     /// Runs with `--json` and returns the lines that are objects.
-    fn json(&self, words: &[&str]) -> Vec<Value> {
+    pub fn json(&self, words: &[&str]) -> Vec<Value> {
         let run = self.ok(&[words, &["--json"]].concat());
         run.stdout
             .lines()
