@@ -31,6 +31,12 @@ pub enum Step {
     Syncing,
     /// Waiting for somebody else's lock.
     Waiting,
+    /// Reading all folders for the blobs that snapshots need.
+    Counting,
+    /// Storing again what is needed of packs that go.
+    Repacking,
+    /// Removing what nobody needs.
+    Removing,
 }
 
 impl Step {
@@ -48,6 +54,9 @@ impl Step {
             Self::Finishing => "setting owners, modes and times",
             Self::Syncing => "making it durable",
             Self::Waiting => "waiting for the lock",
+            Self::Counting => "looking for what is still needed",
+            Self::Repacking => "repacking",
+            Self::Removing => "removing what nobody needs",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tillsafe::backend::{Backend, Class, Error, LocalBackend, MemBackend, Object};
+use tillsafe::backend::{Backend, CachedBackend, Class, Error, LocalBackend, MemBackend, Object};
 use tillsafe::durable::OsDisk;
 use tillsafe::id::Id;
 use tillsafe::rng::SystemRng;
@@ -12,9 +12,13 @@ use crate::common::Place;
 /// Every storage, empty.
 fn backends(place: &Place) -> Vec<(&'static str, Box<dyn Backend>)> {
     let local = LocalBackend::new(place.join("local"), Arc::new(OsDisk), Arc::new(SystemRng));
+    let storage = Arc::new(MemBackend::default());
+    let cache = LocalBackend::new(place.join("cache"), Arc::new(OsDisk), Arc::new(SystemRng));
+    let cached = CachedBackend::new(storage, Arc::new(cache));
     vec![
         ("mem", Box::new(MemBackend::default())),
         ("local", Box::new(local)),
+        ("cached", Box::new(cached)),
     ]
 }
 

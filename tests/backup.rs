@@ -18,8 +18,9 @@ use tillsafe::source::sqlite::Method;
 
 use crate::common::Place;
 use crate::common::compare::{difference, is_database};
+use crate::common::files::{files_below, flip_a_bit};
 use crate::common::library::{back_up, create, open, options, restore, snapshots};
-use crate::common::program::Run;
+use crate::common::program::{Program, Run};
 use crate::common::shop::{Shop, count_orders};
 use crate::common::tools::find;
 
@@ -483,4 +484,68 @@ fn an_empty_root_is_worth_a_word() {
     let outcome = back_up(&repository(), &folder).unwrap();
     assert!(outcome.is_complete());
     assert!(outcome.manifest.warnings[0].finding.contains("is empty"));
+}
+
+/// A cache may vanish, lie or be full: the result is the same, and it is no source.
+#[test]
+fn a_cache_is_believed_in_nothing() {
+    let place = Place::new();
+    let program = Program::with_cheap_repository(place.path());
+    let shop = Shop::open(&place.join("srv/shop"), 20, "wal");
+    let srv = place.join("srv");
+    let cache = srv.join("cache");
+    let words = |rest: &[&str]| {
+        let mut words = vec!["--cache-dir", cache.to_str().unwrap()];
+        words.extend(rest);
+        words
+            .iter()
+            .map(|word| (*word).to_owned())
+            .collect::<Vec<String>>()
+    };
+    let run = |rest: &[&str]| {
+        let words = words(rest);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        program.ok(&words)
+    };
+    run(&["backup", srv.to_str().unwrap()]);
+    let kept = files_below(&cache);
+    assert!(kept.len() >= 2, "index and snapshot: {kept:?}");
+    let listed = run(&["ls", "latest"]).stdout;
+    assert!(
+        listed.contains("shop.db") && !listed.contains("cache/"),
+        "{listed}"
+    );
+    let first = run(&["snapshots"]).stdout;
+    for damage in ["lie", "shorten", "vanish", "replace"] {
+        for file in files_below(&cache) {
+            match damage {
+                "lie" => flip_a_bit(&file),
+                "shorten" => {
+                    fs::remove_file(&file).unwrap();
+                    fs::write(&file, "").unwrap();
+                }
+                _ => fs::remove_file(&file).unwrap(),
+            }
+        }
+        if damage == "replace" {
+            fs::remove_dir_all(&cache).unwrap();
+            fs::write(&cache, "no folder").unwrap();
+        }
+        assert_eq!(run(&["snapshots"]).stdout, first, "{damage}");
+        assert_eq!(run(&["ls", "latest"]).stdout, listed, "{damage}");
+    }
+    fs::remove_file(&cache).unwrap();
+    shop.sell(3);
+    run(&["backup", srv.to_str().unwrap()]);
+    run(&["check", "--read-data"]);
+    // What the storage has lost is not made up for by the cache: `check` asks the storage itself.
+    for file in files_below(&program.repository.join("index")) {
+        fs::remove_file(file).unwrap();
+    }
+    let all = words(&["check"]);
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    assert_eq!(program.run(&all).code, 4);
+    assert!(run(&["cache"]).stdout.contains("kept: "));
+    run(&["cache", "--clear"]);
+    assert!(files_below(&cache).is_empty());
 }

@@ -4,6 +4,7 @@
 //! all, is durable when `put_new` returns, and is never changed. All backends pass one conformance
 //! suite (`tests/backends.rs`).
 
+mod cached;
 pub mod faults;
 mod local;
 mod mem;
@@ -12,6 +13,7 @@ use std::fmt::{self, Debug, Display};
 
 use crate::id::Id;
 
+pub use cached::CachedBackend;
 pub use local::LocalBackend;
 pub use mem::MemBackend;
 

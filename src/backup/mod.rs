@@ -26,6 +26,7 @@ use crate::repository::Repository;
 use crate::repository::index::Index;
 use crate::repository::lock::{self, Access};
 use crate::repository::pack::BlobKind;
+pub use crate::repository::snapshot::INCOMPLETE;
 use crate::repository::snapshot::{Snapshot, SnapshotFile, Summary};
 use crate::repository::tree::{Content, Node};
 use crate::repository::tree_writer::{StoredFile, Trees, file_node, store_tree, write_trees};
@@ -36,9 +37,6 @@ use databases::StoredDatabase;
 
 /// Program and version, as snapshots and manifests name them.
 pub const PROGRAM: &str = concat!("tillsafe ", env!("CARGO_PKG_VERSION"));
-
-/// The tag of a snapshot that lacks something that was to be in it.
-pub const INCOMPLETE: &str = "incomplete";
 
 /// What to back up, and how.
 #[derive(Debug, Clone)]
@@ -95,10 +93,16 @@ pub fn backup(
     monitor.step(Step::BackingUp, Some(survey.bytes));
     let writer = Writer::begin(repository, Arc::new(index))?;
     let captured = capture(repository, options, &survey, &writer, &noted, begun);
-    let (manifest, root) = captured.map_err(|cause| writer.root_cause(cause))?;
+    let (manifest, root) = match captured {
+        Ok(captured) => captured,
+        Err(cause) => {
+            let cause = writer.root_cause(cause);
+            writer.abandon(&lock)?;
+            return Err(cause);
+        }
+    };
     // Only under a lock that holds is what was written safe from somebody's prune.
-    lock.require_held()?;
-    let added = writer.commit()?;
+    let added = writer.commit_under(&lock)?;
     let summary = Summary {
         backup_start: begun,
         backup_end: repository.services().clock.now(),

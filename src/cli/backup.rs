@@ -34,9 +34,13 @@ pub fn run(session: &Session, args: args::Backup) -> Result<Done> {
     }
     let repository = session.open()?;
     let own_folder = std::fs::canonicalize(session.choice()?.path).into_iter();
+    let cache = session.cache()?.map(|(folder, _)| folder);
     let options = Options {
         paths,
-        excluded: own_folder.chain([session.choice()?.path]).collect(),
+        excluded: own_folder
+            .chain([session.choice()?.path])
+            .chain(cache)
+            .collect(),
         tags: args.tag,
         host: args.host.unwrap_or_else(host_name),
         sqlite: sqlite::Options {

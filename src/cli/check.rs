@@ -20,7 +20,7 @@ const MAX_SHOWN: usize = 4;
 
 pub fn run(session: &Session, args: &args::Check) -> Result<Done> {
     let extent = extent(session, args)?;
-    let repository = session.open()?;
+    let repository = session.open_itself()?;
     let _lock = session.lock_if_possible(&repository);
     let report = check(&repository, extent, session.output.as_ref())?;
     session.output.finish();
@@ -108,7 +108,7 @@ fn listed(named: impl Iterator<Item = String>, count: u64) -> String {
     named.join(", ")
 }
 
-fn affected_line(affected: &Affected) -> String {
+pub(super) fn affected_line(affected: &Affected) -> String {
     let below = if affected.is_folder {
         " and all below it"
     } else {
@@ -136,7 +136,7 @@ fn affected_line(affected: &Affected) -> String {
     )
 }
 
-fn affected_object(affected: &Affected) -> Value {
+pub(super) fn affected_object(affected: &Affected) -> Value {
     let intact_in = affected.intact_in.iter().map(|version| version.snapshot);
     let mut object = path_fields(&affected.path);
     object["type"] = if affected.is_folder { "dir" } else { "file" }.into();

@@ -2,6 +2,8 @@
 
 mod args;
 mod backup;
+mod cache;
+mod cat;
 mod check;
 mod choose;
 mod completions;
@@ -9,15 +11,20 @@ mod demo;
 mod failure;
 mod in_place;
 mod init;
+mod list;
 mod lost;
 mod ls;
+mod object;
 mod output;
 mod plan;
 mod proof;
+mod prune;
+mod repair;
 mod restore;
 mod rollback;
 mod session;
 mod snapshots;
+mod tag;
 mod unlock;
 mod verify;
 mod version;
@@ -40,15 +47,15 @@ use session::Session;
 
 /// Commands of the contract that are not part of this version. They are refused by name, so that
 /// nobody believes that they did something.
-const NOT_YET: [&str; 32] = [
+const NOT_YET: [&str; 26] = [
     "setup", "doctor", "config", "find", "diff", "stats", "dump", "drill", "report", "status",
-    "probe", "metrics", "forget", "prune", "copy", "schedule", "run", "alert", "wal", "incident",
-    "runbook", "kit", "key", "tag", "cat", "list", "repair", "cache", "man", "migrate", "mount",
-    "rewrite",
+    "probe", "metrics", "forget", "copy", "schedule", "run", "alert", "wal", "incident", "runbook",
+    "kit", "key", "man", "migrate", "mount", "rewrite",
 ];
 
 /// Options that every command takes with a value.
-const TAKES_A_VALUE: [&str; 6] = [
+const TAKES_A_VALUE: [&str; 7] = [
+    "--cache-dir",
     "--retry-lock",
     "-r",
     "--repo",
@@ -135,7 +142,13 @@ fn execute(session: &Session, command: Command) -> anyhow::Result<Done> {
         Command::Rollback(args) => rollback::run(session, &args)?,
         Command::Check(args) => check::run(session, &args)?,
         Command::Verify(args) => verify::run(session, &args)?,
+        Command::Prune(args) => prune::run(session, &args)?,
         Command::Unlock(args) => unlock::run(session, &args)?,
+        Command::Cache(args) => cache::run(session, &args)?,
+        Command::Repair(args) => repair::run(session, &args)?,
+        Command::Tag(args) => tag::run(session, &args)?,
+        Command::Cat(args) => cat::run(session, &args)?,
+        Command::List(args) => list::run(session, &args)?,
         Command::Completions(args) => completions::run(session, &args),
         Command::Version => version::run(session),
     })
@@ -152,7 +165,13 @@ const fn name_of(command: &Command) -> &'static str {
         Command::Rollback(_) => "rollback",
         Command::Check(_) => "check",
         Command::Verify(_) => "verify",
+        Command::Prune(_) => "prune",
         Command::Unlock(_) => "unlock",
+        Command::Cache(_) => "cache",
+        Command::Repair(_) => "repair",
+        Command::Tag(_) => "tag",
+        Command::Cat(_) => "cat",
+        Command::List(_) => "list",
         Command::Completions(_) => "completions",
         Command::Version => "version",
     }

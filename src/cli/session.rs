@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 use super::args::{Filter, Global};
 use super::failure::Failure;
 use super::output::Output;
-use crate::backend::{Backend, LocalBackend};
+use crate::backend::{Backend, CachedBackend, LocalBackend};
 use crate::config::{self, Flags, RepositoryChoice};
 use crate::durable::{Disk, OsDisk};
 use crate::error::{Error, ExitCode, Result};
+use crate::id::Id;
 use crate::monitor::{Monitor, Problem, go_on};
 use crate::repository::lock::{Access, Lock};
 use crate::repository::{Repository, Services};
@@ -74,6 +75,24 @@ impl Session {
         ))
     }
 
+    /// Where copies of index and snapshots of the repository are kept, if anywhere.
+    pub fn cache(&self) -> Result<Option<(PathBuf, Arc<dyn Backend>)>> {
+        let Some(folder) = self
+            .global
+            .cache_dir
+            .as_ref()
+            .filter(|_| !self.global.no_cache)
+        else {
+            return Ok(None);
+        };
+        let repository = self.backend(&self.choice()?.path).location();
+        // A name of its own for each repository; what is in it is named by its own hash.
+        let own = Id::of(repository.as_bytes()).short();
+        let folder = config::absolute(folder)?.join(own);
+        let backend = self.backend(&folder);
+        Ok(Some((folder, backend)))
+    }
+
     /// Where this machine's restores in place are remembered.
     pub fn registry() -> Option<Registry> {
         let folder = config::state_folder(&config::environment)?;
@@ -119,13 +138,27 @@ impl Session {
 
     /// Opens the chosen repository.
     pub fn open(&self) -> Result<Repository> {
+        self.open_through(self.cache()?.map(|(_, cache)| cache))
+    }
+
+    /// The same without the cache: for who asks how the repository itself stands.
+    pub fn open_itself(&self) -> Result<Repository> {
+        self.open_through(None)
+    }
+
+    fn open_through(&self, cache: Option<Arc<dyn Backend>>) -> Result<Repository> {
         let choice = self.choice()?;
         let password = choice.password.read(self.may_ask(), self.output.as_ref())?;
         // Whoever or whatever gives the password may take long; a signal may have come meanwhile.
         go_on(self.output.as_ref())?;
         self.output.step(crate::monitor::Step::Opening, None);
+        let storage = self.backend(&choice.path);
+        let backend = match cache {
+            Some(cache) => Arc::new(CachedBackend::new(storage, cache)),
+            None => storage,
+        };
         Repository::open(
-            self.backend(&choice.path),
+            backend,
             self.services.clone(),
             &password,
             self.output.as_ref(),

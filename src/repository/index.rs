@@ -3,6 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::pack::{self, BlobKind, PackedBlob};
@@ -20,8 +21,8 @@ const MAX_COPIES: usize = 100;
 pub struct IndexFile {
     /// Packs and their blobs.
     pub packs: Vec<IndexedPack>,
-    /// Packs that rustic has marked for deletion: still there to read, no longer to build upon.
-    #[serde(default, skip_serializing)]
+    /// Packs that are marked for deletion, in rustic's form: still there to read, no longer to build upon.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packs_to_delete: Vec<IndexedPack>,
 }
 
@@ -33,6 +34,9 @@ pub struct IndexedPack {
     /// What it holds.
     #[serde(default)]
     pub blobs: Vec<IndexedBlob>,
+    /// When it was marked for deletion. rustic gives one to packs in use as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Timestamp>,
 }
 
 /// One blob of an index file.
@@ -61,7 +65,25 @@ impl IndexedPack {
                 uncompressed_length: blob.plain_length,
             })
             .collect();
-        Self { id, blobs }
+        Self {
+            id,
+            blobs,
+            time: None,
+        }
+    }
+
+    /// The same, marked for deletion at `time`.
+    #[must_use]
+    pub fn marked(id: Id, blobs: &[PackedBlob], time: Timestamp) -> Self {
+        Self {
+            time: Some(time),
+            ..Self::new(id, blobs)
+        }
+    }
+
+    /// What it holds.
+    pub fn packed(&self) -> impl Iterator<Item = PackedBlob> {
+        self.blobs.iter().map(IndexedBlob::packed)
     }
 }
 
@@ -114,7 +136,7 @@ enum Standing {
     /// No index names it, its own header was read. It serves, but nothing is built upon it: other
     /// tools look for blobs in index files only, and a prune may remove it.
     Unindexed,
-    /// Marked for deletion by rustic: readable while it is there.
+    /// Marked for deletion: readable while it is there.
     Retired,
     /// Named by an index file.
     InUse,
@@ -306,7 +328,12 @@ impl Index {
         packs
     }
 
-    /// Whether `pack` is one that rustic has marked for deletion.
+    /// Every different blob, in no order.
+    pub fn blobs(&self) -> impl Iterator<Item = (BlobKind, Id)> {
+        self.blobs.keys().copied()
+    }
+
+    /// Whether `pack` is one that is marked for deletion.
     #[must_use]
     pub fn is_retired(&self, pack: Id) -> bool {
         self.standing(pack) == Some(Standing::Retired)

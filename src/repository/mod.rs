@@ -15,10 +15,14 @@ pub mod json;
 pub mod keys;
 pub mod lock;
 pub mod name;
+mod object;
 mod open;
 pub mod pack;
+pub mod prune;
 mod recover;
+pub mod repair;
 pub mod snapshot;
+pub mod tag;
 pub mod tree;
 pub mod tree_writer;
 mod unlock;
@@ -191,6 +195,12 @@ impl Repository {
             .map_err(|cause| cause.on("listing", class.folder()))
     }
 
+    /// Whether an object is listed.
+    fn is_there(&self, class: Class, id: Id) -> Result<bool> {
+        let listing = self.list(class)?;
+        Ok(listing.objects.iter().any(|(listed, _)| *listed == id))
+    }
+
     fn put(&self, object: Object, bytes: &[u8]) -> Result<()> {
         match self.inner.backend.put_new(object, bytes) {
             // Named by its own hash: the same bytes are there already.
@@ -223,6 +233,15 @@ impl Repository {
 
     /// Reads a JSON object and checks hash, authentication code and form.
     fn load_json<T: DeserializeOwned>(&self, class: Class, id: Id) -> Result<T> {
+        let json = self.load_plain(class, id)?;
+        serde_json::from_slice(&json).map_err(|cause| Error::Damaged {
+            object: Object::Named(class, id).to_string(),
+            finding: cause.to_string(),
+        })
+    }
+
+    /// The JSON of an object as it stands there, after hash and authentication code were checked.
+    fn load_plain(&self, class: Class, id: Id) -> Result<Vec<u8>> {
         let object = Object::Named(class, id);
         let sealed = self
             .inner
@@ -241,13 +260,12 @@ impl Repository {
             .key
             .open(&sealed)
             .map_err(|cause| damaged(cause.to_string()))?;
-        let json = match plain.first() {
+        match plain.first() {
             Some(2) => compress::decompress_unsized(&plain[1..], most_plain(class, &plain))
-                .map_err(|cause| damaged(cause.to_string()))?,
-            Some(b'{' | b'[') => plain,
-            other => return Err(damaged(format!("it has an unknown encoding ({other:?})"))),
-        };
-        serde_json::from_slice(&json).map_err(|cause| damaged(cause.to_string()))
+                .map_err(|cause| damaged(cause.to_string())),
+            Some(b'{' | b'[') => Ok(plain),
+            other => Err(damaged(format!("it has an unknown encoding ({other:?})"))),
+        }
     }
 
     /// Stores a snapshot: what makes everything before it visible.
@@ -276,7 +294,7 @@ impl Repository {
         }
     }
 
-    /// Reads all snapshots, oldest first. Damaged ones are told to `monitor`, and named in the result.
+    /// Reads all snapshots, oldest first; of two of one moment, one that is marked incomplete comes first. Damaged ones are told to `monitor`, and named in the result.
     ///
     /// # Errors
     /// [`Error::Storage`] if they cannot be listed.
@@ -288,15 +306,18 @@ impl Repository {
         for (id, _) in listing.objects {
             match self.load_json(Class::Snapshots, id) {
                 Ok(file) => snapshots.readable.push(Snapshot { id, file }),
+                // Removed between listing and reading: no longer one of ours.
+                Err(Error::Storage { .. }) if !self.is_there(Class::Snapshots, id)? => {}
                 Err(cause) => {
                     problems.tell(|| left_out(&Object::Named(Class::Snapshots, id), &cause));
                     snapshots.damaged.push(id);
                 }
             }
         }
+        // What a repair has made of a snapshot has its time, and less of it.
         snapshots
             .readable
-            .sort_by_key(|snapshot| (snapshot.file.time, snapshot.id));
+            .sort_by_key(|one| (one.file.time, !one.file.is_incomplete(), one.id));
         Ok(snapshots)
     }
 

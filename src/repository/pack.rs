@@ -29,7 +29,7 @@ impl Display for BlobKind {
 }
 
 /// One blob in a pack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PackedBlob {
     /// Its kind.
     pub kind: BlobKind,

@@ -1,7 +1,7 @@
 //! The index, and what stands in for it: packs that no readable index file names are read by their own
 //! headers, so that losing an index file costs nobody any data.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use super::index::{Index, IndexFile};
@@ -29,8 +29,8 @@ pub(super) struct IndexFiles {
 /// Packs that no index file names.
 #[derive(Debug, Default)]
 pub(super) struct Unindexed {
-    /// How many were read by their headers.
-    pub served: u64,
+    /// What the headers of those say that could be read, by pack.
+    pub headers: HashMap<Id, Vec<PackedBlob>>,
     /// Those whose header cannot be read, and why.
     pub unreadable: Vec<(Id, String)>,
 }
@@ -78,19 +78,31 @@ impl Repository {
     }
 
     pub(super) fn read_index_files(&self, monitor: &dyn Monitor) -> Result<IndexFiles> {
-        let listing = self.list(Class::Index)?;
+        let mut listing = self.list(Class::Index)?;
         report_strays(monitor, Class::Index, &listing);
-        let mut files = IndexFiles {
-            count: listing.objects.len(),
-            ..IndexFiles::default()
-        };
-        for (id, _) in listing.objects {
-            match self.load_json::<IndexFile>(Class::Index, id) {
-                Ok(file) => files.index.add(&file),
-                Err(cause) => files.damaged.push((Object::Named(Class::Index, id), cause)),
+        let mut files = IndexFiles::default();
+        let mut read = HashSet::new();
+        loop {
+            files.count = listing.objects.len();
+            let mut has_gone = false;
+            for (id, _) in listing.objects {
+                if !read.insert(id) {
+                    continue;
+                }
+                match self.load_json::<IndexFile>(Class::Index, id) {
+                    Ok(file) => files.index.add(&file),
+                    // Somebody prunes, and has written what it said into another.
+                    Err(Error::Storage { .. }) if !self.is_there(Class::Index, id)? => {
+                        has_gone = true;
+                    }
+                    Err(cause) => files.damaged.push((Object::Named(Class::Index, id), cause)),
+                }
             }
+            if !has_gone {
+                return Ok(files);
+            }
+            listing = self.list(Class::Index)?;
         }
-        Ok(files)
     }
 
     /// Adds the packs that `index` does not name and `sizes` does, on all cores.
@@ -111,7 +123,7 @@ impl Repository {
             match header {
                 Ok((blobs, _)) => {
                     found.0.add_unindexed(*id, &blobs);
-                    found.1.served += 1;
+                    found.1.headers.insert(*id, blobs);
                 }
                 Err(finding) => found.1.unreadable.push((*id, finding)),
             }
@@ -165,13 +177,14 @@ fn tell_damaged(files: &IndexFiles, monitor: &dyn Monitor) {
 }
 
 fn tell_unindexed(unindexed: &Unindexed, monitor: &dyn Monitor) {
-    if unindexed.served > 0 {
+    let served = unindexed.headers.len() as u64;
+    if served > 0 {
         tell(
             monitor,
             Class::Index.folder(),
             &format!(
                 "{} in no index that can be read: what they hold is found by their own headers",
-                crate::units::counted(unindexed.served, "pack")
+                crate::units::counted(served, "pack")
             ),
         );
     }

@@ -56,6 +56,17 @@ pub struct SnapshotFile {
     pub summary: Option<Summary>,
 }
 
+/// The mark of a snapshot that lacks something of what it should hold.
+pub const INCOMPLETE: &str = "incomplete";
+
+impl SnapshotFile {
+    /// Whether it is marked as lacking something.
+    #[must_use]
+    pub fn is_incomplete(&self) -> bool {
+        self.tags.iter().any(|tag| tag == INCOMPLETE)
+    }
+}
+
 /// Some writers say `null` for an empty list.
 fn null_is_empty<'de, D: serde::Deserializer<'de>>(
     deserializer: D,

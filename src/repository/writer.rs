@@ -28,6 +28,7 @@ use super::budget::{Budget, Held};
 use super::compress::{self, DATA_LEVEL, METADATA_LEVEL};
 use super::format::MAX_BLOB;
 use super::index::{self, Index, IndexFile, IndexedPack};
+use super::lock::Lock;
 use super::pack::{BlobKind, Packer, SealedPack};
 use crate::backend::{Class, Object};
 use crate::error::{Error, Result};
@@ -105,6 +106,8 @@ struct Shared {
     data: Mutex<Packer>,
     trees: Mutex<Packer>,
     unindexed: Mutex<Unindexed>,
+    /// Index files that this run has written.
+    indexes: Mutex<Vec<Id>>,
     failure: Mutex<Option<Error>>,
     failed: AtomicBool,
     in_flight: Arc<Budget>,
@@ -142,6 +145,7 @@ impl Writer {
                 blobs: 0,
                 since: repository.inner.services.clock.now(),
             }),
+            indexes: Mutex::default(),
             failure: Mutex::default(),
             failed: AtomicBool::new(false),
             in_flight: Arc::new(Budget::new(BYTES_IN_FLIGHT)),
@@ -210,6 +214,29 @@ impl Writer {
         lock(&self.shared.failure).take().unwrap_or(cause)
     }
 
+    /// The same as [`Self::commit`], under a lock. If that has not held, others may have removed what was
+    /// written, and no index may name it any more.
+    ///
+    /// # Errors
+    /// As [`Self::commit`]; [`Error::LockLost`].
+    pub fn commit_under(self, held: &Lock) -> Result<WriterStats> {
+        held.require_held()?;
+        let shared = Arc::clone(&self.shared);
+        let committed = self.commit();
+        shared.take_back_unless(held)?;
+        committed
+    }
+
+    /// Gives up. An index that names what others may have removed goes.
+    ///
+    /// # Errors
+    /// [`Error::LockLost`] if the lock has not held.
+    pub fn abandon(self, held: &Lock) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        drop(self);
+        shared.take_back_unless(held)
+    }
+
     /// Seals the last packs, waits for all, and writes the last index.
     ///
     /// # Errors
@@ -259,6 +286,17 @@ impl Drop for Writer {
 }
 
 impl Shared {
+    /// Removes the index files that were written, unless the lock has held.
+    fn take_back_unless(&self, held: &Lock) -> Result<()> {
+        let Err(cause) = held.require_held() else {
+            return Ok(());
+        };
+        for id in take(&mut *lock(&self.indexes)) {
+            self.repository.remove(Object::Named(Class::Index, id))?;
+        }
+        Err(cause)
+    }
+
     /// Runs a thread's work and keeps its error, the first of all. Then `drain` keeps its queue moving
     /// until the end, or whoever fills the queue would wait for ever; also after a panic.
     fn guarded(&self, work: impl FnOnce() -> Result<()>, drain: impl FnOnce()) {
@@ -409,7 +447,8 @@ impl Shared {
                 packs: take(&mut unindexed.packs),
                 packs_to_delete: Vec::new(),
             };
-            self.repository.save_json(Class::Index, &file)?;
+            let id = self.repository.save_json(Class::Index, &file)?;
+            lock(&self.indexes).push(id);
         }
         unindexed.blobs = 0;
         unindexed.since = self.repository.inner.services.clock.now();

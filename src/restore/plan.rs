@@ -165,9 +165,18 @@ impl Plan {
         Some(note.finding.clone())
     }
 
-    /// Tells what this restore cannot bring back: what its capture missed, and what this version
-    /// lists but does not restore.
+    /// Tells what this restore cannot bring back: what its capture missed or a repair has left out, and what
+    /// this version lists but does not restore.
     pub(super) fn tell_missing(&self, monitor: &dyn Monitor) {
+        let captured_whole = |manifest: &Manifest| manifest.incomplete.is_empty();
+        if self.snapshot.file.is_incomplete() && self.manifest.as_ref().is_none_or(captured_whole) {
+            monitor.problem(Problem {
+                item: format!("snapshot {}", self.snapshot.id.short()),
+                finding: "it is marked incomplete: what was lost was left out when it was repaired"
+                    .to_owned(),
+                incomplete: true,
+            });
+        }
         let manifest = self.manifest.iter();
         for note in manifest.flat_map(|manifest| &manifest.incomplete) {
             if self.covers(Path::new(&note.item)) {

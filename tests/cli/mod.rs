@@ -23,7 +23,8 @@ use crate::common::program::{Program, Run, Started, bare};
 use crate::common::shop::Shop;
 
 /// The commands that open a repository.
-const OPENING: [&str; 7] = [
+const OPENING: [&str; 12] = [
+    "prune",
     "backup",
     "snapshots",
     "ls",
@@ -31,9 +32,21 @@ const OPENING: [&str; 7] = [
     "check",
     "verify",
     "unlock",
+    "repair",
+    "tag",
+    "cat",
+    "list",
 ];
 /// Those of them that only read it.
-const READING: [&str; 5] = ["snapshots", "ls", "restore", "check", "verify"];
+const READING: [&str; 7] = [
+    "snapshots",
+    "ls",
+    "restore",
+    "check",
+    "verify",
+    "cat",
+    "list",
+];
 
 /// A shop with one snapshot, made once for a test and copied for each of its scenes.
 struct Original {
@@ -114,6 +127,13 @@ impl Scene {
             "verify" => &["verify", "--scratch", self.folder.to_str().unwrap()],
             "check" => &["check", "--read-data"],
             "rollback" => &["rollback", &shop],
+            "cache" => &["cache", "--cache-dir", &target],
+            "repair" => &["repair", "index"],
+            "repair packs" => &["repair", "packs"],
+            "repair snapshots" => &["repair", "snapshots"],
+            "tag" => &["tag", "--add", "sunday", "latest"],
+            "cat" => &["cat", "tree", "latest"],
+            "list" => &["list", "blobs"],
             "completions" => &["completions", "bash"],
             other => &[other],
         };

@@ -23,7 +23,7 @@ use crate::common::library::{self, PASSWORD, services};
 
 /// A way to hurt a file.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum How {
+pub enum How {
     Flip,
     Cut,
     Extend,
@@ -32,10 +32,10 @@ enum How {
 }
 use How::{Cut, Delete, Empty, Extend, Flip};
 
-const WAYS: [How; 5] = [Flip, Cut, Extend, Empty, Delete];
+pub const WAYS: [How; 5] = [Flip, Cut, Extend, Empty, Delete];
 
 impl How {
-    fn hurt(self, backend: &MemBackend, object: Object) {
+    pub fn hurt(self, backend: &MemBackend, object: Object) {
         let done = match self {
             Flip => backend.damage(object, |bytes| {
                 let middle = bytes.len() / 2;

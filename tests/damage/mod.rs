@@ -1,7 +1,7 @@
 //! Damage to each kind of file in a repository: all of it is found, and it costs no more than it must.
 
 mod bits;
-mod kinds;
+pub mod kinds;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,7 +32,7 @@ use tillsafe::secret::Secret;
 use crate::common::library::{self, PASSWORD, services};
 
 /// The password of the second key.
-const OTHER: &str = "tenmoku";
+pub const OTHER: &str = "tenmoku";
 
 /// What the two snapshots hold.
 const FIRST: [(&str, &str); 3] = [
@@ -47,27 +47,27 @@ const SECOND: [(&str, &str); 3] = [
 ];
 
 /// A file in a snapshot.
-type Where = (Id, PathBuf);
+pub type Where = (Id, PathBuf);
 
 /// What a file in a snapshot is made of.
-struct Stored {
-    bytes: Vec<u8>,
+pub struct Stored {
+    pub bytes: Vec<u8>,
     /// Its blobs, and the trees on the way to it.
     needs: BTreeSet<(BlobKind, Id)>,
 }
 
 /// A repository of a few KiB of which all is known: two keys, two snapshots, a lock.
-struct Small {
-    objects: BTreeMap<Object, Vec<u8>>,
+pub struct Small {
+    pub objects: BTreeMap<Object, Vec<u8>>,
     /// What lies where in each pack.
-    packs: BTreeMap<Object, Vec<PackedBlob>>,
-    files: BTreeMap<Where, Stored>,
+    pub packs: BTreeMap<Object, Vec<PackedBlob>>,
+    pub files: BTreeMap<Where, Stored>,
     /// What the second snapshot needs.
     second: BTreeSet<(BlobKind, Id)>,
 }
 
 impl Small {
-    fn make() -> Self {
+    pub fn make() -> Self {
         let backend: Arc<dyn Backend> = Arc::new(MemBackend::default());
         let repository = library::create(&backend);
         add_key(&backend, OTHER);
@@ -93,7 +93,7 @@ impl Small {
     }
 
     /// A copy to be damaged.
-    fn copy(&self) -> Arc<MemBackend> {
+    pub fn copy(&self) -> Arc<MemBackend> {
         let backend = MemBackend::default();
         for (object, bytes) in &self.objects {
             backend.put_new(*object, bytes).unwrap();
@@ -101,7 +101,7 @@ impl Small {
         Arc::new(backend)
     }
 
-    fn of_class(&self, class: Class) -> Vec<Object> {
+    pub fn of_class(&self, class: Class) -> Vec<Object> {
         let is = |object: &&Object| matches!(object, Object::Named(of, _) if *of == class);
         self.objects.keys().filter(is).copied().collect()
     }
@@ -132,7 +132,7 @@ impl Small {
     }
 
     /// A password that a whole key opens with, whatever is wrong with `object`.
-    fn password_beside(&self, object: Object) -> &'static str {
+    pub fn password_beside(&self, object: Object) -> &'static str {
         let file: Option<KeyFile> = match object {
             Object::Named(Class::Keys, _) => serde_json::from_slice(&self.objects[&object]).ok(),
             _ => None,
@@ -175,7 +175,7 @@ impl Small {
     }
 
     /// The files that whole restores do not bring back; what they bring back is right.
-    fn lost_to_a_restore(&self, repository: &Repository, folder: &Path) -> BTreeSet<Where> {
+    pub fn lost_to_a_restore(&self, repository: &Repository, folder: &Path) -> BTreeSet<Where> {
         let quiet: Arc<dyn Monitor> = Arc::new(Quiet::default());
         let index = repository.load_index(quiet.as_ref()).unwrap();
         let mut lost: BTreeSet<Where> = self.files.keys().cloned().collect();
@@ -217,27 +217,27 @@ impl Small {
     }
 }
 
-fn secret(password: &str) -> Secret {
+pub fn secret(password: &str) -> Secret {
     Secret::new(password.as_bytes().to_vec())
 }
 
-fn open(backend: &Arc<MemBackend>, password: &str) -> tillsafe::error::Result<Repository> {
+pub fn open(backend: &Arc<MemBackend>, password: &str) -> tillsafe::error::Result<Repository> {
     let backend: Arc<dyn Backend> = Arc::clone(backend) as Arc<dyn Backend>;
     Repository::open(backend, services(), &secret(password), &Quiet::default())
 }
 
-fn full_check(repository: &Repository) -> CheckReport {
+pub fn full_check(repository: &Repository) -> CheckReport {
     check(repository, Extent::Everything, &Quiet::default()).unwrap()
 }
 
 /// The objects that a check names.
-fn named(report: &CheckReport) -> Vec<&str> {
+pub fn named(report: &CheckReport) -> Vec<&str> {
     let damage = report.damage.iter();
     damage.map(|damage| damage.object.as_str()).collect()
 }
 
 /// The key of a repository whose only key file opens with [`PASSWORD`], or one of them.
-fn master(backend: &dyn Backend) -> Key {
+pub fn master(backend: &dyn Backend) -> Key {
     let keys = backend.list(Class::Keys).unwrap().objects.into_iter();
     let mut opened = keys.filter_map(|(id, _)| {
         let bytes = backend.get(Object::Named(Class::Keys, id), 4096).unwrap();
@@ -259,7 +259,7 @@ fn add_key(backend: &Arc<dyn Backend>, password: &str) {
 }
 
 /// Everything in a repository.
-fn objects_of(backend: &dyn Backend) -> BTreeMap<Object, Vec<u8>> {
+pub fn objects_of(backend: &dyn Backend) -> BTreeMap<Object, Vec<u8>> {
     let named = Class::ALL.into_iter().flat_map(|class| {
         let listed = backend.list(class).unwrap().objects.into_iter();
         listed.map(move |(id, _)| Object::Named(class, id))

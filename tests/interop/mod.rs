@@ -73,13 +73,13 @@ impl Restic {
     }
 
     /// Whether it knows the commands that came after 0.14.
-    fn is_current(&self) -> bool {
+    pub fn is_current(&self) -> bool {
         let version = Run::of(Command::new(&self.path).arg("version")).stdout;
         !version.starts_with("restic 0.14")
     }
 
     /// Reads everything, and finds nothing to remark upon.
-    fn assert_clean(&self) {
+    pub fn assert_clean(&self) {
         let run = self.ok(&["check", "--read-data"]);
         let said = format!("{}{}", run.stdout, run.stderr);
         assert!(said.contains("no errors were found"), "{said}");
@@ -118,7 +118,7 @@ fn made_by(restic: &Restic, program: &Program, version: &str) {
 }
 
 /// Runs a test with each restic there is; in CI both must be there.
-fn each(test: impl Fn(&Path)) {
+pub fn each(test: impl Fn(&Path)) {
     let found = restics();
     if found.len() < 2 {
         skipped(

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+mod look;
 mod upkeep;
 
-pub use upkeep::Unlock;
+pub use look::{Cat, List, ListKind};
+pub use upkeep::{Cache, Prune, Repair, RepairIndex, RepairPacks, RepairSnapshots, Tag, Unlock};
 
 use super::after_help;
 
@@ -45,6 +47,7 @@ pub struct Cli {
 }
 
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "flags as they are typed")]
 pub struct Global {
     /// The repository: a folder, in the restic format
     #[arg(short, long, value_name = "LOCATION", global = true)]
@@ -64,6 +67,12 @@ pub struct Global {
     /// Never ask anything
     #[arg(long, global = true)]
     pub no_input: bool,
+    /// Keep copies of index and snapshots there, for a repository on a slow storage
+    #[arg(long, value_name = "DIR", global = true)]
+    pub cache_dir: Option<PathBuf>,
+    /// Use no such copies, whatever --cache-dir says
+    #[arg(long, global = true)]
+    pub no_cache: bool,
     /// Wait so long for a lock that somebody else holds: 30s, 15m, 2h
     #[arg(long, value_name = "DURATION", global = true, value_parser = duration)]
     pub retry_lock: Option<Duration>,
@@ -103,11 +112,36 @@ pub enum Command {
     /// Do everything that a restore would do, in a scratch folder, and say how far it is proved
     #[command(display_order = 8)]
     Verify(Verify),
+    /// Free the room that no snapshot needs any more
+    ///
+    /// What nobody needs is marked, and removed by the first prune a day later: somebody may be at work
+    /// who takes no locks. With --now it is removed at once.
+    /// Example: tillsafe -r /media/backup/shop -p /root/shop.pass prune
+    #[command(display_order = 9)]
+    Prune(Prune),
     /// Remove locks that dead processes have left
     ///
     /// A lock is taken for dead when it was not refreshed for 30 minutes, or its process is known to be gone.
     #[command(display_order = 9)]
     Unlock(Unlock),
+    /// Show what --cache-dir keeps of a repository
+    #[command(display_order = 9)]
+    Cache(Cache),
+    /// Repair what `check` finds: the index, packs, snapshots
+    ///
+    /// In this order: `repair index`, `repair packs`, `repair snapshots`. Nothing that can be restored is given up,
+    /// and one that was interrupted is run again. Nobody else may work in the repository meanwhile.
+    #[command(display_order = 9, subcommand, disable_help_subcommand = true)]
+    Repair(Repair),
+    /// Give snapshots other tags
+    /// The snapshot is stored anew under the new tags, and so gets a new id; `original` in it is the first one.
+    /// Our own marks `incomplete` and `suspect` go only with --remove.
+    Tag(Tag),
+    /// Print an object of the repository, verified: JSON, or bytes as they are
+    /// Of a key all is shown but the key itself. Bytes (a blob, a pack) are not written to a terminal.
+    Cat(Cat),
+    /// List the objects of the repository
+    List(List),
     /// Print a completion script for a shell
     #[command(display_order = 9)]
     Completions(Completions),

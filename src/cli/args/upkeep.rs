@@ -1,10 +1,173 @@
 //! The words of what keeps a repository in order.
 
-use clap::Args;
+use clap::{Args, Subcommand};
+
+use super::Filter;
+use crate::cli::exit_codes;
+use crate::repository::prune::MaxUnused;
 
 #[derive(Debug, Args)]
 pub struct Unlock {
     /// All locks, also those whose holder may live: make sure that nobody works on the repository
     #[arg(long)]
     pub remove_all: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Cache {
+    /// Remove it; the next run reads from the repository and keeps copies anew
+    #[arg(long)]
+    pub clear: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Prune {
+    /// Free at once, under an exclusive lock all the time: backups wait meanwhile
+    #[arg(long)]
+    pub now: bool,
+    /// How much that nobody needs may stay beside what is needed: a part of all, a size, or `unlimited`
+    #[arg(long, value_name = "N%|SIZE|unlimited", default_value = "5%", value_parser = max_unused)]
+    pub max_unused: MaxUnused,
+    /// Say what would be done, and do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Repair {
+    /// Name every pack that is there in one index file, as it is
+    ///
+    /// Index files that cannot be read go, packs that no index names are named by their own headers, and packs that
+    /// are gone are named no longer. What is right stays as it is.
+    #[command(after_help = exit_codes())]
+    Index(RepairIndex),
+    /// Store what is whole in broken packs anew, and remove those
+    ///
+    /// Reads every byte of every pack, or of those given. What is lost is named with the snapshots and paths that it costs.
+    #[command(after_help = exit_codes())]
+    Packs(RepairPacks),
+    /// Make new snapshots, without what is lost, beside those that lack something
+    ///
+    /// A lost file is left out, a lost folder with all below it. The new snapshot has the old one's time and the mark
+    /// `incomplete`; the old one is kept unless --forget. Run `repair index` and `repair packs` first: they find what is lost.
+    #[command(after_help = exit_codes())]
+    Snapshots(RepairSnapshots),
+}
+
+#[derive(Debug, Args)]
+pub struct RepairIndex {
+    /// Compare the header of every pack with its index, not only of those that are in doubt
+    #[arg(long)]
+    pub read_all_packs: bool,
+    /// Say what would be done, and do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RepairPacks {
+    /// Only these packs: first digits of their ids, or their paths as `check` prints them
+    #[arg(value_name = "PACK")]
+    pub packs: Vec<String>,
+    /// Say what would be done, and do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RepairSnapshots {
+    /// Only these snapshots: ids, or `latest`
+    #[arg(value_name = "SNAPSHOT")]
+    pub snapshots: Vec<String>,
+    /// Remove each snapshot that lacks something, once the one with what is left is there
+    #[arg(long)]
+    pub forget: bool,
+    /// Say what would be done, and do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub filter: Filter,
+}
+
+#[derive(Debug, Args)]
+pub struct Tag {
+    /// Snapshot ids or `latest`; without any, all that the filters below let through
+    #[arg(value_name = "SNAPSHOT")]
+    pub snapshots: Vec<String>,
+    /// Add this tag
+    #[arg(long, value_name = "TAG", required_unless_present_any = ["remove", "set"])]
+    pub add: Vec<String>,
+    /// Remove this tag
+    #[arg(long, value_name = "TAG")]
+    pub remove: Vec<String>,
+    /// Replace all tags by this one (given several times, by all of them)
+    #[arg(long, value_name = "TAG", conflicts_with_all = ["add", "remove"])]
+    pub set: Vec<String>,
+    #[command(flatten)]
+    pub filter: Filter,
+}
+
+fn max_unused(text: &str) -> Result<MaxUnused, &'static str> {
+    const WRONG: &str = "give a part (5%), a size (500M, 2G) or `unlimited`";
+    if text == "unlimited" {
+        return Ok(MaxUnused::Unlimited);
+    }
+    if text == "0%" || text == "0" {
+        return Ok(MaxUnused::Bytes(0));
+    }
+    if let Ok(super::Share(part)) = text.parse() {
+        return Ok(MaxUnused::Part(part));
+    }
+    let (number, unit) = text
+        .char_indices()
+        .last()
+        .filter(|(_, last)| !last.is_ascii_digit())
+        .map_or((text, None), |(at, last)| (&text[..at], Some(last)));
+    let shift = match unit.map(|unit| unit.to_ascii_uppercase()) {
+        None => 0,
+        Some('K') => 10,
+        Some('M') => 20,
+        Some('G') => 30,
+        Some('T') => 40,
+        Some(_) => return Err(WRONG),
+    };
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(WRONG);
+    }
+    let number: u64 = number.parse().map_err(|_| WRONG)?;
+    let bytes = number.checked_mul(1 << shift).ok_or(WRONG)?;
+    Ok(MaxUnused::Bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_stay_unneeded_is_a_part_or_a_size() {
+        for (text, wanted) in [
+            ("5%", MaxUnused::Part(500)),
+            ("0%", MaxUnused::Bytes(0)),
+            ("0", MaxUnused::Bytes(0)),
+            ("17", MaxUnused::Bytes(17)),
+            ("2G", MaxUnused::Bytes(2 << 30)),
+            ("500m", MaxUnused::Bytes(500 << 20)),
+            ("unlimited", MaxUnused::Unlimited),
+        ] {
+            assert_eq!(max_unused(text), Ok(wanted), "{text}");
+        }
+        for wrong in [
+            "",
+            "M",
+            "-1",
+            "1.5G",
+            "5 %",
+            "101%",
+            "9999999999T",
+            "5€",
+            "+5M",
+        ] {
+            assert!(max_unused(wrong).is_err(), "{wrong}");
+        }
+    }
 }

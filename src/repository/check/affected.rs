@@ -64,14 +64,14 @@ struct Kept {
 
 impl Check<'_> {
     /// Names snapshots and paths that suffer from what was found. `snapshots` come newest first.
-    pub(super) fn who_suffers(&mut self, snapshots: &[Snapshot]) -> Result<()> {
+    pub(super) fn who_suffers(&mut self, snapshots: &[Snapshot]) -> Result<Lost> {
         let lost = self.trees(snapshots)?;
         let count = |snapshot: &Snapshot| lost.get(&snapshot.file.tree).copied().unwrap_or(0);
         let total = snapshots
             .iter()
             .fold(0_u64, |sum, snapshot| sum.saturating_add(count(snapshot)));
         if total == 0 {
-            return Ok(());
+            return Ok(lost);
         }
         let mut found = BTreeMap::new();
         let (mut kept, mut looked_at) = (Kept::default(), 0);
@@ -87,7 +87,7 @@ impl Check<'_> {
         self.report.affected = found.into_values().collect();
         self.report.lost_paths = total;
         self.report.unlisted_paths = total.saturating_sub(listed);
-        Ok(())
+        Ok(lost)
     }
 
     /// Lists what one snapshot loses.

@@ -183,7 +183,7 @@ impl PackFindings {
 }
 
 /// Splits a pack's blobs into runs that lie side by side and are read in one piece.
-fn runs(blobs: &[PackedBlob]) -> impl Iterator<Item = &[PackedBlob]> {
+pub(in crate::repository) fn runs(blobs: &[PackedBlob]) -> impl Iterator<Item = &[PackedBlob]> {
     let mut rest = blobs;
     std::iter::from_fn(move || {
         let first = rest.first()?;

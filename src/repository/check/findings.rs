@@ -90,6 +90,16 @@ impl Findings {
         }
     }
 
+    /// What was found about the objects of a class.
+    pub fn of_class(&self, class: Class) -> impl Iterator<Item = (Id, String)> {
+        self.found
+            .iter()
+            .filter_map(move |found| match found.object {
+                Some(Object::Named(of, id)) if of == class => Some((id, found.quoted.join("; "))),
+                _ => None,
+            })
+    }
+
     /// Names a blob of the object; each is named once.
     pub fn add_blob(&mut self, object: Object, kind: BlobKind, id: Id) {
         let room = self.listed_blobs < MAX_BLOBS;
@@ -156,7 +166,7 @@ impl Found {
         let (costs_data, mend) = match self.object {
             None | Some(Object::Named(Class::Index, _)) => (
                 costs.unknown_blobs,
-                "`restic repair index` (before 0.16: rebuild-index) writes the index anew from the packs; until then packs are read by their own headers",
+                "`tillsafe repair index` names every pack as its own header says; until then packs are read by their headers",
             ),
             Some(Object::Config) => (
                 false,
@@ -168,7 +178,11 @@ impl Found {
             ),
             Some(Object::Named(Class::Locks, _)) => (
                 false,
-                "when nobody works in the repository, `restic unlock --remove-all` removes it",
+                "when nobody works in the repository, `tillsafe unlock --remove-all` removes it",
+            ),
+            Some(Object::Named(Class::Snapshots, _)) if !blobs.is_empty() => (
+                true,
+                "back up again: what the source still has is stored again, for this snapshot too; then `tillsafe repair snapshots` makes one that has what is left",
             ),
             Some(Object::Named(Class::Snapshots, _)) => (
                 true,
@@ -176,15 +190,15 @@ impl Found {
             ),
             Some(Object::Named(Class::Data, id)) if (costs.is_gone)(id) => (
                 loses,
-                "back up again: what it held is stored again where the source still has it; then `restic repair index` (before 0.16: rebuild-index) forgets it",
+                "back up again: what it held is stored again where the source still has it; then `tillsafe repair index` forgets it",
             ),
             Some(Object::Named(Class::Data, _)) if loses => (
                 true,
-                "`restic repair packs` with its id (before 0.16: move it away, then rebuild-index) keeps what is whole in it and removes the rest; then back up again: what was lost is stored again where the source still has it",
+                "`tillsafe repair packs` stores what is whole in it anew and removes it; then back up again: what was lost is stored again where the source still has it",
             ),
             Some(Object::Named(Class::Data, _)) => (
                 costs.unknown_blobs && blobs.is_empty(),
-                "`restic repair packs` with its id (0.16 or later) stores what is whole in it anew and removes it",
+                "`tillsafe repair packs` stores what is whole in it anew and removes it",
             ),
         };
         let mut finding = self.quoted.join("; ");

@@ -6,6 +6,7 @@
 mod affected;
 mod data;
 mod findings;
+mod losses;
 mod trees;
 
 use std::collections::{HashMap, HashSet};
@@ -14,11 +15,13 @@ use serde::Serialize;
 
 pub use affected::{Affected, Version};
 pub use data::Extent;
+pub(super) use data::runs;
 pub use findings::{Damage, DamagedBlob};
+pub(super) use losses::Losses;
 
 use super::finding;
 use super::index::Index;
-use super::lock::{self, LockFile};
+use super::lock::LockFile;
 use super::pack::{self, BlobKind, PackedBlob};
 use super::snapshot::{Snapshot, SnapshotFile};
 use super::unlock::read_key_file;
@@ -76,18 +79,8 @@ pub fn check(
     // Snapshots before indexes: what a backup adds in between is then not missed but not asked for.
     let snapshots = repository.list(Class::Snapshots)?;
     report_strays(monitor, Class::Snapshots, &snapshots);
-    let mut check = Check {
-        repository,
-        monitor,
-        index: Index::default(),
-        sizes: HashMap::new(),
-        findings: Findings::default(),
-        bad: HashSet::new(),
-        report: CheckReport {
-            read_data: extent == Extent::Everything,
-            ..CheckReport::default()
-        },
-    };
+    let mut check = Check::new(repository, monitor);
+    check.report.read_data = extent == Extent::Everything;
     check.config();
     check.keys()?;
     check.locks()?;
@@ -124,6 +117,20 @@ enum State {
     Damaged(Id),
     /// No index and no pack names it.
     Unknown,
+}
+
+impl<'a> Check<'a> {
+    fn new(repository: &'a Repository, monitor: &'a dyn Monitor) -> Self {
+        Self {
+            repository,
+            monitor,
+            index: Index::default(),
+            sizes: HashMap::new(),
+            findings: Findings::default(),
+            bad: HashSet::new(),
+            report: CheckReport::default(),
+        }
+    }
 }
 
 impl Check<'_> {
@@ -172,7 +179,7 @@ impl Check<'_> {
             let lock = self.repository.load_json::<LockFile>(Class::Locks, id);
             if let Err(cause) = lock {
                 // Those of others come and go while we look.
-                if lock::is_there(self.repository, id)? {
+                if self.repository.is_there(Class::Locks, id)? {
                     self.findings
                         .add(Object::Named(Class::Locks, id), finding(&cause));
                 }

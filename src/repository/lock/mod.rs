@@ -150,7 +150,7 @@ impl Current {
         if now.duration_since(self.written) > LOST {
             return lost("it could not be refreshed for more than 22 minutes");
         }
-        if !is_there(repository, self.id)? {
+        if !repository.is_there(Class::Locks, self.id)? {
             return lost("somebody has removed it");
         }
         Ok(())
@@ -198,7 +198,7 @@ fn look(repository: &Repository, access: Access, ours: Option<Id>) -> Result<()>
         let lock: LockFile = match repository.load_json(Class::Locks, id) {
             Ok(lock) => lock,
             // Removed between listing and reading: no longer anybody's.
-            Err(Error::Storage { .. }) if !is_there(repository, id)? => continue,
+            Err(Error::Storage { .. }) if !repository.is_there(Class::Locks, id)? => continue,
             Err(cause) => {
                 return Err(Error::Locked {
                     holder: format!("a lock that cannot be read ({cause})"),
@@ -217,7 +217,10 @@ fn look(repository: &Repository, access: Access, ours: Option<Id>) -> Result<()>
     Ok(())
 }
 
-pub(super) fn is_there(repository: &Repository, id: Id) -> Result<bool> {
-    let listing = repository.list(Class::Locks)?;
-    Ok(listing.objects.iter().any(|(listed, _)| *listed == id))
+/// Fails if anybody holds a lock, of whatever kind.
+///
+/// # Errors
+/// [`Error::Locked`], [`Error::Storage`].
+pub(super) fn require_alone(repository: &Repository) -> Result<()> {
+    look(repository, Access::Exclusive, None)
 }

@@ -1,0 +1,272 @@
+//! `repair`: mend what `check` finds. One word of it each.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::Done;
+use super::args::{self, Repair};
+use super::check::{affected_line, affected_object};
+use super::failure::Failure;
+use super::output::plain;
+use super::session::{Session, request};
+use crate::error::{Advice, ExitCode, Result};
+use crate::id::Id;
+use crate::repository::Repository;
+use crate::repository::check::Affected;
+use crate::repository::lock::{Access, Lock};
+use crate::repository::repair::{
+    IndexReport, Note, PacksReport, SnapshotsReport, Subject, repair_index, repair_packs,
+    repair_snapshots,
+};
+use crate::restore::select;
+use crate::units::{ByteSize, counted};
+
+pub fn run(session: &Session, args: &Repair) -> Result<Done> {
+    match args {
+        Repair::Index(args) => index(session, args),
+        Repair::Packs(args) => packs(session, args),
+        Repair::Snapshots(args) => snapshots(session, args),
+    }
+}
+
+fn index(session: &Session, args: &args::RepairIndex) -> Result<Done> {
+    let repository = session.open()?;
+    let (lock, _reading) = lock(session, &repository, args.dry_run)?;
+    let monitor = session.output.as_ref();
+    let report = repair_index(&repository, lock.as_ref(), args.read_all_packs, monitor)?;
+    session.output.finish();
+    tell_notes(session, &report.notes);
+    let IndexReport {
+        kept_files,
+        removed_files,
+        new_files,
+        packs,
+        headers_read,
+        ..
+    } = report;
+    session.output.good_news(format!(
+        "{} of {}: {} kept, {removed_files} removed, {new_files} written; {}, headers of {headers_read} read",
+        said("the index", args.dry_run),
+        repository.location(),
+        counted(kept_files, "file"),
+        counted(packs, "pack"),
+    ));
+    if !report.all_mended {
+        session.output.failure(&left_undone(session, &report.notes));
+    }
+    Ok(done(
+        &repository,
+        json!(report),
+        args.dry_run,
+        report.all_mended,
+    ))
+}
+
+fn packs(session: &Session, args: &args::RepairPacks) -> Result<Done> {
+    let repository = session.open()?;
+    let (lock, _reading) = lock(session, &repository, args.dry_run)?;
+    let monitor = session.output.as_ref();
+    let named = args.packs.iter();
+    let named: Result<BTreeSet<Id>> = named
+        .map(|words| repository.find_pack(words, monitor))
+        .collect();
+    let named = named?;
+    let only = (!named.is_empty()).then_some(&named);
+    let report = repair_packs(&repository, lock.as_ref(), only, monitor)?;
+    session.output.finish();
+    tell_notes(session, &report.notes);
+    tell_affected(session, &report.affected, report.unlisted_paths);
+    let PacksReport {
+        packs_read,
+        bytes_read,
+        saved_blobs,
+        removed_packs,
+        ..
+    } = report;
+    session.output.good_news(format!(
+        "{} of {}: every byte of {} ({}) was read, {removed_packs} removed, {} stored anew",
+        said("the packs", args.dry_run),
+        repository.location(),
+        counted(packs_read, "pack"),
+        ByteSize(bytes_read),
+        counted(saved_blobs, "blob"),
+    ));
+    if !report.all_mended {
+        session.output.failure(&left_undone(session, &report.notes));
+    } else if report.lost_paths > 0 {
+        session.output.failure(&Failure {
+            text: format!("{} lost, counted in each snapshot", counted(report.lost_paths, "path")),
+            advice: Advice {
+                safe: "all that is whole is kept; what is not named as lost can be restored by its path (SNAPSHOT:PATH)".to_owned(),
+                next: session.typed("back up again: what the source still has is stored again, also for the old snapshots; then `tillsafe repair snapshots` makes new ones without what is lost"),
+            },
+            code: ExitCode::Damage,
+        });
+    }
+    let is_well = report.all_mended && report.lost_paths == 0;
+    Ok(done(&repository, json!(report), args.dry_run, is_well))
+}
+
+fn snapshots(session: &Session, args: &args::RepairSnapshots) -> Result<Done> {
+    let repository = session.open()?;
+    let (lock, _reading) = lock(session, &repository, args.dry_run)?;
+    let monitor = session.output.as_ref();
+    let only = chosen(&repository, args, session)?;
+    let report = repair_snapshots(
+        &repository,
+        lock.as_ref(),
+        only.as_ref(),
+        args.forget,
+        monitor,
+    )?;
+    session.output.finish();
+    tell_affected(session, &report.affected, report.unlisted_paths);
+    for subject in &report.subjects {
+        session.output.object("repaired_snapshot", json!(subject));
+        session.output.line(subject_line(subject, args.dry_run));
+    }
+    tell_notes(session, &report.notes);
+    let SnapshotsReport {
+        snapshots,
+        new_snapshots,
+        forgotten_snapshots,
+        ..
+    } = report;
+    session.output.good_news(format!(
+        "{} of {}: {} of {} lack something; {new_snapshots} made, {forgotten_snapshots} removed",
+        said("the snapshots", args.dry_run),
+        repository.location(),
+        report.subjects.len(),
+        snapshots,
+    ));
+    if !report.all_mended {
+        session.output.failure(&left_undone(session, &report.notes));
+    }
+    Ok(done(
+        &repository,
+        json!(report),
+        args.dry_run,
+        report.all_mended,
+    ))
+}
+
+/// The exclusive lock; whoever only looks has none, but holds what a reader does.
+fn lock(
+    session: &Session,
+    repository: &Repository,
+    dry_run: bool,
+) -> Result<(Option<Lock>, Option<Lock>)> {
+    if dry_run {
+        return Ok((None, session.lock_if_possible(repository)));
+    }
+    // A repository that is not written is refused before anybody waits for it.
+    repository.require_writable()?;
+    let lock = repository.lock(Access::Exclusive, session.output.as_ref())?;
+    Ok((Some(lock), None))
+}
+
+/// The snapshots that are named, or fit the flags; nothing if all are meant.
+fn chosen(
+    repository: &Repository,
+    args: &args::RepairSnapshots,
+    session: &Session,
+) -> Result<Option<BTreeSet<Id>>> {
+    let read = || repository.snapshots(session.output.as_ref());
+    let args::Filter { host, path, tag } = &args.filter;
+    if !args.snapshots.is_empty() {
+        let words = args.snapshots.iter();
+        let one = |words: &String| Ok(select(&request(words, &args.filter), read()?)?.id);
+        return words.map(one).collect::<Result<_>>().map(Some);
+    }
+    if host.is_none() && path.is_empty() && tag.is_none() {
+        return Ok(None);
+    }
+    let fitting = request("", &args.filter).filter(read()?.readable);
+    Ok(Some(fitting.iter().map(|snapshot| snapshot.id).collect()))
+}
+
+fn subject_line(subject: &Subject, dry_run: bool) -> String {
+    let rest = match (subject.new_id, subject.has_rest) {
+        (Some(new), _) => format!("what is left is in {}", new.short()),
+        (None, true) if dry_run => "what is left would be in a new one".to_owned(),
+        (None, true) => "what is left is in a new one".to_owned(),
+        (None, false) => "nothing of it is left".to_owned(),
+    };
+    let old = match (subject.forgotten, dry_run) {
+        (true, true) => "it would be removed",
+        (true, false) => "it is removed",
+        (false, _) => "it is kept",
+    };
+    format!(
+        "snapshot {} of {:.0}: {} lost; {rest}, {old}",
+        subject.id.short(),
+        subject.time,
+        counted(subject.lost_paths, "path")
+    )
+}
+
+fn tell_notes(session: &Session, notes: &[Note]) {
+    for note in notes {
+        session.output.object("finding", json!(note));
+        // A finding may quote a name.
+        let line = format!("{}: {}: {}", note.object, note.finding, note.done);
+        session.output.line(plain(&line));
+    }
+}
+
+fn tell_affected(session: &Session, affected: &[Affected], unlisted: u64) {
+    for affected in affected {
+        session.output.object("affected", affected_object(affected));
+        session.output.line(affected_line(affected));
+    }
+    if unlisted > 0 {
+        session.output.line(format!(
+            "lost: {} more, counted in each snapshot",
+            counted(unlisted, "path")
+        ));
+    }
+}
+
+fn said(what: &str, dry_run: bool) -> String {
+    if dry_run {
+        format!("not done, only looked at: {what}")
+    } else {
+        format!("repaired {what}")
+    }
+}
+
+/// What could not be mended: part of the result, for people and for programs.
+fn left_undone(session: &Session, notes: &[Note]) -> Failure {
+    let left: Vec<&Note> = notes.iter().filter(|note| note.next.is_some()).collect();
+    let next: BTreeSet<&str> = left
+        .iter()
+        .filter_map(|note| note.next.as_deref())
+        .collect();
+    let next: Vec<&str> = next.into_iter().collect();
+    Failure {
+        text: format!(
+            "{} left as it was, {} among them",
+            counted(left.len() as u64, "object"),
+            left.first().map_or("none", |note| note.object.as_str())
+        ),
+        advice: Advice {
+            safe: "nothing that can be restored was given up".to_owned(),
+            next: session.typed(&next.join("; ")),
+        },
+        code: ExitCode::Damage,
+    }
+}
+
+fn done(repository: &Repository, mut fields: Value, dry_run: bool, is_well: bool) -> Done {
+    fields["repository"] = repository.location().into();
+    fields["dry_run"] = dry_run.into();
+    Done {
+        code: if is_well {
+            ExitCode::Done
+        } else {
+            ExitCode::Damage
+        },
+        fields,
+    }
+}

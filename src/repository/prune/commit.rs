@@ -1,0 +1,160 @@
+//! A plan made true: the new index first, then the old index files go, then the packs.
+//!
+//! Whatever stops us in between, no index names a pack that is gone, and every pack that is needed is
+//! named by an index or found by its header. After each step we ask whether the lock still holds: a
+//! holder that was stopped meanwhile takes back the index that it has just written.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::plan::{Fate, Plan};
+use super::state::{Standing, State};
+use crate::backend::{Class, Object};
+use crate::error::Result;
+use crate::id::Id;
+use crate::monitor::{Monitor, Progress, Step, go_on};
+use crate::repository::Repository;
+use crate::repository::index::{IndexFile, IndexedPack, MAX_BLOBS};
+use crate::repository::lock::Lock;
+
+/// Index files with fewer blobs are put together, if there are so many.
+const SMALL: usize = MAX_BLOBS / 2;
+const MANY_SMALL: usize = 8;
+
+/// What changes in the index.
+#[derive(Debug, Default)]
+pub(super) struct Change {
+    /// Index files that go.
+    pub old: BTreeSet<Id>,
+    /// Packs that the new ones name.
+    pub packs: BTreeSet<Id>,
+}
+
+impl Change {
+    /// Index files that say what is no longer so, or are small and many; and packs that are then named by
+    /// none of the others.
+    pub fn of(state: &State, plan: &Plan) -> Self {
+        let mut change = Self::default();
+        for (id, file) in &state.files {
+            let is_right = |(pack, standing): &(Id, Standing)| says(*standing, plan.fates[pack]);
+            if !file.packs.iter().all(is_right) {
+                change.old.insert(*id);
+            }
+        }
+        let small = state.files.iter().filter(|(_, file)| file.blobs < SMALL);
+        let small: Vec<Id> = small.map(|(id, _)| *id).collect();
+        if small.len() >= MANY_SMALL || (small.len() > 1 && !change.old.is_empty()) {
+            change.old.extend(small);
+        }
+        let stay = state
+            .files
+            .iter()
+            .filter(|(id, _)| !change.old.contains(*id));
+        let named: BTreeSet<Id> = stay
+            .flat_map(|(_, file)| file.packs.iter().map(|(id, _)| *id))
+            .collect();
+        let remains = |id: &Id| plan.fates[id] != Fate::Remove && !named.contains(id);
+        change.packs = state
+            .packs
+            .keys()
+            .filter(|id| remains(id))
+            .copied()
+            .collect();
+        change
+    }
+
+    /// The index files that name its packs.
+    pub fn files(&self, state: &State, plan: &Plan) -> Vec<IndexFile> {
+        let mut files = Vec::new();
+        let (mut file, mut blobs) = (IndexFile::default(), 0);
+        for id in &self.packs {
+            let pack = &state.packs[id];
+            if blobs > 0 && blobs + pack.blobs.len() > MAX_BLOBS {
+                files.push(std::mem::take(&mut file));
+                blobs = 0;
+            }
+            blobs += pack.blobs.len();
+            match plan.fates[id] {
+                Fate::Mark(since) => {
+                    let marked = IndexedPack::marked(*id, &pack.blobs, since);
+                    file.packs_to_delete.push(marked);
+                }
+                _ => file.packs.push(IndexedPack::new(*id, &pack.blobs)),
+            }
+        }
+        if !(file.packs.is_empty() && file.packs_to_delete.is_empty()) {
+            files.push(file);
+        }
+        files
+    }
+}
+
+/// Whether an index file that lists a pack so says what becomes of it.
+fn says(standing: Standing, fate: Fate) -> bool {
+    match fate {
+        Fate::Use => standing == Standing::InUse,
+        Fate::Mark(since) => standing == Standing::Marked(Some(since)),
+        Fate::Remove => false,
+    }
+}
+
+/// Carries a plan out, under an exclusive lock.
+///
+/// # Errors
+/// [`crate::error::Error::LockLost`], [`crate::error::Error::Storage`],
+/// [`crate::error::Error::Interrupted`]: what was done is whole, the next run does the rest.
+pub(super) fn commit(
+    repository: &Repository,
+    state: &State,
+    plan: &Plan,
+    lock: &Lock,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    let change = Change::of(state, plan);
+    if !change.old.is_empty() || !change.packs.is_empty() {
+        lock.require_held()?;
+        let mut new = Vec::new();
+        let written = change.files(state, plan).iter().try_for_each(|file| {
+            new.push(repository.save_json(Class::Index, file)?);
+            Ok(())
+        });
+        // Only an index that was written under a lock that held may stay: others may have removed packs
+        // that it names.
+        if let Err(cause) = written.and_then(|()| lock.require_held()) {
+            for id in new {
+                repository.remove(Object::Named(Class::Index, id))?;
+            }
+            return Err(cause);
+        }
+        for id in &change.old {
+            lock.require_held()?;
+            repository.remove(Object::Named(Class::Index, *id))?;
+        }
+    }
+    remove_packs(repository, state, plan, lock, monitor)
+}
+
+fn remove_packs(
+    repository: &Repository,
+    state: &State,
+    plan: &Plan,
+    lock: &Lock,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    let going: BTreeMap<Id, u64> = state
+        .packs
+        .iter()
+        .filter(|(id, _)| plan.fates[*id] == Fate::Remove)
+        .filter_map(|(id, pack)| Some((*id, pack.size?)))
+        .collect();
+    if going.is_empty() {
+        return Ok(());
+    }
+    monitor.step(Step::Removing, Some(going.values().sum()));
+    for (id, bytes) in going {
+        go_on(monitor)?;
+        lock.require_held()?;
+        repository.remove(Object::Named(Class::Data, id))?;
+        monitor.progress(Progress { bytes, files: 1 });
+    }
+    Ok(())
+}

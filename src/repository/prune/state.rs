@@ -1,0 +1,125 @@
+//! What index files and packs say: what a plan is made from.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::backend::{Class, Object};
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::monitor::{Monitor, go_on};
+use crate::repository::index::{Index, IndexFile};
+use crate::repository::pack::PackedBlob;
+use crate::repository::{Repository, report_strays};
+
+/// How a pack stands in the index files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standing {
+    /// No index file names it: an interrupted run left it, or somebody is just writing it.
+    Unindexed,
+    /// Marked for deletion; when, if that is said.
+    Marked(Option<Timestamp>),
+    /// In use.
+    InUse,
+}
+
+/// One pack.
+#[derive(Debug)]
+pub(super) struct Pack {
+    pub standing: Standing,
+    /// What it holds, in order of the offsets; nothing if it has no index and its header cannot be read.
+    pub blobs: Vec<PackedBlob>,
+    /// Its bytes; nothing if it is not there.
+    pub size: Option<u64>,
+}
+
+impl Pack {
+    /// Whether all that it should hold may be there.
+    pub fn is_there(&self) -> bool {
+        let end = |blob: &PackedBlob| u64::from(blob.offset) + u64::from(blob.length);
+        let needed = self.blobs.iter().map(end).max().unwrap_or(0);
+        self.size.is_some_and(|size| size >= needed)
+    }
+
+    pub fn stored_bytes(&self) -> u64 {
+        self.blobs.iter().map(|blob| u64::from(blob.length)).sum()
+    }
+}
+
+/// One index file.
+#[derive(Debug)]
+pub(super) struct File {
+    /// The packs that it names, and how.
+    pub packs: Vec<(Id, Standing)>,
+    pub blobs: usize,
+}
+
+/// All of it, as it was at one moment.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub index: Index,
+    pub files: BTreeMap<Id, File>,
+    pub packs: BTreeMap<Id, Pack>,
+}
+
+impl State {
+    /// Reads all index files, the list of packs, and the headers of those that no index file names.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if an index file cannot be read, or two contradict each other: then nobody can
+    /// tell what is needed; [`Error::Storage`], [`Error::Interrupted`].
+    pub fn read(repository: &Repository, monitor: &dyn Monitor) -> Result<Self> {
+        let mut state = Self::default();
+        let listing = repository.list(Class::Index)?;
+        report_strays(monitor, Class::Index, &listing);
+        for (id, _) in listing.objects {
+            go_on(monitor)?;
+            let file: IndexFile = repository.load_json(Class::Index, id)?;
+            state.add(id, &file);
+        }
+        if let Some(pack) = state.index.conflicts().first() {
+            return Err(Error::Damaged {
+                object: Object::Named(Class::Data, *pack).to_string(),
+                finding: "two index files describe it differently".to_owned(),
+            });
+        }
+        let sizes = repository.packs(monitor)?;
+        let mut unindexed = repository.add_unindexed(&mut state.index, &sizes, monitor)?;
+        for (id, size) in sizes {
+            let pack = state.packs.entry(id).or_insert_with(|| Pack {
+                standing: Standing::Unindexed,
+                blobs: unindexed.headers.remove(&id).unwrap_or_default(),
+                size: None,
+            });
+            pack.size = Some(size);
+        }
+        Ok(state)
+    }
+
+    fn add(&mut self, id: Id, file: &IndexFile) {
+        self.index.add(file);
+        let in_use = file.packs.iter().map(|pack| (pack, Standing::InUse));
+        let marked = file.packs_to_delete.iter();
+        let marked = marked.map(|pack| (pack, Standing::Marked(pack.time)));
+        let mut own = File {
+            packs: Vec::new(),
+            blobs: 0,
+        };
+        for (pack, standing) in in_use.chain(marked) {
+            own.packs.push((pack.id, standing));
+            own.blobs += pack.blobs.len();
+            let known = self.packs.entry(pack.id).or_insert_with(|| {
+                let mut blobs: Vec<PackedBlob> = pack.packed().collect();
+                blobs.sort_unstable_by_key(|blob| blob.offset);
+                Pack {
+                    standing,
+                    blobs,
+                    size: None,
+                }
+            });
+            // Named as in use anywhere, it is in use; of two marks the later counts.
+            known.standing = known.standing.max(standing);
+        }
+        self.files.insert(id, own);
+    }
+}
