@@ -2,6 +2,7 @@
 
 mod beside;
 mod kinds;
+mod old;
 mod ours;
 mod theirs;
 

@@ -16,7 +16,7 @@ fn we_check_list_and_restore_what_restic_wrote() {
             ("1", &[][..]),
             ("2", &["--compression", "off"]),
             ("2", &["--compression", "auto", "--pack-size", "4"]),
-            ("2", &["--compression", "max"]),
+            ("2", &["--compression", "max", "--pack-size", "128"]),
         ] {
             let what = format!("version {version}, {options:?}");
             let place = Place::new();
