@@ -28,6 +28,7 @@ pub mod clock;
 pub mod durable;
 pub mod entry;
 pub mod error;
+pub mod glob;
 pub mod id;
 pub mod monitor;
 pub mod parallel;
@@ -45,6 +46,7 @@ pub mod source;
 pub mod capture;
 
 pub mod backup;
+pub mod look;
 pub mod restore;
 
 pub mod config;

@@ -56,6 +56,14 @@ fn every() -> Vec<Error> {
             tried: 2,
             left: 0,
         },
+        Error::NoSuchObject {
+            object: text("pack 12ab34cd"),
+        },
+        Error::OutputCut {
+            written_bytes: 4096,
+            finding: text("damaged"),
+        },
+        Error::FileExists { path: path.clone() },
         Error::NoSnapshot {
             wanted: text("\"latest\""),
         },

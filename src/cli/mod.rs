@@ -3,6 +3,7 @@
 mod args;
 mod backup;
 mod cache;
+mod cat;
 mod check;
 mod choose;
 mod completions;
@@ -10,8 +11,10 @@ mod demo;
 mod failure;
 mod in_place;
 mod init;
+mod list;
 mod lost;
 mod ls;
+mod object;
 mod output;
 mod plan;
 mod proof;
@@ -21,6 +24,7 @@ mod restore;
 mod rollback;
 mod session;
 mod snapshots;
+mod tag;
 mod unlock;
 mod verify;
 mod version;
@@ -43,10 +47,10 @@ use session::Session;
 
 /// Commands of the contract that are not part of this version. They are refused by name, so that
 /// nobody believes that they did something.
-const NOT_YET: [&str; 29] = [
+const NOT_YET: [&str; 26] = [
     "setup", "doctor", "config", "find", "diff", "stats", "dump", "drill", "report", "status",
     "probe", "metrics", "forget", "copy", "schedule", "run", "alert", "wal", "incident", "runbook",
-    "kit", "key", "tag", "cat", "list", "man", "migrate", "mount", "rewrite",
+    "kit", "key", "man", "migrate", "mount", "rewrite",
 ];
 
 /// Options that every command takes with a value.
@@ -142,6 +146,9 @@ fn execute(session: &Session, command: Command) -> anyhow::Result<Done> {
         Command::Unlock(args) => unlock::run(session, &args)?,
         Command::Cache(args) => cache::run(session, &args)?,
         Command::Repair(args) => repair::run(session, &args)?,
+        Command::Tag(args) => tag::run(session, &args)?,
+        Command::Cat(args) => cat::run(session, &args)?,
+        Command::List(args) => list::run(session, &args)?,
         Command::Completions(args) => completions::run(session, &args),
         Command::Version => version::run(session),
     })
@@ -162,6 +169,9 @@ const fn name_of(command: &Command) -> &'static str {
         Command::Unlock(_) => "unlock",
         Command::Cache(_) => "cache",
         Command::Repair(_) => "repair",
+        Command::Tag(_) => "tag",
+        Command::Cat(_) => "cat",
+        Command::List(_) => "list",
         Command::Completions(_) => "completions",
         Command::Version => "version",
     }

@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value, json};
 
 use super::failure::Failure;
+use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Problem, Progress, Step};
 use crate::units::{ByteSize, Shown, Span, counted};
 
@@ -91,6 +92,33 @@ impl Output {
     pub fn line(&self, text: impl std::fmt::Display) {
         if !self.json {
             self.write_stdout(&text.to_string());
+        }
+    }
+
+    /// Whether it speaks to programs.
+    pub const fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether stdout is a terminal.
+    pub fn is_terminal() -> bool {
+        std::io::stdout().is_terminal()
+    }
+
+    /// Bytes of the result as they are; `false` if their reader has gone away (`| head`).
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn bytes(&self, bytes: &[u8]) -> Result<bool> {
+        let written = self.bar.suspend(|| {
+            let mut stdout = std::io::stdout().lock();
+            stdout.write_all(bytes).and_then(|()| stdout.flush())
+        });
+        match written {
+            Err(cause) if cause.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+            other => other
+                .map(|()| true)
+                .map_err(Error::file("writing", "the standard output")),
         }
     }
 

@@ -87,6 +87,18 @@ impl Error {
                 "nothing was changed",
                 "put the files of keys/ back from any copy of the repository, then run the same command again",
             ),
+            Self::NoSuchObject { .. } => (
+                "nothing was changed",
+                "`tillsafe list packs` lists what there is; so with snapshots, index, keys, locks and blobs",
+            ),
+            Self::OutputCut { .. } => (
+                "the repository was not changed, and what was written before is as it was captured",
+                "do not use what was written; `tillsafe restore SNAPSHOT:PATH --target DIR` brings back all that is whole and names the rest, with the snapshots in which it is intact",
+            ),
+            Self::FileExists { .. } => (
+                "it was not touched",
+                "name a file that does not exist yet, or move this one aside (mv)",
+            ),
             Self::NoSuchPath { snapshot, .. } => {
                 return Advice {
                     safe: "nothing was written".into(),

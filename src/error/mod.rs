@@ -103,6 +103,26 @@ pub enum Error {
         /// Where.
         location: String,
     },
+    /// The repository holds no such object.
+    #[error("the repository holds no {object}")]
+    NoSuchObject {
+        /// What was asked for: its kind and its id.
+        object: String,
+    },
+    /// What was written to a pipe or a file ends too early.
+    #[error("the output is not whole, it ends after {}: {finding}", ByteSize(*.written_bytes))]
+    OutputCut {
+        /// Bytes that were written before.
+        written_bytes: u64,
+        /// Why it does not go on.
+        finding: String,
+    },
+    /// The file that something was to be written to is there.
+    #[error("{} is there already", shown(.path))]
+    FileExists {
+        /// The file.
+        path: PathBuf,
+    },
     /// The snapshot does not hold the path.
     #[error("snapshot {snapshot} holds no {path}{}", finding.as_ref().map_or(String::new(), |finding| format!(": {finding}")))]
     NoSuchPath {
@@ -317,6 +337,7 @@ impl Error {
             Self::RepositoryExists { .. }
             | Self::TargetNotEmpty { .. }
             | Self::TargetUnfit { .. }
+            | Self::FileExists { .. }
             | Self::UnfinishedRestore { .. }
             | Self::InUse { .. }
             | Self::PlanChanged { .. }
@@ -329,14 +350,16 @@ impl Error {
             | Self::NoRoom { .. } => ExitCode::Refused,
             Self::Locked { .. } | Self::LockLost { .. } => ExitCode::Locked,
             Self::WrongPassword { .. } => ExitCode::WrongPassword,
-            Self::NoSnapshot { .. } | Self::NoSuchPath { .. } | Self::NothingSelected { .. } => {
-                ExitCode::NoSnapshot
-            }
+            Self::NoSnapshot { .. }
+            | Self::NoSuchObject { .. }
+            | Self::NoSuchPath { .. }
+            | Self::NothingSelected { .. } => ExitCode::NoSnapshot,
             Self::Source { .. } => ExitCode::Source,
             Self::Damaged { .. }
             | Self::ItemsLost { .. }
             | Self::LatestUncertain { .. }
             | Self::NotWhole { .. }
+            | Self::OutputCut { .. }
             | Self::NoKey { .. } => ExitCode::Damage,
             Self::NotVerified { .. } => ExitCode::NotVerified,
             Self::Interrupted { signal: 2 } => ExitCode::Interrupted,

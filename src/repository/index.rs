@@ -328,6 +328,11 @@ impl Index {
         packs
     }
 
+    /// Every different blob, in no order.
+    pub fn blobs(&self) -> impl Iterator<Item = (BlobKind, Id)> {
+        self.blobs.keys().copied()
+    }
+
     /// Whether `pack` is one that is marked for deletion.
     #[must_use]
     pub fn is_retired(&self, pack: Id) -> bool {

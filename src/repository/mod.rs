@@ -15,12 +15,14 @@ pub mod json;
 pub mod keys;
 pub mod lock;
 pub mod name;
+mod object;
 mod open;
 pub mod pack;
 pub mod prune;
 mod recover;
 pub mod repair;
 pub mod snapshot;
+pub mod tag;
 pub mod tree;
 pub mod tree_writer;
 mod unlock;
@@ -231,6 +233,15 @@ impl Repository {
 
     /// Reads a JSON object and checks hash, authentication code and form.
     fn load_json<T: DeserializeOwned>(&self, class: Class, id: Id) -> Result<T> {
+        let json = self.load_plain(class, id)?;
+        serde_json::from_slice(&json).map_err(|cause| Error::Damaged {
+            object: Object::Named(class, id).to_string(),
+            finding: cause.to_string(),
+        })
+    }
+
+    /// The JSON of an object as it stands there, after hash and authentication code were checked.
+    fn load_plain(&self, class: Class, id: Id) -> Result<Vec<u8>> {
         let object = Object::Named(class, id);
         let sealed = self
             .inner
@@ -249,13 +260,12 @@ impl Repository {
             .key
             .open(&sealed)
             .map_err(|cause| damaged(cause.to_string()))?;
-        let json = match plain.first() {
+        match plain.first() {
             Some(2) => compress::decompress_unsized(&plain[1..], most_plain(class, &plain))
-                .map_err(|cause| damaged(cause.to_string()))?,
-            Some(b'{' | b'[') => plain,
-            other => return Err(damaged(format!("it has an unknown encoding ({other:?})"))),
-        };
-        serde_json::from_slice(&json).map_err(|cause| damaged(cause.to_string()))
+                .map_err(|cause| damaged(cause.to_string())),
+            Some(b'{' | b'[') => Ok(plain),
+            other => Err(damaged(format!("it has an unknown encoding ({other:?})"))),
+        }
     }
 
     /// Stores a snapshot: what makes everything before it visible.

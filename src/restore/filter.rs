@@ -6,10 +6,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use globset::{GlobBuilder, GlobMatcher};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::glob::{Case, Glob};
 
 /// What is restored of a snapshot.
 #[derive(Debug, Clone)]
@@ -160,7 +160,7 @@ impl Filter {
 #[derive(Debug, Clone)]
 struct Pattern {
     text: String,
-    matcher: GlobMatcher,
+    glob: Glob,
     /// Meant from the restored folder; else a name at any depth.
     is_anchored: bool,
     /// The leading folders that are written out in it.
@@ -188,14 +188,12 @@ impl Pattern {
         if inner.split('/').any(|part| matches!(part, "" | "." | "..")) {
             return Err(usage("fits no path in a snapshot"));
         }
-        let glob = GlobBuilder::new(inner)
-            .literal_separator(true)
-            .build()
-            .map_err(|cause| usage(&format!("cannot be read: {}", cause.kind())))?;
+        let glob = Glob::new(inner, Case::Differs)
+            .map_err(|cause| usage(&format!("cannot be read: {cause}")))?;
         let is_plain = |part: &&str| !part.contains(['*', '?', '[', '{', '\\']);
         Ok(Self {
             text: text.to_owned(),
-            matcher: glob.compile_matcher(),
+            glob,
             is_anchored: text.contains('/'),
             begins: inner.split('/').take_while(is_plain).collect(),
         })
@@ -203,10 +201,10 @@ impl Pattern {
 
     fn matches(&self, path: &Path) -> bool {
         if self.is_anchored {
-            return self.matcher.is_match(path);
+            return self.glob.matches(path);
         }
         path.file_name()
-            .is_some_and(|name| self.matcher.is_match(Path::new(name)))
+            .is_some_and(|name| self.glob.matches(Path::new(name)))
     }
 
     /// Whether something below `folder` may match. It is never wrong to say so.

@@ -23,7 +23,7 @@ use crate::common::program::{Program, Run, Started, bare};
 use crate::common::shop::Shop;
 
 /// The commands that open a repository.
-const OPENING: [&str; 9] = [
+const OPENING: [&str; 12] = [
     "prune",
     "backup",
     "snapshots",
@@ -33,9 +33,20 @@ const OPENING: [&str; 9] = [
     "verify",
     "unlock",
     "repair",
+    "tag",
+    "cat",
+    "list",
 ];
 /// Those of them that only read it.
-const READING: [&str; 5] = ["snapshots", "ls", "restore", "check", "verify"];
+const READING: [&str; 7] = [
+    "snapshots",
+    "ls",
+    "restore",
+    "check",
+    "verify",
+    "cat",
+    "list",
+];
 
 /// A shop with one snapshot, made once for a test and copied for each of its scenes.
 struct Original {
@@ -120,6 +131,9 @@ impl Scene {
             "repair" => &["repair", "index"],
             "repair packs" => &["repair", "packs"],
             "repair snapshots" => &["repair", "snapshots"],
+            "tag" => &["tag", "--add", "sunday", "latest"],
+            "cat" => &["cat", "tree", "latest"],
+            "list" => &["list", "blobs"],
             "completions" => &["completions", "bash"],
             other => &[other],
         };

@@ -143,7 +143,8 @@ impl Forge {
         });
     }
 
-    fn snapshot(&self, change: impl FnOnce(&Self, &Writer, &mut Vec<Node>)) {
+    /// A snapshot a second after the last one, whose root is what `change` makes of that one's.
+    pub fn snapshot(&self, change: impl FnOnce(&Self, &Writer, &mut Vec<Node>)) {
         let quiet = Quiet::default();
         let index = Arc::new(self.repository.load_index(&quiet).unwrap());
         let last = self
@@ -169,7 +170,8 @@ impl Forge {
     }
 }
 
-fn entry(name: &OsStr, kind: Kind, mode: u32) -> Entry {
+/// An item of no file system, of just now.
+pub fn entry(name: &OsStr, kind: Kind, mode: u32) -> Entry {
     Entry {
         name: name.to_owned(),
         kind,

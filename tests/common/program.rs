@@ -238,6 +238,13 @@ impl Started {
             .unwrap();
     }
 
+    /// Whether a signal ended it, now that it has ended.
+    pub fn was_killed(&mut self) -> bool {
+        use std::os::unix::process::ExitStatusExt;
+        let status = self.child().try_wait().unwrap();
+        status.is_some_and(|status| status.signal().is_some())
+    }
+
     /// Waits for the end.
     pub fn finish(mut self) -> Run {
         let child = self.0.take().expect("finish() takes the whole");

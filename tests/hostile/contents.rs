@@ -98,10 +98,10 @@ fn references(forge: &Forge, blob_bytes: usize, times: usize) {
 }
 
 #[rustfmt::skip]
-const CLASSES: &[Class] = &[
+pub const CLASSES: &[Class] = &[
     Class { name: "tree: a folder without a tree", make: without_subtree, codes: DAMAGED },
     Class { name: "tree: a folder that no index names", make: |f| with_nodes(f, &[folder_node("a", Id::of(b"nothing"))]), codes: DAMAGED },
-    Class { name: "tree: irregular and unknown types", make: |f| with_nodes(f, &[json!({"name": "a", "type": "irregular"}), json!({"name": "b", "type": "\u{1b}[2J"}), json!({"name": "c", "type": ""})]), codes: [&[0], &[0], &[0], &[3], &[3], &[0]] },
+    Class { name: "tree: irregular and unknown types", make: |f| with_nodes(f, &[json!({"name": "a", "type": "irregular"}), json!({"name": "b", "type": "\u{1b}[2J"}), json!({"name": "c", "type": ""})]), codes: [&[4], &[0], &[0], &[3], &[3], &[0]] },
     Class { name: "tree: a size with a fraction", make: |f| with_field(f, "size", json!(1.5)), codes: DAMAGED },
     Class { name: "tree: a negative size", make: |f| with_field(f, "size", json!(-1)), codes: DAMAGED },
     Class { name: "tree: a number of 2^70", make: |f| with_field(f, "inode", json!(1.2e21)), codes: DAMAGED },

@@ -92,7 +92,7 @@ fn polynomial(forge: &Forge, digits: &str) {
 }
 
 #[rustfmt::skip]
-const CLASSES: &[Class] = &[
+pub const CLASSES: &[Class] = &[
     Class { name: "key: N of 2^40, beside the honest one", make: |f| with_cost(f, false, 1 << 40, 8, 1), codes: OPENS },
     Class { name: "key: N of 2^40, alone", make: |f| with_cost(f, true, 1 << 40, 8, 1), codes: WRONG },
     Class { name: "key: N·r·p beyond 2^64", make: |f| with_cost(f, true, 1 << 62, 1 << 30, 1 << 30), codes: WRONG },

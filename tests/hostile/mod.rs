@@ -11,6 +11,7 @@ mod objects;
 mod packs;
 mod snapshots;
 mod targets;
+mod verdicts;
 
 use std::collections::BTreeMap;
 use std::fs;

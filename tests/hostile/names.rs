@@ -46,7 +46,7 @@ fn with_link_and_folder(forge: &Forge) {
 }
 
 #[rustfmt::skip]
-const CLASSES: &[Class] = &[
+pub const CLASSES: &[Class] = &[
     Class { name: "name: ..", make: |f| with_name(f, ".."), codes: DAMAGED },
     Class { name: "name: .. as a folder", make: with_folder_up, codes: DAMAGED },
     Class { name: "name: ../above.txt", make: |f| with_name(f, "../above.txt"), codes: DAMAGED },

@@ -145,7 +145,7 @@ fn folder_is(forge: &Forge, class: &str, make: impl FnOnce(&Path)) {
 }
 
 #[rustfmt::skip]
-const CLASSES: &[Class] = &[
+pub const CLASSES: &[Class] = &[
     Class { name: "names: two snapshots swapped", make: swapped_snapshots, codes: UNCERTAIN },
     Class { name: "names: an old index under the name of the current one", make: an_old_index, codes: [&[4], &[0], &[0, 4], &[0, 4], &[0, 4], &[0]] },
     Class { name: "places: a snapshot among the indexes", make: |f| moved(f, "snapshots", "index"), codes: FOUND },

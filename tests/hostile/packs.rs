@@ -128,7 +128,7 @@ fn a_contradiction(forge: &Forge) {
 }
 
 #[rustfmt::skip]
-const CLASSES: &[Class] = &[
+pub const CLASSES: &[Class] = &[
     Class { name: "index: an offset beyond the pack", make: |f| with_entry(f, 4, |e| e["offset"] = 1_000_000.into()), codes: LOST },
     Class { name: "index: offset and length beyond 2^32", make: |f| with_entry(f, 4, |e| { e["offset"] = u32::MAX.into(); e["length"] = u32::MAX.into(); }), codes: LOST },
     Class { name: "index: a length of 0", make: |f| with_entry(f, 4, |e| e["length"] = 0.into()), codes: LOST },

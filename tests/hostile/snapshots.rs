@@ -100,7 +100,7 @@ fn speaks(manifest: &mut Value) {
 }
 
 #[rustfmt::skip]
-const CLASSES: &[Class] = &[
+pub const CLASSES: &[Class] = &[
     Class { name: "snapshot: of the year 9999", make: |f| with_time(f, "9999-12-31T23:59:59.999999999Z"), codes: HARMLESS },
     Class { name: "snapshot: of the year 0", make: |f| with_time(f, "0000-01-01T00:00:00Z"), codes: HARMLESS },
     Class { name: "snapshot: of no time", make: |f| with_time(f, "\u{1b}[2J"), codes: UNCERTAIN },

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+mod look;
 mod upkeep;
 
-pub use upkeep::{Cache, Prune, Repair, RepairIndex, RepairPacks, RepairSnapshots, Unlock};
+pub use look::{Cat, List, ListKind};
+pub use upkeep::{Cache, Prune, Repair, RepairIndex, RepairPacks, RepairSnapshots, Tag, Unlock};
 
 use super::after_help;
 
@@ -131,6 +133,15 @@ pub enum Command {
     /// and one that was interrupted is run again. Nobody else may work in the repository meanwhile.
     #[command(display_order = 9, subcommand, disable_help_subcommand = true)]
     Repair(Repair),
+    /// Give snapshots other tags
+    /// The snapshot is stored anew under the new tags, and so gets a new id; `original` in it is the first one.
+    /// Our own marks `incomplete` and `suspect` go only with --remove.
+    Tag(Tag),
+    /// Print an object of the repository, verified: JSON, or bytes as they are
+    /// Of a key all is shown but the key itself. Bytes (a blob, a pack) are not written to a terminal.
+    Cat(Cat),
+    /// List the objects of the repository
+    List(List),
     /// Print a completion script for a shell
     #[command(display_order = 9)]
     Completions(Completions),

@@ -4,12 +4,16 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Check, State, finding};
 use crate::backend::{Class, Object};
+use crate::entry::Kind;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::monitor::{Progress, go_on};
 use crate::repository::pack::BlobKind;
 use crate::repository::snapshot::Snapshot;
 use crate::repository::tree::{Content, Node};
+
+/// Kinds of the format that hold nothing.
+const SPECIAL: [&str; 4] = ["dev", "chardev", "fifo", "socket"];
 
 /// Every tree that was met, with the number of paths that are lost in it and below; itself is one if
 /// it cannot be read.
@@ -111,7 +115,17 @@ impl Check<'_> {
                     }
                     frame.lost += u64::from(!is_whole || total != size);
                 }
-                Content::Nothing => {}
+                Content::Nothing => {
+                    if let Kind::Other(kind) = &node.entry.kind
+                        && !SPECIAL.contains(&kind.as_str())
+                    {
+                        let name = node.entry.name.to_string_lossy().into_owned();
+                        self.findings.add(
+                            Object::Named(Class::Snapshots, snapshot),
+                            format!("item {name:?} is of no kind that the format knows ({kind:?})"),
+                        );
+                    }
+                }
             }
         }
         Ok(frame)

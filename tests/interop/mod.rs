@@ -1,0 +1,216 @@
+//! Stock restic, in two versions, is the judge: it reads what we wrote, and we read what it wrote.
+
+mod beside;
+mod kinds;
+mod old;
+mod ours;
+mod theirs;
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tillsafe::id::Id;
+use tillsafe::repository::keys::{Cost, KeyFile};
+use tillsafe::rng::SystemRng;
+
+use crate::common::files::files_below;
+use crate::common::library::{PASSWORD, password};
+use crate::common::program::{Program, Run};
+use crate::common::shop::{Shop, noise};
+use crate::common::tools::{restics, skipped};
+
+/// A restic on one repository.
+pub struct Restic {
+    path: PathBuf,
+    repository: PathBuf,
+    password_file: PathBuf,
+}
+
+impl Restic {
+    pub fn on(path: &Path, program: &Program) -> Self {
+        Self {
+            path: path.to_owned(),
+            repository: program.repository.clone(),
+            password_file: program.password_file.clone(),
+        }
+    }
+
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.path);
+        command.env_clear().env("TMPDIR", std::env::temp_dir());
+        command.args(["--no-cache", "-r"]).arg(&self.repository);
+        command.arg("--password-file").arg(&self.password_file);
+        command.args(words);
+        command
+    }
+
+    /// Runs, and expects exit code 0.
+    pub fn ok(&self, words: &[&str]) -> Run {
+        let run = Run::of(&mut self.command(words));
+        assert_eq!(
+            run.code, 0,
+            "restic {words:?}: {}{}",
+            run.stdout, run.stderr
+        );
+        run
+    }
+
+    /// Runs with `--json` and returns the lines that are objects.
+    pub fn json(&self, words: &[&str]) -> Vec<Value> {
+        let run = self.ok(&[words, &["--json"]].concat());
+        run.stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// Whether it knows the commands that came after 0.14.
+    pub fn is_current(&self) -> bool {
+        let version = Run::of(Command::new(&self.path).arg("version")).stdout;
+        !version.starts_with("restic 0.14")
+    }
+
+    /// Reads everything, and finds nothing to remark upon.
+    pub fn assert_clean(&self) {
+        let run = self.ok(&["check", "--read-data"]);
+        let said = format!("{}{}", run.stdout, run.stderr);
+        assert!(said.contains("no errors were found"), "{said}");
+        for remark in [
+            "additional file",
+            "hint",
+            "not referenced",
+            "mixed",
+            "duplicate",
+        ] {
+            assert!(!said.to_lowercase().contains(remark), "{remark}: {said}");
+        }
+    }
+}
+
+/// Has restic make the repository of `program`; its key costs next to nothing from then on.
+fn made_by(restic: &Restic, program: &Program, version: &str) {
+    program.write_password(PASSWORD);
+    restic.ok(&["init", "--repository-version", version]);
+    let keys = files_below(&program.repository.join("keys"));
+    let [path] = &keys[..] else {
+        panic!("one key: {keys:?}");
+    };
+    let dear: KeyFile = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    let master = dear.unwrap_with(&password()).unwrap();
+    let cheap = KeyFile::wrap(
+        &master,
+        &password(),
+        Cost::CHEAP,
+        Timestamp::now(),
+        &SystemRng,
+    );
+    let bytes = serde_json::to_vec(&cheap.unwrap()).unwrap();
+    fs::write(path.with_file_name(Id::of(&bytes).to_string()), bytes).unwrap();
+    fs::remove_file(path).unwrap();
+}
+
+/// Runs a test with each restic there is; in CI both must be there.
+pub fn each(test: impl Fn(&Path)) {
+    let found = restics();
+    if found.len() < 2 {
+        skipped(
+            "one of two versions of restic",
+            "`make tools` installs them",
+        );
+    }
+    for (name, path) in found {
+        println!("{name}");
+        test(&path);
+    }
+}
+
+/// A shop with all that a version-2 tree has pitfalls for.
+///
+/// restic keeps a link's target that is not UTF-8 only since 0.16, so it is there for those alone.
+fn difficult_shop(folder: &Path, restic: &Restic) -> Shop {
+    let shop = Shop::open(folder, 300, "wal");
+    let names = folder.join("names");
+    fs::create_dir(&names).unwrap();
+    let hard: [&[u8]; 14] = [
+        b"line\nbreak",
+        b"tab\there",
+        b"quote\"d",
+        b"back\\slash",
+        b"it's `so`",
+        b"<a>&b",
+        b"\xff\xfebytes",
+        b"\x01\x1b[2Jctl\x7f",
+        b"-dash",
+        b" blank ",
+        "Töpferei 🍵".as_bytes(),
+        "nb\u{a0}sp\u{ad}hy".as_bytes(),
+        "sep\u{2028}\u{2029}\u{200d}\u{feff}".as_bytes(),
+        "\u{fffd}\u{e000}\u{378}".as_bytes(),
+    ];
+    for name in hard {
+        fs::write(names.join(OsStr::from_bytes(name)), name).unwrap();
+    }
+    for (name, size) in [
+        ("one", 1),
+        ("below", (512 << 10) - 1),
+        ("at", 512 << 10),
+        ("above", (512 << 10) + 1),
+        ("large", (9 << 20) + 7),
+    ] {
+        fs::write(folder.join(name), noise(size as u64, size)).unwrap();
+    }
+    fs::write(folder.join("zeroes"), vec![0; 3 << 20]).unwrap();
+    for (name, mode) in [
+        ("m0000", 0),
+        ("m4755", 0o4755),
+        ("m2711", 0o2711),
+        ("m0777", 0o777),
+    ] {
+        let path = folder.join(name);
+        fs::write(&path, name).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    fs::create_dir(folder.join("sticky")).unwrap();
+    fs::set_permissions(folder.join("sticky"), fs::Permissions::from_mode(0o1777)).unwrap();
+    let bytes: &[u8] = if restic.is_current() {
+        b"to\xff\"<\n"
+    } else {
+        b"to\"<\n"
+    };
+    for (name, target) in [
+        ("dangling", &b"nowhere/at all"[..]),
+        ("absolute", b"/etc"),
+        ("bytes", bytes),
+    ] {
+        std::os::unix::fs::symlink(OsStr::from_bytes(target), folder.join(name)).unwrap();
+    }
+    let epoch = SystemTime::UNIX_EPOCH;
+    for (name, time) in [
+        ("old", epoch - Duration::from_nanos(1)),
+        ("ns", epoch + Duration::new(1_000_000_000, 1)),
+        ("late", epoch + Duration::from_secs(4_102_444_801)),
+    ] {
+        let file = fs::File::create(folder.join(name)).unwrap();
+        file.set_modified(time).unwrap();
+    }
+    shop
+}
+
+/// The paths that a listing names, in a form that both programs' JSON shares.
+fn paths(nodes: &[Value], below: &Path) -> BTreeSet<String> {
+    let below = format!("{}/", below.display());
+    nodes
+        .iter()
+        .filter_map(|node| node["path"].as_str())
+        .filter(|path| path.starts_with(&below))
+        .map(str::to_owned)
+        .collect()
+}
