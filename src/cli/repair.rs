@@ -16,8 +16,8 @@ use crate::repository::Repository;
 use crate::repository::check::Affected;
 use crate::repository::lock::{Access, Lock};
 use crate::repository::repair::{
-    IndexReport, Note, PacksReport, SnapshotsReport, Subject, repair_index, repair_packs,
-    repair_snapshots,
+    IndexReport, Note, PacksReport, SnapshotsReport, Subject, Which, find_broken, repair_index,
+    repair_packs, repair_snapshots,
 };
 use crate::restore::select;
 use crate::units::{ByteSize, counted};
@@ -65,15 +65,25 @@ fn index(session: &Session, args: &args::RepairIndex) -> Result<Done> {
 
 fn packs(session: &Session, args: &args::RepairPacks) -> Result<Done> {
     let repository = session.open_itself()?;
-    let (lock, _reading) = lock(session, &repository, args.dry_run)?;
     let monitor = session.output.as_ref();
     let named = args.packs.iter();
     let named: Result<BTreeSet<Id>> = named
         .map(|words| repository.find_pack(words, monitor))
         .collect();
     let named = named?;
-    let only = (!named.is_empty()).then_some(&named);
-    let report = repair_packs(&repository, lock.as_ref(), only, monitor)?;
+    // Backups go on while all packs are read; only what is found needs the repository to itself.
+    let mut found = None;
+    if named.is_empty() && !args.dry_run {
+        let _shared = repository.lock(Access::Shared, monitor)?;
+        found = Some(find_broken(&repository, monitor)?);
+    }
+    let which = match &found {
+        Some(broken) => Which::Found(broken),
+        None if named.is_empty() => Which::All,
+        None => Which::Named(&named),
+    };
+    let (lock, _reading) = lock(session, &repository, args.dry_run)?;
+    let report = repair_packs(&repository, lock.as_ref(), which, monitor)?;
     session.output.finish();
     tell_notes(session, &report.notes, args.dry_run);
     tell_affected(session, &report.affected, report.unlisted_paths);

@@ -17,7 +17,7 @@ use tillsafe::repository::Repository;
 use tillsafe::repository::lock::Access;
 use tillsafe::repository::pack::BlobKind;
 use tillsafe::repository::repair::{
-    IndexReport, PacksReport, SnapshotsReport, repair_index, repair_packs, repair_snapshots,
+    IndexReport, PacksReport, SnapshotsReport, Which, repair_index, repair_packs, repair_snapshots,
 };
 use tillsafe::repository::tree::Content;
 
@@ -77,7 +77,8 @@ pub fn packs(
 ) -> Result<PacksReport> {
     let quiet = Quiet::default();
     let lock = repository.lock(Access::Exclusive, &quiet)?;
-    repair_packs(repository, (!dry_run).then_some(&lock), only, &quiet)
+    let which = only.map_or(Which::All, Which::Named);
+    repair_packs(repository, (!dry_run).then_some(&lock), which, &quiet)
 }
 
 pub fn snapshots(repository: &Repository, forget: bool, dry_run: bool) -> Result<SnapshotsReport> {

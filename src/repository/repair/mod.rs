@@ -6,7 +6,8 @@
 //!             ► the broken packs go ► old index files go
 //! snapshots:  trees without what is lost ► index ► new snapshot ► (when asked for) the old one goes
 //! ```
-//! Each holds the exclusive lock, and asks for it around every removal. Whatever stops one of them, what
+//! Each holds the exclusive lock, and asks for it around every removal; what takes long, reading all packs, is
+//! done before. Whatever stops one of them, what
 //! was there before is there still, and running it again completes it. Only bytes that were read and are
 //! wrong are lost: what could not be reached stays where it is. Called by `cli`.
 
@@ -26,7 +27,7 @@ use crate::backend::Object;
 use crate::monitor::{Monitor, Problem, Progress, Step};
 
 pub use index::{IndexReport, repair_index};
-pub use packs::{PacksReport, repair_packs};
+pub use packs::{Broken, PacksReport, Which, find_broken, repair_packs};
 pub use snapshots::{SnapshotsReport, Subject, repair_snapshots};
 
 /// What is done about a pack that no index names and whose header cannot be read, and what is left to do.

@@ -56,8 +56,57 @@ pub struct PacksReport {
     pub removed_bytes: u64,
 }
 
-/// Repairs packs: those given, or all in which anything is wrong, for which every byte is read. Without a
-/// `lock` it only tells what it would do.
+/// Which packs are repaired.
+#[derive(Debug, Clone, Copy)]
+pub enum Which<'a> {
+    /// Every byte of all is read, and those in which anything is wrong are.
+    All,
+    /// Those in which [`find_broken`] has found anything.
+    Found(&'a Broken),
+    /// Those that their owner names, also if nobody can say what they hold.
+    Named(&'a BTreeSet<Id>),
+}
+
+impl Which<'_> {
+    fn includes(&self, pack: Id) -> bool {
+        match self {
+            Self::All => true,
+            Self::Found(broken) => broken.packs.contains(&pack),
+            Self::Named(packs) => packs.contains(&pack),
+        }
+    }
+
+    const fn is_by_name(&self) -> bool {
+        matches!(self, Self::Named(_))
+    }
+}
+
+/// Packs in which something is wrong, or that are gone; and how much was read to find them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Broken {
+    packs: BTreeSet<Id>,
+    packs_read: u64,
+    bytes_read: u64,
+}
+
+/// Reads every byte of every pack. It takes as long as the storage does, so it is done under a shared lock, or
+/// none; what it finds is looked at again under the exclusive one.
+///
+/// # Errors
+/// [`Error::Storage`], [`Error::Interrupted`].
+pub fn find_broken(repository: &Repository, monitor: &dyn Monitor) -> Result<Broken> {
+    repository.require_writable()?;
+    let inventory = Inventory::read(repository, monitor)?;
+    let mut plan = Plan::default();
+    let broken = plan.examine_all(repository, &inventory, Which::All, monitor)?;
+    Ok(Broken {
+        packs: broken.into_keys().chain(inventory.gone()).collect(),
+        packs_read: plan.report.packs_read,
+        bytes_read: plan.report.bytes_read,
+    })
+}
+
+/// Repairs packs. Without a `lock` it only tells what it would do.
 ///
 /// # Errors
 /// [`Error::Unsupported`] for a repository that is not written; [`Error::LockLost`], [`Error::Storage`],
@@ -65,12 +114,16 @@ pub struct PacksReport {
 pub fn repair_packs(
     repository: &Repository,
     lock: Option<&Lock>,
-    only: Option<&BTreeSet<Id>>,
+    which: Which<'_>,
     monitor: &dyn Monitor,
 ) -> Result<PacksReport> {
     repository.require_writable()?;
     let inventory = Inventory::read(repository, monitor)?;
-    let mut plan = Plan::make(repository, &inventory, only, monitor)?;
+    let mut plan = Plan::make(repository, &inventory, which, monitor)?;
+    if let Which::Found(broken) = which {
+        plan.report.packs_read = broken.packs_read;
+        plan.report.bytes_read = broken.bytes_read;
+    }
     if plan.changes_anything() {
         plan.find_losses(repository, monitor)?;
     }
@@ -134,13 +187,13 @@ impl Plan {
     fn make(
         repository: &Repository,
         inventory: &Inventory,
-        only: Option<&BTreeSet<Id>>,
+        which: Which<'_>,
         monitor: &dyn Monitor,
     ) -> Result<Self> {
         let mut plan = Self::default();
-        let is_meant = |pack: &Id| only.is_none_or(|only| only.contains(pack));
-        let broken = plan.examine_all(repository, inventory, is_meant, monitor)?;
-        let gone = inventory.gone().into_iter().filter(is_meant);
+        let broken = plan.examine_all(repository, inventory, which, monitor)?;
+        let gone = inventory.gone().into_iter();
+        let gone = gone.filter(|pack| which.includes(*pack));
         let gone: BTreeSet<Id> = gone.collect();
         plan.report.gone_packs = gone.len() as u64;
         plan.report.broken_packs = broken.len() as u64;
@@ -197,7 +250,7 @@ impl Plan {
             let count = keys.len();
             lost.extend(keys);
             let size = inventory.sizes[&id];
-            let is_named = only.is_some();
+            let is_named = which.is_by_name();
             plan.report
                 .notes
                 .push(decide(id, size, &pack, (saved, count), is_named));
@@ -225,10 +278,11 @@ impl Plan {
         &mut self,
         repository: &Repository,
         inventory: &Inventory,
-        is_meant: impl Fn(&Id) -> bool,
+        which: Which<'_>,
         monitor: &dyn Monitor,
     ) -> Result<BTreeMap<Id, Examined>> {
-        let meant = inventory.sizes.iter().filter(|(pack, _)| is_meant(pack));
+        let there = inventory.sizes.iter();
+        let meant = there.filter(|(pack, _)| which.includes(**pack));
         let mut packs: Vec<(Id, u64)> = meant.map(|(pack, size)| (*pack, *size)).collect();
         packs.sort_unstable();
         self.report.packs_read = packs.len() as u64;
