@@ -15,7 +15,7 @@ use tillsafe::error::ExitCode;
 use tillsafe::id::Id;
 use tillsafe::rng::SystemRng;
 
-use super::matrix::{put_index, unlocked};
+use super::matrix::{delete, pack_entry, put_index, unlocked};
 use super::{Restorable, assert_nothing_given_up, content, repair_all, restorable};
 use crate::common::Place;
 use crate::common::library;
@@ -23,13 +23,18 @@ use crate::common::mount::SmallDisk;
 use crate::common::tools::skipped;
 use crate::damage::{Small, full_check};
 
-/// Hurts a repository so that each repair has something to do: an index file is none, one names a pack that
-/// is not there, two packs lack a blob and keep others, one is longer than it was, and files are lost.
+/// Hurts a repository so that each repair has something to do: an index file is none, the one that names all
+/// packs names one that is not there, two packs lack a blob and keep others, one is longer than it was, so
+/// that only the index can tell what is in it, and files are lost.
 fn hurt(small: &Small, backend: &MemBackend) {
+    delete(backend, &small.of_class(Class::Index));
     let none = Object::Named(Class::Index, Id::of(b"an index"));
     backend.put_new(none, b"no index").unwrap();
-    let gone = json!({"packs": [{"id": Id::of(b"gone"), "blobs": []}]});
-    put_index(backend, &gone);
+    let gone = json!({"id": Id::of(b"gone"), "blobs": []});
+    let all = small.packs.iter();
+    let all = all.map(|(pack, blobs)| pack_entry(*pack, blobs));
+    let all: Vec<_> = all.chain([gone]).collect();
+    put_index(backend, &json!({"packs": all}));
     // The first blob of the packs with the most blobs of either kind: others in them are whole.
     for tree in [false, true] {
         let of_kind = small.packs.iter().filter(|(_, blobs)| {

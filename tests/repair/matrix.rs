@@ -231,12 +231,12 @@ fn entry(blob: &PackedBlob) -> Value {
         "uncompressed_length": blob.plain_length})
 }
 
-fn pack_entry(pack: Object, blobs: &[PackedBlob]) -> Value {
+pub fn pack_entry(pack: Object, blobs: &[PackedBlob]) -> Value {
     let blobs: Vec<Value> = blobs.iter().map(entry).collect();
     json!({"id": id_of(pack), "blobs": blobs})
 }
 
-fn delete(backend: &MemBackend, objects: &[Object]) {
+pub fn delete(backend: &MemBackend, objects: &[Object]) {
     for object in objects {
         backend.delete(*object).unwrap();
     }
