@@ -20,5 +20,6 @@ mod interop;
 mod partial;
 mod power;
 mod restore;
+mod retention;
 mod shops;
 mod tidy;

@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crossbeam_channel::bounded;
 use jiff::Timestamp;
 
-use crate::capture::Survey;
 use crate::capture::manifest::{self, Database, Files, Manifest, Note};
+use crate::capture::{INCOMPLETE, Survey};
 use crate::entry::{Entry, Kind, Owner, Place};
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -36,9 +36,6 @@ use databases::StoredDatabase;
 
 /// Program and version, as snapshots and manifests name them.
 pub const PROGRAM: &str = concat!("tillsafe ", env!("CARGO_PKG_VERSION"));
-
-/// The tag of a snapshot that lacks something that was to be in it.
-pub const INCOMPLETE: &str = "incomplete";
 
 /// What to back up, and how.
 #[derive(Debug, Clone)]

@@ -13,6 +13,11 @@ use crate::monitor::{self, Monitor, Problem};
 use crate::source::files::{Step, Walk};
 use crate::source::sqlite::{self, SIDE_FILES, Signature};
 
+/// The tag of a snapshot that lacks something that was to be in it.
+pub const INCOMPLETE: &str = "incomplete";
+/// The tag of a snapshot that is whole, but implausible beside the one before.
+pub const SUSPECT: &str = "suspect";
+
 /// What there is to capture.
 #[derive(Debug)]
 pub struct Survey {

@@ -7,6 +7,7 @@ mod choose;
 mod completions;
 mod demo;
 mod failure;
+mod forget;
 mod in_place;
 mod init;
 mod lost;
@@ -40,11 +41,10 @@ use session::Session;
 
 /// Commands of the contract that are not part of this version. They are refused by name, so that
 /// nobody believes that they did something.
-const NOT_YET: [&str; 32] = [
+const NOT_YET: [&str; 31] = [
     "setup", "doctor", "config", "find", "diff", "stats", "dump", "drill", "report", "status",
-    "probe", "metrics", "forget", "prune", "copy", "schedule", "run", "alert", "wal", "incident",
-    "runbook", "kit", "key", "tag", "cat", "list", "repair", "cache", "man", "migrate", "mount",
-    "rewrite",
+    "probe", "metrics", "prune", "copy", "schedule", "run", "alert", "wal", "incident", "runbook",
+    "kit", "key", "tag", "cat", "list", "repair", "cache", "man", "migrate", "mount", "rewrite",
 ];
 
 /// Options that every command takes with a value.
@@ -135,6 +135,7 @@ fn execute(session: &Session, command: Command) -> anyhow::Result<Done> {
         Command::Rollback(args) => rollback::run(session, &args)?,
         Command::Check(args) => check::run(session, &args)?,
         Command::Verify(args) => verify::run(session, &args)?,
+        Command::Forget(args) => forget::run(session, &args)?,
         Command::Unlock(args) => unlock::run(session, &args)?,
         Command::Completions(args) => completions::run(session, &args),
         Command::Version => version::run(session),
@@ -152,6 +153,7 @@ const fn name_of(command: &Command) -> &'static str {
         Command::Rollback(_) => "rollback",
         Command::Check(_) => "check",
         Command::Verify(_) => "verify",
+        Command::Forget(_) => "forget",
         Command::Unlock(_) => "unlock",
         Command::Completions(_) => "completions",
         Command::Version => "version",

@@ -23,13 +23,14 @@ use crate::common::program::{Program, Run, Started, bare};
 use crate::common::shop::Shop;
 
 /// The commands that open a repository.
-const OPENING: [&str; 7] = [
+const OPENING: [&str; 8] = [
     "backup",
     "snapshots",
     "ls",
     "restore",
     "check",
     "verify",
+    "forget",
     "unlock",
 ];
 /// Those of them that only read it.
@@ -114,6 +115,7 @@ impl Scene {
             "verify" => &["verify", "--scratch", self.folder.to_str().unwrap()],
             "check" => &["check", "--read-data"],
             "rollback" => &["rollback", &shop],
+            "forget" => &["forget", "--keep-last", "1"],
             "completions" => &["completions", "bash"],
             other => &[other],
         };

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod upkeep;
 
-pub use upkeep::Unlock;
+pub use upkeep::{Forget, Keep, Unlock};
 
 use super::after_help;
 
@@ -25,6 +25,13 @@ const ROLLBACK: &str = "Undo the last restore in place, keeping what it displace
 The old data gets its names back; what was restored is kept aside in turn. Needs neither repository nor password. \
 Without an argument it is the last restore in place on this machine that is meant.
 Example: tillsafe rollback /srv/shop";
+
+const FORGET: &str = "Remove the snapshots that a policy does not keep, or that are named
+
+Snapshots are judged by series: those with a tag shop=NAME together, all others by machine and paths. Of each hour, day, week, \
+month and year (UTC) the newest is kept, as many of them as the rule says. Never removed: the last good and the last proven \
+snapshot of a series, what came in since the last run, and what is not plausibly dated.
+Example: tillsafe -r /media/backup/shop -p /root/shop.pass forget --keep-daily 14 --keep-monthly 12 --dry-run";
 
 /// What every command understands.
 #[derive(Debug, Parser)]
@@ -103,6 +110,9 @@ pub enum Command {
     /// Do everything that a restore would do, in a scratch folder, and say how far it is proved
     #[command(display_order = 8)]
     Verify(Verify),
+    /// Remove the snapshots that a policy does not keep, or that are named
+    #[command(display_order = 8, long_about = FORGET)]
+    Forget(Forget),
     /// Remove locks that dead processes have left
     ///
     /// A lock is taken for dead when it was not refreshed for 30 minutes, or its process is known to be gone.
