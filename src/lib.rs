@@ -44,8 +44,10 @@ pub mod repository;
 pub mod source;
 
 pub mod capture;
+pub mod retention;
 
 pub mod backup;
+pub mod forget;
 pub mod look;
 pub mod restore;
 

@@ -169,6 +169,16 @@ fn every() -> Vec<Error> {
             name: text("/srv/shop.db"),
             finding: text("table \"orders\" is missing"),
         },
+        Error::LastSnapshot {
+            snapshot: text("1a2b3c4d"),
+            reason: text("the last good snapshot"),
+            group: text("shop=mara"),
+        },
+        Error::ImplausibleHistory {
+            group: text("shop=mara"),
+            finding: text("1000 snapshots came in"),
+            others: 0,
+        },
         Error::NoRandomness {
             cause: text("not permitted"),
         },

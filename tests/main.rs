@@ -23,5 +23,6 @@ mod power;
 mod prune;
 mod repair;
 mod restore;
+mod retention;
 mod shops;
 mod tidy;

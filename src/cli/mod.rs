@@ -9,6 +9,7 @@ mod choose;
 mod completions;
 mod demo;
 mod failure;
+mod forget;
 mod in_place;
 mod init;
 mod list;
@@ -47,10 +48,10 @@ use session::Session;
 
 /// Commands of the contract that are not part of this version. They are refused by name, so that
 /// nobody believes that they did something.
-const NOT_YET: [&str; 26] = [
+const NOT_YET: [&str; 25] = [
     "setup", "doctor", "config", "find", "diff", "stats", "dump", "drill", "report", "status",
-    "probe", "metrics", "forget", "copy", "schedule", "run", "alert", "wal", "incident", "runbook",
-    "kit", "key", "man", "migrate", "mount", "rewrite",
+    "probe", "metrics", "copy", "schedule", "run", "alert", "wal", "incident", "runbook", "kit",
+    "key", "man", "migrate", "mount", "rewrite",
 ];
 
 /// Options that every command takes with a value.
@@ -143,6 +144,7 @@ fn execute(session: &Session, command: Command) -> anyhow::Result<Done> {
         Command::Check(args) => check::run(session, &args)?,
         Command::Verify(args) => verify::run(session, &args)?,
         Command::Prune(args) => prune::run(session, &args)?,
+        Command::Forget(args) => forget::run(session, &args)?,
         Command::Unlock(args) => unlock::run(session, &args)?,
         Command::Cache(args) => cache::run(session, &args)?,
         Command::Repair(args) => repair::run(session, &args)?,
@@ -166,6 +168,7 @@ const fn name_of(command: &Command) -> &'static str {
         Command::Check(_) => "check",
         Command::Verify(_) => "verify",
         Command::Prune(_) => "prune",
+        Command::Forget(_) => "forget",
         Command::Unlock(_) => "unlock",
         Command::Cache(_) => "cache",
         Command::Repair(_) => "repair",

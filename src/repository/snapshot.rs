@@ -58,6 +58,8 @@ pub struct SnapshotFile {
 
 /// The mark of a snapshot that lacks something of what it should hold.
 pub const INCOMPLETE: &str = "incomplete";
+/// The mark of a snapshot that is whole, but implausible beside the one before.
+pub const SUSPECT: &str = "suspect";
 
 impl SnapshotFile {
     /// Whether it is marked as lacking something.

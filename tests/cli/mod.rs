@@ -23,7 +23,7 @@ use crate::common::program::{Program, Run, Started, bare};
 use crate::common::shop::Shop;
 
 /// The commands that open a repository.
-const OPENING: [&str; 12] = [
+const OPENING: [&str; 13] = [
     "prune",
     "backup",
     "snapshots",
@@ -36,6 +36,7 @@ const OPENING: [&str; 12] = [
     "tag",
     "cat",
     "list",
+    "forget",
 ];
 /// Those of them that only read it.
 const READING: [&str; 7] = [
@@ -134,6 +135,7 @@ impl Scene {
             "tag" => &["tag", "--add", "sunday", "latest"],
             "cat" => &["cat", "tree", "latest"],
             "list" => &["list", "blobs"],
+            "forget" => &["forget", "--keep-last", "1"],
             "completions" => &["completions", "bash"],
             other => &[other],
         };

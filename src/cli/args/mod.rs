@@ -10,7 +10,9 @@ mod look;
 mod upkeep;
 
 pub use look::{Cat, List, ListKind};
-pub use upkeep::{Cache, Prune, Repair, RepairIndex, RepairPacks, RepairSnapshots, Tag, Unlock};
+pub use upkeep::{
+    Cache, Forget, Keep, Prune, Repair, RepairIndex, RepairPacks, RepairSnapshots, Tag, Unlock,
+};
 
 use super::after_help;
 
@@ -27,6 +29,13 @@ const ROLLBACK: &str = "Undo the last restore in place, keeping what it displace
 The old data gets its names back; what was restored is kept aside in turn. Needs neither repository nor password. \
 Without an argument it is the last restore in place on this machine that is meant.
 Example: tillsafe rollback /srv/shop";
+
+const FORGET: &str = "Remove the snapshots that a policy does not keep, or that are named
+
+Snapshots are judged by series: those with a tag shop=NAME together, all others by machine and paths. Of each hour, day, week, \
+month and year (UTC) the newest is kept, as many of them as the rule says. Never removed: the last good and the last proven \
+snapshot of a series, what came in since the last run, and what is not plausibly dated.
+Example: tillsafe -r /media/backup/shop -p /root/shop.pass forget --keep-daily 14 --keep-monthly 12 --dry-run";
 
 /// What every command understands.
 #[derive(Debug, Parser)]
@@ -119,6 +128,9 @@ pub enum Command {
     /// Example: tillsafe -r /media/backup/shop -p /root/shop.pass prune
     #[command(display_order = 9)]
     Prune(Prune),
+    /// Remove the snapshots that a policy does not keep, or that are named
+    #[command(display_order = 8, long_about = FORGET)]
+    Forget(Forget),
     /// Remove locks that dead processes have left
     ///
     /// A lock is taken for dead when it was not refreshed for 30 minutes, or its process is known to be gone.
