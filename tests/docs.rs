@@ -66,8 +66,8 @@ fn play(page: &str) {
     let place = Place::new();
     let home = place.path();
     Shop::open(&home.join("shop"), 1200, "wal");
-    if page == "docs/restore.md" {
-        // It begins where the first page ends.
+    if ["docs/restore.md", "docs/keys.md"].contains(&page) {
+        // They begin where the first page ends.
         let words = ["init", "backup ./shop"]
             .map(|words| format!("tillsafe -q -r backup -p shop.pass {words}"));
         prepare(&words.join(" && "), home);
@@ -131,6 +131,11 @@ fn the_first_page_shows_what_happens() {
 #[test]
 fn the_page_for_the_night_shows_what_happens() {
     play("docs/restore.md");
+}
+
+#[test]
+fn the_page_about_passwords_shows_what_happens() {
+    play("docs/keys.md");
 }
 
 /// A page may name another; it must be there.

@@ -17,6 +17,7 @@ mod errors;
 mod hostile;
 mod in_place;
 mod interop;
+mod keys;
 mod partial;
 mod power;
 mod restore;

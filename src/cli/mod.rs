@@ -9,6 +9,7 @@ mod demo;
 mod failure;
 mod in_place;
 mod init;
+mod key;
 mod lost;
 mod ls;
 mod output;
@@ -18,6 +19,7 @@ mod restore;
 mod rollback;
 mod session;
 mod snapshots;
+mod table;
 mod unlock;
 mod verify;
 mod version;
@@ -40,10 +42,10 @@ use session::Session;
 
 /// Commands of the contract that are not part of this version. They are refused by name, so that
 /// nobody believes that they did something.
-const NOT_YET: [&str; 32] = [
+const NOT_YET: [&str; 31] = [
     "setup", "doctor", "config", "find", "diff", "stats", "dump", "drill", "report", "status",
     "probe", "metrics", "forget", "prune", "copy", "schedule", "run", "alert", "wal", "incident",
-    "runbook", "kit", "key", "tag", "cat", "list", "repair", "cache", "man", "migrate", "mount",
+    "runbook", "kit", "tag", "cat", "list", "repair", "cache", "man", "migrate", "mount",
     "rewrite",
 ];
 
@@ -120,8 +122,16 @@ fn end(output: &Output, code: ExitCode, fields: &Value) -> u8 {
 }
 
 fn parse(words: &[OsString]) -> std::result::Result<Cli, clap::Error> {
-    let program = Cli::command().mut_subcommands(|command| command.after_help(exit_codes()));
+    let program = Cli::command().mut_subcommands(with_exit_codes);
     Cli::from_arg_matches(&program.try_get_matches_from(words)?)
+}
+
+/// The table stands below the help of a command, and of each that it holds.
+fn with_exit_codes(command: clap::Command) -> clap::Command {
+    let command = command.disable_help_subcommand(true);
+    command
+        .after_help(exit_codes())
+        .mut_subcommands(with_exit_codes)
 }
 
 fn execute(session: &Session, command: Command) -> anyhow::Result<Done> {
@@ -136,6 +146,7 @@ fn execute(session: &Session, command: Command) -> anyhow::Result<Done> {
         Command::Check(args) => check::run(session, &args)?,
         Command::Verify(args) => verify::run(session, &args)?,
         Command::Unlock(args) => unlock::run(session, &args)?,
+        Command::Key(args) => key::run(session, args.action)?,
         Command::Completions(args) => completions::run(session, &args),
         Command::Version => version::run(session),
     })
@@ -153,6 +164,7 @@ const fn name_of(command: &Command) -> &'static str {
         Command::Check(_) => "check",
         Command::Verify(_) => "verify",
         Command::Unlock(_) => "unlock",
+        Command::Key(_) => "key",
         Command::Completions(_) => "completions",
         Command::Version => "version",
     }

@@ -5,9 +5,10 @@ use serde_json::json;
 use super::Done;
 use super::args::Filter;
 use super::session::{Session, request};
+use super::table::{self, cell};
 use crate::error::{ExitCode, Result};
 use crate::repository::snapshot::Snapshot;
-use crate::units::{ByteSize, Shown, counted};
+use crate::units::{ByteSize, counted};
 
 pub fn run(session: &Session, filter: &Filter) -> Result<Done> {
     let repository = session.open()?;
@@ -50,7 +51,7 @@ fn object(snapshot: &Snapshot) -> serde_json::Value {
 }
 
 fn print_table(session: &Session, snapshots: &[Snapshot]) {
-    let rows: Vec<[String; 6]> = snapshots
+    let rows = snapshots
         .iter()
         .map(|snapshot| {
             let file = &snapshot.file;
@@ -67,34 +68,6 @@ fn print_table(session: &Session, snapshots: &[Snapshot]) {
             ]
         })
         .collect();
-    let head = ["ID", "Time (UTC)", "Host", "Tags", "Size", "Paths"].map(str::to_owned);
-    let widths: Vec<usize> = (0..6)
-        .map(|column| {
-            rows.iter()
-                .chain([&head])
-                .map(|row| row[column].chars().count())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
-    for row in [&head].into_iter().chain(&rows) {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        session.output.line(cells.join("  ").trim_end());
-    }
-}
-
-/// Text of a snapshot as a table shows it. Its length is in nobody's hands, and all rows of a column are
-/// as long as the longest: `--json` has the whole.
-fn cell(text: &str) -> String {
-    const MOST: usize = 1000;
-    let cut = text
-        .char_indices()
-        .nth(MOST)
-        .map_or(text, |(at, _)| &text[..at]);
-    let mark = if cut.len() < text.len() { " …" } else { "" };
-    format!("{}{mark}", Shown(cut.as_bytes()))
+    let head = ["ID", "Time (UTC)", "Host", "Tags", "Size", "Paths"];
+    table::print(&session.output, head, rows);
 }

@@ -87,6 +87,7 @@ impl Error {
                 "nothing was changed",
                 "put the files of keys/ back from any copy of the repository, then run the same command again",
             ),
+            Self::KeyRefused { next, .. } => ("no key was added or removed", *next),
             Self::NoSuchPath { snapshot, .. } => {
                 return Advice {
                     safe: "nothing was written".into(),

@@ -23,7 +23,7 @@ use crate::common::program::{Program, Run, Started, bare};
 use crate::common::shop::Shop;
 
 /// The commands that open a repository.
-const OPENING: [&str; 7] = [
+const OPENING: [&str; 8] = [
     "backup",
     "snapshots",
     "ls",
@@ -31,6 +31,7 @@ const OPENING: [&str; 7] = [
     "check",
     "verify",
     "unlock",
+    "key",
 ];
 /// Those of them that only read it.
 const READING: [&str; 5] = ["snapshots", "ls", "restore", "check", "verify"];
@@ -107,6 +108,7 @@ impl Scene {
     /// A command's words when nothing is special.
     fn words(&self, command: &str) -> Vec<String> {
         let (shop, target) = (self.text("shop"), self.text("target"));
+        let new = self.text("new.pass");
         let words: &[&str] = match command {
             "backup" => &["backup", &shop],
             "ls" => &["ls", "latest"],
@@ -114,6 +116,7 @@ impl Scene {
             "verify" => &["verify", "--scratch", self.folder.to_str().unwrap()],
             "check" => &["check", "--read-data"],
             "rollback" => &["rollback", &shop],
+            "key" => &["key", "add", "--new-password-file", &new],
             "completions" => &["completions", "bash"],
             other => &[other],
         };

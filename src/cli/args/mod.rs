@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod upkeep;
 
-pub use upkeep::Unlock;
+pub use upkeep::{Key, KeyAction, KeyRemove, Password, Unlock};
 
 use super::after_help;
 
@@ -108,6 +108,9 @@ pub enum Command {
     /// A lock is taken for dead when it was not refreshed for 30 minutes, or its process is known to be gone.
     #[command(display_order = 9)]
     Unlock(Unlock),
+    /// Who can open the repository: list, add and remove keys, change a password
+    #[command(display_order = 9)]
+    Key(Key),
     /// Print a completion script for a shell
     #[command(display_order = 9)]
     Completions(Completions),
