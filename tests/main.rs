@@ -20,6 +20,7 @@ mod interop;
 mod keys;
 mod partial;
 mod power;
+mod records;
 mod restore;
 mod shops;
 mod tidy;

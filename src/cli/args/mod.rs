@@ -87,7 +87,7 @@ pub enum Command {
     Backup(Backup),
     /// List the snapshots
     #[command(display_order = 4)]
-    Snapshots(Filter),
+    Snapshots(Snapshots),
     /// List what a snapshot holds
     #[command(display_order = 5)]
     Ls(Ls),
@@ -101,6 +101,9 @@ pub enum Command {
     #[command(display_order = 7)]
     Check(Check),
     /// Do everything that a restore would do, in a scratch folder, and say how far it is proved
+    ///
+    /// What a whole snapshot has shown is recorded in the repository: `snapshots` lists it, and `proven`
+    /// means the last one.
     #[command(display_order = 8)]
     Verify(Verify),
     /// Remove locks that dead processes have left
@@ -132,6 +135,15 @@ pub struct Backup {
     pub host: Option<String>,
 }
 
+#[derive(Debug, Args)]
+pub struct Snapshots {
+    /// Those of tillsafe's own records as well
+    #[arg(long)]
+    pub all: bool,
+    #[command(flatten)]
+    pub filter: Filter,
+}
+
 #[derive(Debug, Default, Args)]
 pub struct Filter {
     /// Only snapshots of this machine
@@ -158,7 +170,7 @@ pub struct Choice {
 
 #[derive(Debug, Args)]
 pub struct Ls {
-    /// Snapshot id or `latest`, with :PATH only what is below it
+    /// Snapshot id, `latest` or `proven` (the last that passed verify), with :PATH only what is below it
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     pub snapshot: OsString,
     #[command(flatten)]
@@ -172,7 +184,7 @@ pub struct Ls {
 
 #[derive(Debug, Args)]
 pub struct Restore {
-    /// Snapshot id or `latest`, with :PATH only what is below it
+    /// Snapshot id, `latest` or `proven` (the last that passed verify), with :PATH only what is below it
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     pub snapshot: OsString,
     /// Folder to restore into: one that does not exist, or is empty
@@ -252,7 +264,7 @@ impl std::str::FromStr for Share {
 
 #[derive(Debug, Args)]
 pub struct Verify {
-    /// Snapshot id or `latest`, with :PATH only what is below it
+    /// Snapshot id, `latest` or `proven` (the last that passed verify), with :PATH only what is below it
     #[arg(value_name = "SNAPSHOT[:PATH]", default_value = "latest")]
     pub snapshot: OsString,
     /// Folder for the scratch copy; default: $TMPDIR, else /var/tmp
