@@ -40,6 +40,7 @@ pub mod units;
 pub mod backend;
 pub mod chunker;
 
+pub mod records;
 pub mod repository;
 pub mod source;
 

@@ -74,6 +74,10 @@ fn every() -> Vec<Error> {
         Error::NoKey {
             location: text("/backup"),
         },
+        Error::KeyRefused {
+            finding: text("there are 20 key files, and restic tries no more than 20"),
+            next: "`tillsafe key list` shows them",
+        },
         Error::NoSuchPath {
             snapshot: text("1a2b3c4d"),
             path: text("/srv/x"),

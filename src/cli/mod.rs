@@ -12,6 +12,7 @@ mod failure;
 mod forget;
 mod in_place;
 mod init;
+mod key;
 mod list;
 mod lost;
 mod ls;
@@ -25,6 +26,7 @@ mod restore;
 mod rollback;
 mod session;
 mod snapshots;
+mod table;
 mod tag;
 mod unlock;
 mod verify;
@@ -48,10 +50,10 @@ use session::Session;
 
 /// Commands of the contract that are not part of this version. They are refused by name, so that
 /// nobody believes that they did something.
-const NOT_YET: [&str; 25] = [
+const NOT_YET: [&str; 24] = [
     "setup", "doctor", "config", "find", "diff", "stats", "dump", "drill", "report", "status",
     "probe", "metrics", "copy", "schedule", "run", "alert", "wal", "incident", "runbook", "kit",
-    "key", "man", "migrate", "mount", "rewrite",
+    "man", "migrate", "mount", "rewrite",
 ];
 
 /// Options that every command takes with a value.
@@ -128,8 +130,16 @@ fn end(output: &Output, code: ExitCode, fields: &Value) -> u8 {
 }
 
 fn parse(words: &[OsString]) -> std::result::Result<Cli, clap::Error> {
-    let program = Cli::command().mut_subcommands(|command| command.after_help(exit_codes()));
+    let program = Cli::command().mut_subcommands(with_exit_codes);
     Cli::from_arg_matches(&program.try_get_matches_from(words)?)
+}
+
+/// The table stands below the help of a command, and of each that it holds.
+fn with_exit_codes(command: clap::Command) -> clap::Command {
+    let command = command.disable_help_subcommand(true);
+    command
+        .after_help(exit_codes())
+        .mut_subcommands(with_exit_codes)
 }
 
 fn execute(session: &Session, command: Command) -> anyhow::Result<Done> {
@@ -151,6 +161,7 @@ fn execute(session: &Session, command: Command) -> anyhow::Result<Done> {
         Command::Tag(args) => tag::run(session, &args)?,
         Command::Cat(args) => cat::run(session, &args)?,
         Command::List(args) => list::run(session, &args)?,
+        Command::Key(args) => key::run(session, args.action)?,
         Command::Completions(args) => completions::run(session, &args),
         Command::Version => version::run(session),
     })
@@ -175,6 +186,7 @@ const fn name_of(command: &Command) -> &'static str {
         Command::Tag(_) => "tag",
         Command::Cat(_) => "cat",
         Command::List(_) => "list",
+        Command::Key(_) => "key",
         Command::Completions(_) => "completions",
         Command::Version => "version",
     }

@@ -99,6 +99,7 @@ impl Error {
                 "it was not touched",
                 "name a file that does not exist yet, or move this one aside (mv)",
             ),
+            Self::KeyRefused { next, .. } => ("no key was added or removed", *next),
             Self::NoSuchPath { snapshot, .. } => {
                 return Advice {
                     safe: "nothing was written".into(),

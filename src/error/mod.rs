@@ -123,6 +123,14 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// The keys are as they must be to keep the way in open.
+    #[error("{finding}")]
+    KeyRefused {
+        /// Why no key is added or removed.
+        finding: String,
+        /// What to do instead.
+        next: &'static str,
+    },
     /// The snapshot does not hold the path.
     #[error("snapshot {snapshot} holds no {path}{}", finding.as_ref().map_or(String::new(), |finding| format!(": {finding}")))]
     NoSuchPath {
@@ -362,6 +370,7 @@ impl Error {
             | Self::InUse { .. }
             | Self::PlanChanged { .. }
             | Self::NoConsent { .. }
+            | Self::KeyRefused { .. }
             | Self::TargetChanged { .. }
             | Self::NothingKept { .. }
             | Self::LaterRestore { .. }

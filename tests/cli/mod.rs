@@ -23,7 +23,7 @@ use crate::common::program::{Program, Run, Started, bare};
 use crate::common::shop::Shop;
 
 /// The commands that open a repository.
-const OPENING: [&str; 13] = [
+const OPENING: [&str; 14] = [
     "prune",
     "backup",
     "snapshots",
@@ -37,6 +37,7 @@ const OPENING: [&str; 13] = [
     "cat",
     "list",
     "forget",
+    "key",
 ];
 /// Those of them that only read it.
 const READING: [&str; 7] = [
@@ -121,6 +122,7 @@ impl Scene {
     /// A command's words when nothing is special.
     fn words(&self, command: &str) -> Vec<String> {
         let (shop, target) = (self.text("shop"), self.text("target"));
+        let new = self.text("new.pass");
         let words: &[&str] = match command {
             "backup" => &["backup", &shop],
             "ls" => &["ls", "latest"],
@@ -136,6 +138,7 @@ impl Scene {
             "cat" => &["cat", "tree", "latest"],
             "list" => &["list", "blobs"],
             "forget" => &["forget", "--keep-last", "1"],
+            "key" => &["key", "add", "--new-password-file", &new],
             "completions" => &["completions", "bash"],
             other => &[other],
         };

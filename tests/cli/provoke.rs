@@ -51,6 +51,11 @@ pub fn with_a_later_format(scene: &mut Scene, command: &str) -> Run {
     scene.usual(command)
 }
 
+pub fn with_the_only_key(scene: &mut Scene, command: &str) -> Run {
+    let id = names_with(&scene.program.repository.join("keys"), "").remove(0);
+    scene.run(&[command, "remove", &id])
+}
+
 pub fn with_an_empty_password(scene: &mut Scene, command: &str) -> Run {
     scene.program.write_password("");
     if command == "init" {

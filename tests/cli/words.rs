@@ -12,10 +12,10 @@ use crate::common::library::PASSWORD;
 use crate::common::program::{Program, Run, bare};
 
 /// Commands of the contract that are still to come.
-const TO_COME: [&str; 25] = [
+const TO_COME: [&str; 24] = [
     "setup", "doctor", "config", "find", "diff", "stats", "dump", "drill", "report", "status",
     "probe", "metrics", "copy", "schedule", "run", "alert", "wal", "incident", "runbook", "kit",
-    "key", "man", "migrate", "mount", "rewrite",
+    "man", "migrate", "mount", "rewrite",
 ];
 
 pub fn help(words: &[&str]) -> String {
@@ -130,6 +130,9 @@ fn words_that_do_not_fit_are_2_and_say_what_to_type() {
             "--trust-history",
         ],
         &["-r", "/r", "-p", "/p", "forget", "--dry-run"],
+        &["key"],
+        &["key", "change"],
+        &["key", "remove"],
         &["-r"],
         &["backup", "/srv", "--dry-run"],
         &["snapshots"],

@@ -11,7 +11,8 @@ mod upkeep;
 
 pub use look::{Cat, List, ListKind};
 pub use upkeep::{
-    Cache, Forget, Keep, Prune, Repair, RepairIndex, RepairPacks, RepairSnapshots, Tag, Unlock,
+    Cache, Forget, Keep, Key, KeyAction, KeyRemove, Password, Prune, Repair, RepairIndex,
+    RepairPacks, RepairSnapshots, Tag, Unlock,
 };
 
 use super::after_help;
@@ -105,7 +106,7 @@ pub enum Command {
     Backup(Backup),
     /// List the snapshots
     #[command(display_order = 4)]
-    Snapshots(Filter),
+    Snapshots(Snapshots),
     /// List what a snapshot holds
     #[command(display_order = 5)]
     Ls(Ls),
@@ -119,6 +120,9 @@ pub enum Command {
     #[command(display_order = 7)]
     Check(Check),
     /// Do everything that a restore would do, in a scratch folder, and say how far it is proved
+    ///
+    /// What a whole snapshot has shown is recorded in the repository: `snapshots` lists it, and `proven`
+    /// means the last one.
     #[command(display_order = 8)]
     Verify(Verify),
     /// Free the room that no snapshot needs any more
@@ -154,6 +158,8 @@ pub enum Command {
     Cat(Cat),
     /// List the objects of the repository
     List(List),
+    /// Who can open the repository: list, add and remove keys, change a password
+    Key(Key),
     /// Print a completion script for a shell
     #[command(display_order = 9)]
     Completions(Completions),
@@ -173,6 +179,15 @@ pub struct Backup {
     /// Name of the machine in the snapshot, instead of its own
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Snapshots {
+    /// Those of tillsafe's own records as well
+    #[arg(long)]
+    pub all: bool,
+    #[command(flatten)]
+    pub filter: Filter,
 }
 
 #[derive(Debug, Default, Args)]
@@ -201,7 +216,7 @@ pub struct Choice {
 
 #[derive(Debug, Args)]
 pub struct Ls {
-    /// Snapshot id or `latest`, with :PATH only what is below it
+    /// Snapshot id, `latest` or `proven` (the last that passed verify), with :PATH only what is below it
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     pub snapshot: OsString,
     #[command(flatten)]
@@ -215,7 +230,7 @@ pub struct Ls {
 
 #[derive(Debug, Args)]
 pub struct Restore {
-    /// Snapshot id or `latest`, with :PATH only what is below it
+    /// Snapshot id, `latest` or `proven` (the last that passed verify), with :PATH only what is below it
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     pub snapshot: OsString,
     /// Folder to restore into: one that does not exist, or is empty
@@ -295,7 +310,7 @@ impl std::str::FromStr for Share {
 
 #[derive(Debug, Args)]
 pub struct Verify {
-    /// Snapshot id or `latest`, with :PATH only what is below it
+    /// Snapshot id, `latest` or `proven` (the last that passed verify), with :PATH only what is below it
     #[arg(value_name = "SNAPSHOT[:PATH]", default_value = "latest")]
     pub snapshot: OsString,
     /// Folder for the scratch copy; default: $TMPDIR, else /var/tmp
