@@ -67,8 +67,8 @@ fn play(page: &str) {
     let place = Place::new();
     let home = place.path();
     Shop::open(&home.join("shop"), 1200, "wal");
-    if page == "docs/restore.md" {
-        // It begins where the first page ends.
+    if ["docs/restore.md", "docs/keys.md"].contains(&page) {
+        // They begin where the first page ends.
         let words = ["init", "backup ./shop"]
             .map(|words| format!("tillsafe -q -r backup -p shop.pass {words}"));
         prepare(&words.join(" && "), home);
@@ -158,6 +158,11 @@ fn the_page_for_the_night_shows_what_happens() {
 #[test]
 fn the_page_for_damage_shows_what_happens() {
     play("docs/damage.md");
+}
+
+#[test]
+fn the_page_about_passwords_shows_what_happens() {
+    play("docs/keys.md");
 }
 
 /// A page may name another; it must be there.
