@@ -40,12 +40,15 @@ pub mod units;
 pub mod backend;
 pub mod chunker;
 
+pub mod records;
 pub mod repository;
 pub mod source;
 
 pub mod capture;
+pub mod retention;
 
 pub mod backup;
+pub mod forget;
 pub mod look;
 pub mod restore;
 

@@ -69,7 +69,7 @@ fn play(page: &str) {
     let place = Place::new();
     let home = place.path();
     Shop::open(&home.join("shop"), 1200, "wal");
-    if ["docs/restore.md", "docs/leaving.md"].contains(&page) {
+    if ["docs/restore.md", "docs/leaving.md", "docs/keys.md"].contains(&page) {
         // They begin where the first page ends.
         let words = ["init", "backup ./shop"]
             .map(|words| format!("tillsafe -q -r backup -p shop.pass {words}"));
@@ -165,6 +165,11 @@ fn the_page_for_damage_shows_what_happens() {
 #[test]
 fn the_page_for_who_leaves_shows_what_happens() {
     play("docs/leaving.md");
+}
+
+#[test]
+fn the_page_about_passwords_shows_what_happens() {
+    play("docs/keys.md");
 }
 
 /// A page may name another; it must be there.

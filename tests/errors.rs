@@ -74,6 +74,10 @@ fn every() -> Vec<Error> {
         Error::NoKey {
             location: text("/backup"),
         },
+        Error::KeyRefused {
+            finding: text("there are 20 key files, and restic tries no more than 20"),
+            next: "`tillsafe key list` shows them",
+        },
         Error::NoSuchPath {
             snapshot: text("1a2b3c4d"),
             path: text("/srv/x"),
@@ -168,6 +172,16 @@ fn every() -> Vec<Error> {
         Error::NotVerified {
             name: text("/srv/shop.db"),
             finding: text("table \"orders\" is missing"),
+        },
+        Error::LastSnapshot {
+            snapshot: text("1a2b3c4d"),
+            reason: text("the last good snapshot"),
+            group: text("shop=mara"),
+        },
+        Error::ImplausibleHistory {
+            group: text("shop=mara"),
+            finding: text("1000 snapshots came in"),
+            others: 0,
         },
         Error::NoRandomness {
             cause: text("not permitted"),

@@ -5,11 +5,12 @@ use std::ffi::OsStr;
 use super::args;
 use super::session::{Session, snapshot_and_path};
 use crate::error::Result;
+use crate::records;
 use crate::repository::Repository;
 use crate::repository::index::Index;
 use crate::repository::lock::Lock;
 use crate::repository::snapshot::Snapshot;
-use crate::restore::{Filter, Plan, Selection, select};
+use crate::restore::{Filter, Plan, Request, Selection, select};
 
 /// What is to be restored, and where from.
 pub struct Planned {
@@ -39,9 +40,7 @@ pub fn choose(
     let filter = Filter::new(&choice.include, &choice.exclude)?;
     let repository = session.open()?;
     let lock = session.lock_if_possible(&repository);
-    let monitor = session.output.as_ref();
-    let snapshot = select(&request, repository.snapshots(monitor)?)?;
-    let index = repository.load_index(monitor)?;
+    let (snapshot, index) = pick(session, &repository, request)?;
     Ok(Chosen {
         repository,
         index,
@@ -49,6 +48,29 @@ pub fn choose(
         selection: Selection { base, filter },
         lock,
     })
+}
+
+/// Finds the snapshot that is asked for, `proven` included; reads the index on the way.
+pub fn pick(
+    session: &Session,
+    repository: &Repository,
+    mut request: Request,
+) -> Result<(Snapshot, Index)> {
+    let monitor = session.output.as_ref();
+    let snapshots = repository.snapshots(monitor)?;
+    let mut index = None;
+    if request.snapshot == "proven" {
+        let loaded = repository.load_index(monitor)?;
+        let proofs = records::proofs(repository, &loaded, &snapshots.readable, monitor)?;
+        request.proven = proofs.into_keys().collect();
+        index = Some(loaded);
+    }
+    let snapshot = select(&request, snapshots)?;
+    let index = match index {
+        Some(index) => index,
+        None => repository.load_index(monitor)?,
+    };
+    Ok((snapshot, index))
 }
 
 /// Plans its restore as well: what `restore` into a target and `verify` begin with.

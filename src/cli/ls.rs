@@ -6,21 +6,21 @@ use serde_json::{Value, json};
 
 use super::Done;
 use super::args;
+use super::choose::pick;
 use super::lost::{end, tell_lost};
 use super::output::path_fields;
 use super::session::{Session, snapshot_and_path};
 use crate::entry::Kind;
 use crate::error::{ExitCode, Result};
 use crate::repository::tree::Content;
-use crate::restore::{Filter, Item, Plan, Selection, select};
+use crate::restore::{Filter, Item, Plan, Selection};
 use crate::units::shown;
 
 pub fn run(session: &Session, args: &args::Ls) -> Result<Done> {
     let (request, base) = snapshot_and_path(&args.snapshot, &args.filter)?;
     let filter = Filter::new(&args.choice.include, &args.choice.exclude)?;
     let repository = session.open()?;
-    let snapshot = select(&request, repository.snapshots(session.output.as_ref())?)?;
-    let index = repository.load_index(session.output.as_ref())?;
+    let (snapshot, index) = pick(session, &repository, request)?;
     let mut plan = Plan::make(
         &repository,
         &index,

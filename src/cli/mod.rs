@@ -9,8 +9,10 @@ mod choose;
 mod completions;
 mod demo;
 mod failure;
+mod forget;
 mod in_place;
 mod init;
+mod key;
 mod list;
 mod lost;
 mod ls;
@@ -24,6 +26,7 @@ mod restore;
 mod rollback;
 mod session;
 mod snapshots;
+mod table;
 mod tag;
 mod unlock;
 mod verify;
@@ -47,10 +50,10 @@ use session::Session;
 
 /// Commands of the contract that are not part of this version. They are refused by name, so that
 /// nobody believes that they did something.
-const NOT_YET: [&str; 26] = [
+const NOT_YET: [&str; 24] = [
     "setup", "doctor", "config", "find", "diff", "stats", "dump", "drill", "report", "status",
-    "probe", "metrics", "forget", "copy", "schedule", "run", "alert", "wal", "incident", "runbook",
-    "kit", "key", "man", "migrate", "mount", "rewrite",
+    "probe", "metrics", "copy", "schedule", "run", "alert", "wal", "incident", "runbook", "kit",
+    "man", "migrate", "mount", "rewrite",
 ];
 
 /// Options that every command takes with a value.
@@ -127,8 +130,16 @@ fn end(output: &Output, code: ExitCode, fields: &Value) -> u8 {
 }
 
 fn parse(words: &[OsString]) -> std::result::Result<Cli, clap::Error> {
-    let program = Cli::command().mut_subcommands(|command| command.after_help(exit_codes()));
+    let program = Cli::command().mut_subcommands(with_exit_codes);
     Cli::from_arg_matches(&program.try_get_matches_from(words)?)
+}
+
+/// The table stands below the help of a command, and of each that it holds.
+fn with_exit_codes(command: clap::Command) -> clap::Command {
+    let command = command.disable_help_subcommand(true);
+    command
+        .after_help(exit_codes())
+        .mut_subcommands(with_exit_codes)
 }
 
 fn execute(session: &Session, command: Command) -> anyhow::Result<Done> {
@@ -143,12 +154,14 @@ fn execute(session: &Session, command: Command) -> anyhow::Result<Done> {
         Command::Check(args) => check::run(session, &args)?,
         Command::Verify(args) => verify::run(session, &args)?,
         Command::Prune(args) => prune::run(session, &args)?,
+        Command::Forget(args) => forget::run(session, &args)?,
         Command::Unlock(args) => unlock::run(session, &args)?,
         Command::Cache(args) => cache::run(session, &args)?,
         Command::Repair(args) => repair::run(session, &args)?,
         Command::Tag(args) => tag::run(session, &args)?,
         Command::Cat(args) => cat::run(session, &args)?,
         Command::List(args) => list::run(session, &args)?,
+        Command::Key(args) => key::run(session, args.action)?,
         Command::Completions(args) => completions::run(session, &args),
         Command::Version => version::run(session),
     })
@@ -166,12 +179,14 @@ const fn name_of(command: &Command) -> &'static str {
         Command::Check(_) => "check",
         Command::Verify(_) => "verify",
         Command::Prune(_) => "prune",
+        Command::Forget(_) => "forget",
         Command::Unlock(_) => "unlock",
         Command::Cache(_) => "cache",
         Command::Repair(_) => "repair",
         Command::Tag(_) => "tag",
         Command::Cat(_) => "cat",
         Command::List(_) => "list",
+        Command::Key(_) => "key",
         Command::Completions(_) => "completions",
         Command::Version => "version",
     }

@@ -1,24 +1,34 @@
 //! `snapshots`: list them.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::Done;
-use super::args::Filter;
+use super::args::Snapshots;
 use super::session::{Session, request};
-use crate::error::{ExitCode, Result};
+use super::table::{self, cell};
+use crate::error::{Error, ExitCode, Result};
+use crate::id::Id;
+use crate::monitor::{Monitor, Problem};
+use crate::records::{self, Proof};
+use crate::repository::Repository;
 use crate::repository::snapshot::Snapshot;
-use crate::units::{ByteSize, Shown, counted};
+use crate::units::{ByteSize, counted};
 
-pub fn run(session: &Session, filter: &Filter) -> Result<Done> {
+pub fn run(session: &Session, args: &Snapshots) -> Result<Done> {
     let repository = session.open()?;
     let found = repository.snapshots(session.output.as_ref())?;
     let damaged = found.damaged.len();
-    let snapshots = request("", filter).filter(found.readable);
+    let proofs = proofs(session, &repository, &found.readable)?;
+    let mut snapshots = request("", &args.filter).filter(found.readable);
+    snapshots.retain(|snapshot| args.all || !snapshot.is_record());
     session.output.finish();
     for snapshot in &snapshots {
-        session.output.object("snapshot", object(snapshot));
+        let proof = proofs.get(&snapshot.id);
+        session.output.object("snapshot", object(snapshot, proof));
     }
-    print_table(session, &snapshots);
+    print_table(session, &snapshots, &proofs);
     session.output.good_news(format!(
         "{} in {}",
         counted(snapshots.len() as u64, "snapshot"),
@@ -34,7 +44,33 @@ pub fn run(session: &Session, filter: &Filter) -> Result<Done> {
     })
 }
 
-fn object(snapshot: &Snapshot) -> serde_json::Value {
+/// What was proved. The list is there without it, so what cannot be read is told and no more.
+fn proofs(
+    session: &Session,
+    repository: &Repository,
+    snapshots: &[Snapshot],
+) -> Result<BTreeMap<Id, Proof>> {
+    let monitor = session.output.as_ref();
+    if !snapshots.iter().any(Snapshot::is_record) {
+        return Ok(BTreeMap::new());
+    }
+    let read = repository
+        .load_index(monitor)
+        .and_then(|index| records::proofs(repository, &index, snapshots, monitor));
+    match read {
+        Err(cause @ Error::Storage { .. }) => {
+            monitor.problem(Problem {
+                item: "records".to_owned(),
+                finding: format!("what was proved cannot be told: {cause}"),
+                incomplete: false,
+            });
+            Ok(BTreeMap::new())
+        }
+        other => other,
+    }
+}
+
+fn object(snapshot: &Snapshot, proof: Option<&Proof>) -> serde_json::Value {
     let file = &snapshot.file;
     json!({
         "id": snapshot.id,
@@ -46,55 +82,32 @@ fn object(snapshot: &Snapshot) -> serde_json::Value {
         "program": file.program_version,
         "total_bytes": file.summary.map(|summary| summary.total_bytes_processed),
         "total_files": file.summary.map(|summary| summary.total_files_processed),
+        "proof_level": proof.map(|proof| proof.level),
+        "proof_time": proof.map(|proof| proof.time),
+        "is_record": snapshot.is_record(),
     })
 }
 
-fn print_table(session: &Session, snapshots: &[Snapshot]) {
-    let rows: Vec<[String; 6]> = snapshots
+fn print_table(session: &Session, snapshots: &[Snapshot], proofs: &BTreeMap<Id, Proof>) {
+    let rows = snapshots
         .iter()
         .map(|snapshot| {
             let file = &snapshot.file;
             let size = file.summary.map_or(String::new(), |summary| {
                 ByteSize(summary.total_bytes_processed).to_string()
             });
+            let proof = proofs.get(&snapshot.id);
             [
                 snapshot.id.short(),
                 format!("{:.0}", file.time),
                 cell(&file.hostname),
                 cell(&file.tags.join(",")),
                 size,
+                proof.map_or("-", |proof| proof.level.name()).to_owned(),
                 cell(&file.paths.join(" ")),
             ]
         })
         .collect();
-    let head = ["ID", "Time (UTC)", "Host", "Tags", "Size", "Paths"].map(str::to_owned);
-    let widths: Vec<usize> = (0..6)
-        .map(|column| {
-            rows.iter()
-                .chain([&head])
-                .map(|row| row[column].chars().count())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
-    for row in [&head].into_iter().chain(&rows) {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        session.output.line(cells.join("  ").trim_end());
-    }
-}
-
-/// Text of a snapshot as a table shows it. Its length is in nobody's hands, and all rows of a column are
-/// as long as the longest: `--json` has the whole.
-fn cell(text: &str) -> String {
-    const MOST: usize = 1000;
-    let cut = text
-        .char_indices()
-        .nth(MOST)
-        .map_or(text, |(at, _)| &text[..at]);
-    let mark = if cut.len() < text.len() { " …" } else { "" };
-    format!("{}{mark}", Shown(cut.as_bytes()))
+    let head = ["ID", "Time (UTC)", "Host", "Tags", "Size", "Proof", "Paths"];
+    table::print(&session.output, head, rows);
 }

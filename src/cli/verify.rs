@@ -10,7 +10,13 @@ use super::proof::{exit_code, fields, proved, tell_databases};
 use super::session::Session;
 use crate::config;
 use crate::error::{Error, Result};
-use crate::restore::Target;
+use crate::id::Id;
+use crate::monitor::{Monitor, Problem};
+use crate::records::{self, Evidence};
+use crate::repository::Repository;
+use crate::repository::lock;
+use crate::repository::snapshot::Snapshot;
+use crate::restore::{ProofLevel, Target};
 use crate::units::{ByteSize, counted, shown};
 
 pub fn run(session: &Session, args: &args::Verify) -> Result<Done> {
@@ -29,7 +35,7 @@ pub fn run(session: &Session, args: &args::Verify) -> Result<Done> {
         repository,
         index,
         plan,
-        lock: _lock,
+        lock: _held,
     } = plan(session, &args.snapshot, &args.filter, &args.choice)?;
     let staged = plan.fetch(
         &repository,
@@ -39,10 +45,23 @@ pub fn run(session: &Session, args: &args::Verify) -> Result<Done> {
         monitor.as_ref(),
     )?;
     let (files, bytes) = (staged.plan.files, staged.plan.bytes);
+    let is_whole = staged.plan.is_whole() && !staged.plan.snapshot.is_record();
     let lost = staged.plan.lost.clone();
     let verified = staged.verify(&index, &monitor)?;
     let databases = verified.databases.clone();
     let (snapshot, level) = verified.discard();
+    let complete = !session.output.is_incomplete();
+    let record = if is_whole && level >= ProofLevel::Opened {
+        let host = lock::host_name();
+        let evidence = Evidence {
+            level,
+            complete,
+            host,
+        };
+        record(session, &repository, &snapshot, evidence)
+    } else {
+        None
+    };
     session.output.finish();
     tell_databases(session, &databases);
     tell_lost(session, &lost);
@@ -58,6 +77,7 @@ pub fn run(session: &Session, args: &args::Verify) -> Result<Done> {
     ));
     let mut fields = fields(&repository.location(), &databases, level);
     fields["snapshot_id"] = json!(snapshot.id);
+    fields["record_id"] = json!(record);
     fields["files"] = files.into();
     fields["total_bytes"] = bytes.into();
     fields["lost_items"] = lost.len().into();
@@ -70,4 +90,25 @@ pub fn run(session: &Session, args: &args::Verify) -> Result<Done> {
         code: lost::end(session, &lost, rest, code),
         fields,
     })
+}
+
+/// Records what was proved; the id of the record's snapshot. What was proved stays true without it.
+fn record(
+    session: &Session,
+    repository: &Repository,
+    snapshot: &Snapshot,
+    evidence: Evidence,
+) -> Option<Id> {
+    let monitor = session.output.as_ref();
+    match records::write(repository, snapshot, evidence, monitor) {
+        Ok(written) => Some(written.id),
+        Err(cause) => {
+            monitor.problem(Problem {
+                item: "record".to_owned(),
+                finding: format!("what was proved is not recorded: {cause}"),
+                incomplete: false,
+            });
+            None
+        }
+    }
 }

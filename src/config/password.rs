@@ -54,6 +54,83 @@ impl PasswordSource {
     }
 }
 
+/// Where a new password comes from.
+#[derive(Debug)]
+pub enum NewPassword {
+    /// A file; one that does not exist is made, with a strong password in it.
+    File(PathBuf),
+    /// What a command prints.
+    Command(String),
+    /// The person at the terminal, who is asked twice.
+    Terminal,
+}
+
+impl NewPassword {
+    /// Gets the password, and whether it was made. Nobody is asked if `may_ask` is false or there is no
+    /// terminal.
+    ///
+    /// # Errors
+    /// As [`PasswordSource::read`], and if the two answers differ; [`Error::File`] if none can be made.
+    pub fn read(
+        self,
+        may_ask: bool,
+        disk: &dyn Disk,
+        rng: &dyn Rng,
+        monitor: &dyn Monitor,
+    ) -> Result<(Secret, bool)> {
+        let mut made = false;
+        let source = match self {
+            Self::File(path) => {
+                made = std::fs::symlink_metadata(&path).is_err();
+                if made {
+                    generate(&path, disk, rng)?;
+                }
+                PasswordSource::File(path)
+            }
+            Self::Command(command) => PasswordSource::Command(command),
+            Self::Terminal => return Ok((ask_twice(may_ask)?, false)),
+        };
+        Ok((source.read(may_ask, monitor)?, made))
+    }
+}
+
+/// What would name a new password.
+const NEW_FLAG: &str = "--new-password-file FILE (made if it does not exist)";
+
+fn ask_twice(may_ask: bool) -> Result<Secret> {
+    let usage = |finding: &str| Error::Usage {
+        finding: finding.to_owned(),
+        next: format!("run the same command again, or name a file: {NEW_FLAG}"),
+    };
+    if !may_ask || !std::io::stdin().is_terminal() {
+        return Err(Error::Usage {
+            finding: "nothing names the new password".to_owned(),
+            next: format!("name a file: {NEW_FLAG}"),
+        });
+    }
+    let typed = prompt("new password: ", NEW_FLAG)?;
+    if typed.is_empty() {
+        return Err(usage("the new password is empty"));
+    }
+    if typed.expose() != Secret::from_text(typed.expose().to_vec()).expose() {
+        return Err(usage(
+            "the new password begins or ends with white space, which no password file can hold",
+        ));
+    }
+    if prompt("new password again: ", NEW_FLAG)?.expose() != typed.expose() {
+        return Err(usage("the two answers differ"));
+    }
+    Ok(typed)
+}
+
+fn prompt(question: &str, flag: &str) -> Result<Secret> {
+    let typed = rpassword::prompt_password(question).map_err(|cause| Error::Usage {
+        finding: format!("the password cannot be read from the terminal: {cause}"),
+        next: format!("name a file: {flag}"),
+    })?;
+    Ok(Secret::new(typed.into_bytes()))
+}
+
 fn read_file(path: &Path, monitor: &dyn Monitor) -> Result<Secret> {
     /// Nobody types more.
     const MAX_BYTES: u64 = 64 * 1024;
@@ -108,13 +185,7 @@ fn ask(level: &str, flag: &str, may_ask: bool) -> Result<Secret> {
             next: format!("name it in the same place: {flag}"),
         });
     }
-    let typed = rpassword::prompt_password("password of the repository: ").map_err(|cause| {
-        Error::Usage {
-            finding: format!("the password cannot be read from the terminal: {cause}"),
-            next: format!("name a file: {flag}"),
-        }
-    })?;
-    Ok(Secret::new(typed.into_bytes()))
+    prompt("password of the repository: ", flag)
 }
 
 /// Makes a strong password (160 random bits) in a new file that only its owner can read, durably.

@@ -99,6 +99,7 @@ impl Error {
                 "it was not touched",
                 "name a file that does not exist yet, or move this one aside (mv)",
             ),
+            Self::KeyRefused { next, .. } => ("no key was added or removed", *next),
             Self::NoSuchPath { snapshot, .. } => {
                 return Advice {
                     safe: "nothing was written".into(),
@@ -220,6 +221,14 @@ impl Error {
             Self::NotVerified { .. } => (
                 "nothing stands under its final name, and the copy was removed; live data was not touched",
                 "run `tillsafe check --read-data`, then restore an earlier snapshot",
+            ),
+            Self::LastSnapshot { .. } => (
+                "nothing was touched",
+                "leave it out; once a newer good (or proven) snapshot is there, it can be removed as well",
+            ),
+            Self::ImplausibleHistory { .. } => (
+                "every snapshot of it is there; all other series are done",
+                "look at them (`tillsafe snapshots`): if they are real, the same command with --trust-history; if not, change the password of whoever could write there, and remove them by their ids (`tillsafe forget ID…`)",
             ),
             Self::NoRandomness { .. } => (
                 "nothing was written",

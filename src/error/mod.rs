@@ -123,6 +123,14 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// The keys are as they must be to keep the way in open.
+    #[error("{finding}")]
+    KeyRefused {
+        /// Why no key is added or removed.
+        finding: String,
+        /// What to do instead.
+        next: &'static str,
+    },
     /// The snapshot does not hold the path.
     #[error("snapshot {snapshot} holds no {path}{}", finding.as_ref().map_or(String::new(), |finding| format!(": {finding}")))]
     NoSuchPath {
@@ -305,6 +313,26 @@ pub enum Error {
         /// What differs.
         finding: String,
     },
+    /// A snapshot was named that is never removed.
+    #[error("snapshot {snapshot} is not removed: it is {reason} of {group}")]
+    LastSnapshot {
+        /// Its short id.
+        snapshot: String,
+        /// What it is.
+        reason: String,
+        /// The series.
+        group: String,
+    },
+    /// More snapshots came in than the history of their series makes plausible.
+    #[error("nothing of {group} is removed: {finding}{}", and_more(*.others))]
+    ImplausibleHistory {
+        /// The first such series.
+        group: String,
+        /// What came in.
+        finding: String,
+        /// How many more series there are.
+        others: u64,
+    },
     /// The kernel gives no random numbers.
     #[error("this machine gives no random numbers: {cause}")]
     NoRandomness {
@@ -342,11 +370,14 @@ impl Error {
             | Self::InUse { .. }
             | Self::PlanChanged { .. }
             | Self::NoConsent { .. }
+            | Self::KeyRefused { .. }
             | Self::TargetChanged { .. }
             | Self::NothingKept { .. }
             | Self::LaterRestore { .. }
             | Self::KeptMissing { .. }
             | Self::AlreadyRolledBack { .. }
+            | Self::LastSnapshot { .. }
+            | Self::ImplausibleHistory { .. }
             | Self::NoRoom { .. } => ExitCode::Refused,
             Self::Locked { .. } | Self::LockLost { .. } => ExitCode::Locked,
             Self::WrongPassword { .. } => ExitCode::WrongPassword,
@@ -401,6 +432,13 @@ fn untried(left: usize) -> String {
     match left {
         0 => String::new(),
         left => format!(" that were tried; {left} more would take too long"),
+    }
+}
+
+fn and_more(others: u64) -> String {
+    match others {
+        0 => String::new(),
+        others => format!("; and so with {others} more"),
     }
 }
 

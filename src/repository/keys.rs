@@ -39,8 +39,28 @@ impl Cost {
         r: 8,
         p: 2,
     };
+    /// What restic's own keys take at least. A key below it is easier to guess than it need be.
+    pub const LEAST: Self = Self {
+        n: 32768,
+        r: 8,
+        p: 1,
+    };
     /// For tests that make many repositories: next to nothing. Never for a real password.
     pub const CHEAP: Self = Self { n: 256, r: 1, p: 1 };
+
+    /// Whether a guess takes less memory than with [`Cost::LEAST`].
+    #[must_use]
+    pub const fn is_weak(self) -> bool {
+        let least = Self::LEAST.n * Self::LEAST.r as u64;
+        self.n.saturating_mul(self.r as u64) < least
+    }
+
+    /// What a derivation takes, in `N·r·p`; none if it is more than is granted.
+    #[must_use]
+    pub fn work(self) -> Option<u64> {
+        self.parameters().ok()?;
+        Some(self.n * u64::from(self.r) * u64::from(self.p))
+    }
 
     /// Checks the limits before any memory is taken.
     fn parameters(self) -> std::result::Result<scrypt::Params, String> {
@@ -85,6 +105,19 @@ pub struct KeyFile {
     data: String,
 }
 
+/// What a key file says about itself, to anybody who can read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyFacts {
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// Who made it; empty in keys of ours.
+    pub user: String,
+    /// Where; empty in keys of ours.
+    pub host: String,
+    /// What a guess at its password costs.
+    pub cost: Cost,
+}
+
 /// Why a key file did not give the master key.
 #[derive(Debug, PartialEq, Eq)]
 pub enum KeyFailure {
@@ -126,12 +159,37 @@ impl KeyFile {
         })
     }
 
-    /// What a derivation takes, in `N·r·p`; none if it is more than is granted.
+    /// What it says about itself.
+    ///
+    /// # Errors
+    /// Why no password can open it.
+    pub fn facts(&self) -> std::result::Result<KeyFacts, String> {
+        self.salt()?;
+        self.cost.parameters()?;
+        Ok(KeyFacts {
+            created: self.created,
+            user: self.username.clone(),
+            host: self.hostname.clone(),
+            cost: self.cost,
+        })
+    }
+
+    /// The salt of a derivation that is known.
+    fn salt(&self) -> std::result::Result<Vec<u8>, String> {
+        if self.kdf != "scrypt" {
+            return Err(format!("it names an unknown derivation {:?}", self.kdf));
+        }
+        let salt = decode(&self.salt)?;
+        if salt.len() != SALT {
+            return Err(format!("its salt has {} bytes, not 64", salt.len()));
+        }
+        Ok(salt)
+    }
+
+    /// What a derivation takes.
     #[must_use]
-    pub fn work(&self) -> Option<u64> {
-        let Cost { n, r, p } = self.cost;
-        self.cost.parameters().ok()?;
-        Some(n * u64::from(r) * u64::from(p))
+    pub const fn cost(&self) -> Cost {
+        self.cost
     }
 
     /// Gives the master key back.
@@ -139,30 +197,11 @@ impl KeyFile {
     /// # Errors
     /// [`KeyFailure`]: whether the password or the file is at fault.
     pub fn unwrap_with(&self, password: &Secret) -> std::result::Result<Key, KeyFailure> {
-        let unusable = |finding: String| KeyFailure::Unusable(finding);
-        if self.kdf != "scrypt" {
-            return Err(unusable(format!(
-                "it names an unknown derivation {:?}",
-                self.kdf
-            )));
-        }
-        let decode = |text: &str| {
-            STANDARD
-                .decode(text)
-                .map_err(|_| unusable("it holds broken base64".into()))
-        };
-        let salt = decode(&self.salt)?;
-        if salt.len() != SALT {
-            return Err(unusable(format!(
-                "its salt has {} bytes, not 64",
-                salt.len()
-            )));
-        }
+        let unusable = KeyFailure::Unusable;
+        let salt = self.salt().map_err(unusable)?;
         let key = self.cost.derive(password, &salt).map_err(unusable)?;
-        let plain = Zeroizing::new(
-            key.open(&decode(&self.data)?)
-                .map_err(|_| KeyFailure::WrongPassword)?,
-        );
+        let sealed = decode(&self.data).map_err(unusable)?;
+        let plain = Zeroizing::new(key.open(&sealed).map_err(|_| KeyFailure::WrongPassword)?);
         let master: Key = serde_json::from_slice(&plain)
             .map_err(|cause| unusable(format!("its master key cannot be read ({cause})")))?;
         if master.is_sound() {
@@ -171,6 +210,12 @@ impl KeyFile {
             Err(unusable("its master key holds a part of zeroes".into()))
         }
     }
+}
+
+fn decode(text: &str) -> std::result::Result<Vec<u8>, String> {
+    STANDARD
+        .decode(text)
+        .map_err(|_| "it holds broken base64".to_owned())
 }
 
 #[cfg(test)]

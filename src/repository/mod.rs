@@ -12,6 +12,7 @@ pub mod crypto;
 pub mod format;
 pub mod index;
 pub mod json;
+pub mod key_ring;
 pub mod keys;
 pub mod lock;
 pub mod name;
@@ -45,10 +46,10 @@ use crate::secret::Secret;
 use budget::Budget;
 use crypto::Key;
 use format::{Config, MAX_INDEX, MAX_INDEX_RATIO, MAX_LOCK, MAX_SNAPSHOT, SMALL_INDEX};
-use keys::{Cost, KeyFile};
+use keys::Cost;
 pub use open::{Found, what_is_there};
 use snapshot::{Snapshot, SnapshotFile, Snapshots};
-use unlock::find_key;
+use unlock::{InUse, Opened, find_key};
 
 /// Bytes of blobs that are read at a time. One blob may take more, alone.
 const READ_MEMORY: usize = 256 * 1024 * 1024;
@@ -88,6 +89,7 @@ struct Inner {
     backend: Arc<dyn Backend>,
     services: Services,
     key: Key,
+    opened_with: InUse,
     /// Or what is wrong with it.
     config: std::result::Result<Config, String>,
     /// For blobs that are read on all cores.
@@ -109,43 +111,38 @@ impl Repository {
         monitor: &dyn Monitor,
     ) -> Result<Self> {
         let location = backend.location();
-        let (key, is_new) = match what_is_there(backend.as_ref())? {
-            Found::Nothing => (Key::random(services.rng.as_ref())?, true),
-            Found::KeysAlone => (find_key(backend.as_ref(), password, monitor)?, false),
+        let prepare = || {
+            let created = backend.create();
+            created.map_err(|cause| cause.on("creating", &location))
+        };
+        let opened = match what_is_there(backend.as_ref())? {
+            Found::Nothing => {
+                let master = Key::random(services.rng.as_ref())?;
+                prepare()?;
+                let id = key_ring::store(backend.as_ref(), &services, &master, password, cost)?;
+                Opened::new(master, id)
+            }
+            Found::KeysAlone => {
+                let opened = find_key(backend.as_ref(), password, monitor)?;
+                prepare()?;
+                opened
+            }
             Found::Repository => return Err(Error::RepositoryExists { location }),
         };
-        backend
-            .create()
-            .map_err(|cause| cause.on("creating", location))?;
         let config = Config::random(services.rng.as_ref())?;
         let repository = Self {
             inner: Arc::new(Inner {
                 backend,
                 services,
-                key,
+                key: opened.master,
+                opened_with: opened.file,
                 config: Ok(config),
                 memory: Arc::new(Budget::new(READ_MEMORY)),
             }),
         };
-        if is_new {
-            repository.add_key(password, cost)?;
-        }
         let sealed = repository.seal(&encode(repository.config()?)?)?;
         repository.put(Object::Config, &sealed)?;
         Ok(repository)
-    }
-
-    fn add_key(&self, password: &Secret, cost: Cost) -> Result<()> {
-        let created = self.inner.services.clock.now();
-        let file = KeyFile::wrap(
-            &self.inner.key,
-            password,
-            cost,
-            created,
-            self.inner.services.rng.as_ref(),
-        )?;
-        let bytes = encode(&file)?;
-        self.put(Object::Named(Class::Keys, Id::of(&bytes)), &bytes)
     }
 
     /// The repository's config.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::crypto::Key;
 use super::format::{Config, MAX_CONFIG};
-use super::unlock::find_key;
+use super::unlock::{Opened, find_key};
 use super::{Budget, Inner, READ_MEMORY, Repository, Services};
 use crate::backend::{self, Backend, Class, Object};
 use crate::error::{Error, Result};
@@ -38,7 +38,7 @@ impl Repository {
             Err(cause @ backend::Error::TooLong(_)) => Err(cause.to_string()),
             other => Ok(other.map_err(|cause| cause.on("reading", Object::Config))?),
         };
-        let key = find_key(backend.as_ref(), password, monitor)?;
+        let Opened { master: key, file } = find_key(backend.as_ref(), password, monitor)?;
         let config = sealed.and_then(|sealed| read_config(&key, &sealed));
         match &config {
             Ok(config) => {
@@ -60,6 +60,7 @@ impl Repository {
                 backend,
                 services,
                 key,
+                opened_with: file,
                 config,
                 memory: Arc::new(Budget::new(READ_MEMORY)),
             }),

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::Id;
 
+/// The path of a snapshot that holds our own records (what was proved when), and nothing of a shop.
+pub const RECORDS: &str = "/.tillsafe/records";
+
 /// A snapshot object. Field order is restic's; no field of our own, for other tools drop those.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotFile {
@@ -58,6 +61,8 @@ pub struct SnapshotFile {
 
 /// The mark of a snapshot that lacks something of what it should hold.
 pub const INCOMPLETE: &str = "incomplete";
+/// The mark of a snapshot that is whole, but implausible beside the one before.
+pub const SUSPECT: &str = "suspect";
 
 impl SnapshotFile {
     /// Whether it is marked as lacking something.
@@ -133,6 +138,20 @@ pub struct Snapshot {
     pub id: Id,
     /// What it says.
     pub file: SnapshotFile,
+}
+
+impl Snapshot {
+    /// Whether it holds our own records, and so is none of a shop's.
+    #[must_use]
+    pub fn is_record(&self) -> bool {
+        self.file.paths == [RECORDS]
+    }
+
+    /// The id that it was first stored under: whoever marks or copies a snapshot gives it a new one.
+    #[must_use]
+    pub fn origin(&self) -> Id {
+        self.file.original.unwrap_or(self.id)
+    }
 }
 
 /// The snapshots of a repository.

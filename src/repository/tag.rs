@@ -10,14 +10,14 @@ use serde_json::Value;
 
 use super::Repository;
 use super::lock::Lock;
-use super::snapshot::{Snapshot, SnapshotFile};
+use super::snapshot::{INCOMPLETE, SUSPECT, Snapshot, SnapshotFile};
 use crate::backend::Class;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::monitor::{Monitor, go_on};
 
 /// Our own marks: that a snapshot is not whole, or not to be trusted. They go only by name.
-pub const OWN_MARKS: [&str; 2] = ["incomplete", "suspect"];
+pub const OWN_MARKS: [&str; 2] = [INCOMPLETE, SUSPECT];
 
 /// What is to become of the tags of snapshots.
 #[derive(Debug, Clone, Default)]

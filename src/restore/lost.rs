@@ -118,7 +118,7 @@ pub(super) fn search(
     }
     // What is wrong with other snapshots was told when this one was chosen.
     let mut others = repository.snapshots(&Quiet::default())?.readable;
-    others.retain(|other| other.id != of.id);
+    others.retain(|other| other.id != of.id && !other.is_record());
     let end = lost.len().min(MAX_SEARCHED);
     let lost = &mut lost[..end];
     let mut search = Search {

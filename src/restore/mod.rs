@@ -24,6 +24,7 @@ mod swap;
 mod target;
 mod verify;
 
+pub use crate::records::ProofLevel;
 pub use estimate::Estimate;
 pub use fetch::Staged;
 pub use filter::{Filter, Selection};
@@ -33,4 +34,4 @@ pub use plan::Plan;
 pub use ready::Restored;
 pub use select::{Request, select};
 pub use target::Target;
-pub use verify::{DatabaseProof, ProofLevel, Verified};
+pub use verify::{DatabaseProof, Verified};

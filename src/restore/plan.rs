@@ -401,7 +401,8 @@ impl Plan {
     }
 
     /// Whether all of the snapshot is restored: then it can be counted against its manifest.
-    pub(super) fn is_whole(&self) -> bool {
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
         self.base == Path::new("/") && self.filter.is_empty() && self.lost.is_empty()
     }
 

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::id::Id;
 use crate::repository::snapshot::{Snapshot, Snapshots};
 
 /// Fewest digits of an id that name a snapshot.
@@ -13,8 +14,10 @@ const MIN_DIGITS: usize = 4;
 /// Which snapshot is asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
-    /// `latest`, or the first digits of an id.
+    /// `latest`, `proven`, or the first digits of an id.
     pub snapshot: String,
+    /// The snapshots that were proved, for `proven`; [`crate::records::proofs`] tells.
+    pub proven: BTreeSet<Id>,
     /// Only of this machine.
     pub host: Option<String>,
     /// Only with all of these paths.
@@ -50,9 +53,15 @@ impl Request {
 /// [`Error::NoSnapshot`]; [`Error::Usage`] if more than one fits; [`Error::Damaged`] and
 /// [`Error::LatestUncertain`] if one that cannot be read may be the one.
 pub fn select(request: &Request, snapshots: Snapshots) -> Result<Snapshot> {
-    let fitting = request.filter(snapshots.readable);
+    let mut fitting = request.filter(snapshots.readable);
     let object = |id| format!("snapshots/{id}");
+    if request.snapshot == "proven" {
+        // One that cannot be read may be newer, but it is not what is asked for: one that surely works.
+        fitting.retain(|snapshot| request.proven.contains(&snapshot.id));
+        return latest(request, fitting);
+    }
     if request.snapshot == "latest" {
+        fitting.retain(|snapshot| !snapshot.is_record());
         if let Some(damaged) = snapshots.damaged.first() {
             return Err(Error::LatestUncertain {
                 object: object(damaged),
@@ -106,7 +115,8 @@ fn latest(request: &Request, mut fitting: Vec<Snapshot>) -> Result<Snapshot> {
     if series.len() > 1 {
         return Err(Error::Usage {
             finding: format!(
-                "`latest` could mean one of {} series: several machines or sets of paths",
+                "`{}` could mean one of {} series: several machines or sets of paths",
+                request.snapshot,
                 series.len()
             ),
             next: format!(
@@ -143,6 +153,9 @@ fn none(request: &Request) -> Error {
     for (flag, value) in flags {
         // Writing to a String cannot fail.
         let _ = write!(wanted, " {flag} {value}");
+    }
+    if request.snapshot == "proven" {
+        wanted += ": none that fits has passed `tillsafe verify`";
     }
     Error::NoSnapshot { wanted }
 }

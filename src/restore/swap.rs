@@ -18,10 +18,11 @@ use super::metadata::Metadata;
 use super::plan::Plan;
 use super::ready::{self, Restored, is_top_folder};
 use super::target::{TargetKind, is_content};
-use super::verify::{ProofLevel, Verified};
+use super::verify::Verified;
 use crate::durable::Folder;
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Problem, Step, go_on};
+use crate::records::ProofLevel;
 use crate::repository::snapshot::Snapshot;
 
 impl Verified {

@@ -6,8 +6,6 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::Serialize;
-
 use super::fetch::Staged;
 use super::item::Item;
 use super::read_back::{length_of, read_back};
@@ -16,6 +14,7 @@ use crate::capture::manifest::{self, Database, Manifest};
 use crate::entry::Kind;
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Problem, Step};
+use crate::records::ProofLevel;
 use crate::repository::index::Index;
 use crate::repository::name;
 use crate::repository::tree::Content;
@@ -23,37 +22,6 @@ use crate::source::sqlite::{self, Fingerprint, SIDE_FILES, Signature};
 
 /// An item that is a database, and what the manifest says of it.
 type Found<'a> = (&'a Item, Option<&'a Database>);
-
-/// How far a copy is proved. Each is earned, never assumed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ProofLevel {
-    /// Staged from the repository, every hash right.
-    Restored,
-    /// The engine opened it and its own check passed; files: bytes read back are equal.
-    Opened,
-    /// It holds what was counted at capture.
-    Matched,
-}
-
-impl ProofLevel {
-    /// The level's name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Restored => "restored",
-            Self::Opened => "opened",
-            Self::Matched => "matched",
-        }
-    }
-
-    /// The level of a name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        let all = [Self::Restored, Self::Opened, Self::Matched];
-        all.into_iter().find(|level| level.name() == name)
-    }
-}
 
 /// What the proof of one database showed.
 #[derive(Debug, Clone, PartialEq, Eq)]

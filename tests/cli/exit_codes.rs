@@ -23,7 +23,7 @@ use crate::common::tools::skipped;
 /// Where a code is missing there is a reason: a reading command goes on without a lock (no 11),
 /// `init` makes what the others would miss (no 10, 12), and what needs no repository has few ways to
 /// fail. `demo` says 21 only if tillsafe itself is broken, and `rollback` is too quick for a signal.
-const APPLICABLE: [(&str, &[i32]); 18] = [
+const APPLICABLE: [(&str, &[i32]); 20] = [
     ("demo", &[0, 1, 2, 15, 130, 143]),
     ("init", &[0, 1, 2, 15, 20, 130, 143]),
     ("backup", &[0, 1, 2, 3, 4, 10, 11, 12, 14, 15, 130, 143]),
@@ -40,12 +40,14 @@ const APPLICABLE: [(&str, &[i32]); 18] = [
         &[0, 1, 2, 3, 4, 7, 10, 12, 13, 15, 20, 21, 130, 143],
     ),
     ("prune", &[0, 1, 2, 4, 10, 11, 12, 15, 130, 143]),
+    ("forget", &[0, 1, 2, 4, 10, 11, 12, 13, 15, 20, 130, 143]),
     ("unlock", &[0, 1, 2, 10, 12, 130, 143]),
     ("cache", &[0, 2]),
     ("repair", &[0, 1, 2, 4, 10, 11, 12, 13, 15, 130, 143]),
     ("tag", &[0, 1, 2, 4, 10, 11, 12, 13, 15, 130, 143]),
     ("cat", &[0, 1, 2, 4, 10, 12, 13, 15, 130, 143]),
     ("list", &[0, 1, 2, 10, 12, 15, 130, 143]),
+    ("key", &[0, 1, 2, 4, 10, 11, 12, 15, 20, 130, 143]),
     ("completions", &[0, 2]),
     ("version", &[0, 2]),
 ];
@@ -108,11 +110,13 @@ const SIGNALLED: &[&str] = &[
     "check",
     "verify",
     "prune",
+    "forget",
     "unlock",
     "repair",
     "tag",
     "cat",
     "list",
+    "key",
 ];
 
 #[rustfmt::skip]
@@ -127,9 +131,8 @@ const SCENARIOS: &[Scenario] = &[
     scenario(1, "no folder for the password", &["init"], Error, with_no_folder_for_the_password),
     scenario(1, "no folder can be made at the target", &["restore"], Error, |scene, _| scene.run(&["restore", "latest", "--target", "/proc/shop/restored"])),
     scenario(1, "a repository of a later format", &OPENING, Error, with_a_later_format),
-    scenario(2, "a flag that does not exist", &["demo", "init", "backup", "snapshots", "ls", "restore", "rollback", "check", "verify", "prune", "unlock", "cache", "repair", "tag", "cat", "list", "completions", "version"], Error, |scene, command| scene.usual_with(command, &["--no-such-flag"])),
-    scenario(2, "an empty password", &["init", "backup", "snapshots", "ls", "restore", "check", "verify", "prune", "unlock", "repair", "tag", "cat", "list"], Error, with_an_empty_password),
-    scenario(2, "`latest` of two machines", CHOOSING, Error, with_two_machines),
+    scenario(2, "a flag that does not exist", &["demo", "init", "backup", "snapshots", "ls", "restore", "rollback", "check", "verify", "prune", "unlock", "cache", "repair", "tag", "cat", "list", "forget", "key", "completions", "version"], Error, |scene, command| scene.usual_with(command, &["--no-such-flag"])),
+    scenario(2, "an empty password", &["init", "backup", "snapshots", "ls", "restore", "check", "verify", "prune", "unlock", "repair", "tag", "cat", "list", "forget", "key"], Error, with_an_empty_password),
     scenario(2, "`latest` of two machines", &["ls", "restore", "verify", "tag", "cat"], Error, with_two_machines),
     scenario(2, "a shop's name where shops are not known", &["backup"], Error, |scene, _| scene.run(&["backup", "mara"])),
     scenario(3, "a named pipe in the folder", &["backup"], Result, with_a_pipe_in_the_shop),
@@ -144,7 +147,7 @@ const SCENARIOS: &[Scenario] = &[
     scenario(20, "nothing was ever replaced", &["rollback"], Error, |scene, command| scene.usual(command)),
     scenario(20, "it was rolled back before", &["rollback"], Error, after_a_rollback),
     scenario(0, "no index is left", CHOOSING, Result, with_no_index),
-    scenario(4, "a flipped bit in the config", &["backup", "check", "prune", "repair"], Error, with_a_flipped_config),
+    scenario(4, "a flipped bit in the config", &["backup", "check", "prune", "repair", "forget", "key"], Error, with_a_flipped_config),
     scenario(4, "a flipped bit in every pack", CHOOSING, Error, with_flipped_packs),
     scenario(4, "a flipped bit in every pack", &["check"], Error, with_flipped_packs),
     scenario(4, "a file of another size than its folder says", STAGING, Error, with_a_lost_file),
@@ -158,27 +161,32 @@ const SCENARIOS: &[Scenario] = &[
     scenario(4, "no pack is left", CHOOSING, Error, with_no_packs),
     scenario(4, "no pack is left", &["check", "prune"], Error, with_no_packs),
     scenario(4, "no index is left", &["check"], Error, with_no_index),
-    scenario(4, "a flipped bit in the snapshot", &["snapshots"], Result, with_a_flipped_snapshot),
+    scenario(4, "a flipped bit in the snapshot", &["snapshots", "forget"], Result, with_a_flipped_snapshot),
     scenario(4, "a flipped bit in the snapshot", &["check", "prune"], Error, with_a_flipped_snapshot),
-    scenario(4, "a flipped bit in the snapshot that may be the latest", CHOOSING, Error, with_a_flipped_snapshot),
     scenario(7, "another program stored a broken database", STAGING, Result, with_a_foreign_broken_database),
     scenario(10, "no repository", &OPENING, Error, with_no_repository),
-    scenario(11, "another machine prunes", &["backup", "prune", "repair", "tag"], Error, with_an_exclusive_lock),
+    scenario(11, "another machine prunes", &["backup", "prune", "repair", "tag", "forget", "key"], Error, with_an_exclusive_lock),
     scenario(4, "a flipped bit in the snapshot that may be the latest", &["ls", "restore", "verify", "tag", "cat"], Error, with_a_flipped_snapshot),
     scenario(11, "its lock is removed while it works", &["backup"], Error, with_a_lost_lock),
     scenario(12, "another password", &OPENING, Error, with_a_wrong_password),
     scenario(13, "no such snapshot", CHOOSING, Error, with_no_such_snapshot),
+    scenario(11, "another machine restores", &["forget"], Error, beside_a_reader),
+    scenario(13, "no such snapshot", &["forget"], Error, |scene, _| scene.run(&["forget", "00000000"])),
+    scenario(13, "no snapshot of that machine", &["forget"], Error, |scene, command| scene.usual_with(command, &["--host", "nowhere"])),
     scenario(13, "no such path", CHOOSING, Error, with_no_such_path),
     scenario(13, "patterns that select nothing", CHOOSING, Error, |scene, command| scene.usual_with(command, &["--include", "*.jpeg"])),
     scenario(13, "no such snapshot", &["tag"], Error, |scene, _| scene.run(&["tag", "--add", "x", "0123456789"])),
     scenario(13, "no such folder", &["cat"], Error, |scene, _| scene.run(&["cat", "tree", "latest:/no/such/path"])),
     scenario(14, "a source that does not exist", &["backup"], Error, |scene, _| scene.run(&["backup", &scene.text("gone")])),
     scenario(14, "a broken database that was named", &["backup"], Error, with_a_broken_database_named),
-    scenario(15, "folders of the storage cannot be listed", &["backup", "snapshots", "ls", "restore", "check", "verify", "prune", "repair", "tag", "cat", "list"], Error, with_an_unlistable_storage),
+    scenario(15, "folders of the storage cannot be listed", &["backup", "snapshots", "ls", "restore", "check", "verify", "prune", "repair", "tag", "cat", "list", "forget"], Error, with_an_unlistable_storage),
     scenario(15, "a file is in the way of the repository", &["init"], Error, with_a_file_in_the_way),
-    scenario(15, "the storage is full", &["init", "backup"], Error, with_a_full_storage).on_a_small_disk(),
+    scenario(15, "the storage is full", &["init", "backup", "key"], Error, with_a_full_storage).on_a_small_disk(),
     scenario(15, "the scratch folder's disk is full", &["demo"], Error, with_a_full_scratch_disk).on_a_small_disk(),
+    scenario(20, "the only key is to be removed", &["key"], Error, with_the_only_key),
     scenario(20, "a repository is there", &["init"], Error, |scene, command| scene.usual(command)),
+    scenario(20, "the last good snapshot is named", &["forget"], Error, naming_the_last_good_snapshot),
+    scenario(20, "a flood of snapshots", &["forget"], Error, with_a_flood_of_snapshots),
     scenario(20, "the target holds something", &["restore"], Error, with_a_target_that_is_taken),
     scenario(20, "the target is a file", &["restore"], Error, with_a_file_as_target),
     scenario(20, "more than any disk takes", STAGING, Error, with_a_snapshot_larger_than_the_disk),
@@ -297,6 +305,11 @@ fn prune_gives_each_of_its_exit_codes() {
 }
 
 #[test]
+fn forget_gives_each_of_its_exit_codes() {
+    play_all("forget");
+}
+
+#[test]
 fn unlock_gives_each_of_its_exit_codes() {
     play_all("unlock");
 }
@@ -324,6 +337,11 @@ fn cat_gives_each_of_its_exit_codes() {
 #[test]
 fn list_gives_each_of_its_exit_codes() {
     play_all("list");
+}
+
+#[test]
+fn key_gives_each_of_its_exit_codes() {
+    play_all("key");
 }
 
 #[test]

@@ -23,7 +23,7 @@ use crate::common::program::{Program, Run, Started, bare};
 use crate::common::shop::Shop;
 
 /// The commands that open a repository.
-const OPENING: [&str; 12] = [
+const OPENING: [&str; 14] = [
     "prune",
     "backup",
     "snapshots",
@@ -36,6 +36,8 @@ const OPENING: [&str; 12] = [
     "tag",
     "cat",
     "list",
+    "forget",
+    "key",
 ];
 /// Those of them that only read it.
 const READING: [&str; 7] = [
@@ -120,6 +122,7 @@ impl Scene {
     /// A command's words when nothing is special.
     fn words(&self, command: &str) -> Vec<String> {
         let (shop, target) = (self.text("shop"), self.text("target"));
+        let new = self.text("new.pass");
         let words: &[&str] = match command {
             "backup" => &["backup", &shop],
             "ls" => &["ls", "latest"],
@@ -134,6 +137,8 @@ impl Scene {
             "tag" => &["tag", "--add", "sunday", "latest"],
             "cat" => &["cat", "tree", "latest"],
             "list" => &["list", "blobs"],
+            "forget" => &["forget", "--keep-last", "1"],
+            "key" => &["key", "add", "--new-password-file", &new],
             "completions" => &["completions", "bash"],
             other => &[other],
         };

@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use jiff::SignedDuration;
 use rustix::process::Signal;
 
 use super::Scene;
@@ -10,10 +11,11 @@ use crate::common::files::{
     copy_folder, files_below, flip_a_bit, make_broken_database, make_pipe, names_with,
 };
 use crate::common::forge::Thing;
+use crate::common::library::snapshots;
 use crate::common::mount::SmallDisk;
 use crate::common::program::{Run, Started};
 use crate::common::shop::noise;
-use tillsafe::repository::lock::host_name;
+use tillsafe::repository::lock::{Access, host_name};
 
 pub fn with_no_repository(scene: &mut Scene, command: &str) -> Run {
     fs::remove_dir_all(&scene.program.repository).unwrap();
@@ -47,6 +49,11 @@ pub fn with_no_folder_for_the_password(scene: &mut Scene, command: &str) -> Run 
 pub fn with_a_later_format(scene: &mut Scene, command: &str) -> Run {
     scene.forge().set_version(3);
     scene.usual(command)
+}
+
+pub fn with_the_only_key(scene: &mut Scene, command: &str) -> Run {
+    let id = names_with(&scene.program.repository.join("keys"), "").remove(0);
+    scene.run(&[command, "remove", &id])
 }
 
 pub fn with_an_empty_password(scene: &mut Scene, command: &str) -> Run {
@@ -347,6 +354,56 @@ pub fn with_a_full_scratch_disk(scene: &mut Scene, command: &str) -> Run {
 
 fn small_disk(scene: &Scene, options: &str) -> SmallDisk {
     SmallDisk::mount(&scene.path("disk"), options).expect("`play_all` has looked")
+}
+
+/// The ids of the snapshots that are there.
+fn stored(scene: &Scene) -> Vec<String> {
+    let mut names = names_with(&scene.program.repository.join("snapshots"), "");
+    names.sort();
+    names
+}
+
+pub fn beside_a_reader(scene: &mut Scene, command: &str) -> Run {
+    let forge = scene.forge();
+    let quiet = tillsafe::monitor::Quiet::default();
+    let _lock = forge.repository.lock(Access::Shared, &quiet).unwrap();
+    let before = stored(scene);
+    let run = scene.usual(command);
+    assert_eq!(stored(scene), before, "nothing is removed");
+    run
+}
+
+pub fn naming_the_last_good_snapshot(scene: &mut Scene, command: &str) -> Run {
+    let before = stored(scene);
+    let run = scene.run(&[command, &before[0]]);
+    assert!(
+        run.text().contains("the last good snapshot"),
+        "{}",
+        run.text()
+    );
+    assert_eq!(stored(scene), before, "nothing is removed");
+    run
+}
+
+pub fn with_a_flood_of_snapshots(scene: &mut Scene, command: &str) -> Run {
+    let forge = scene.forge();
+    let last = snapshots(&scene.program.backend()).remove(0);
+    for number in 0..30 {
+        let mut file = last.file.clone();
+        file.time += SignedDuration::from_secs(number);
+        file.uid = 4711;
+        forge.repository.save_snapshot(file).unwrap();
+    }
+    let before = stored(scene);
+    assert_eq!(before.len(), 31);
+    let run = scene.usual(command);
+    assert!(
+        run.text().contains("31 snapshots came in"),
+        "{}",
+        run.text()
+    );
+    assert_eq!(stored(scene), before, "nothing is removed");
+    run
 }
 
 pub fn with_a_target_that_is_taken(scene: &mut Scene, command: &str) -> Run {

@@ -28,7 +28,7 @@ use super::library;
 /// A repository of the library, with its key in the hands of somebody who means no good.
 pub struct Forge {
     pub(super) folder: PathBuf,
-    pub(super) repository: Repository,
+    pub repository: Repository,
     pub(super) key: Key,
 }
 

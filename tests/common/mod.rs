@@ -10,6 +10,7 @@ pub mod program;
 pub mod raw;
 pub mod recording;
 pub mod shop;
+pub mod stock;
 pub mod terminal;
 pub mod tools;
 

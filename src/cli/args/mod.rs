@@ -10,7 +10,10 @@ mod look;
 mod upkeep;
 
 pub use look::{Cat, List, ListKind};
-pub use upkeep::{Cache, Prune, Repair, RepairIndex, RepairPacks, RepairSnapshots, Tag, Unlock};
+pub use upkeep::{
+    Cache, Forget, Keep, Key, KeyAction, KeyRemove, Password, Prune, Repair, RepairIndex,
+    RepairPacks, RepairSnapshots, Tag, Unlock,
+};
 
 use super::after_help;
 
@@ -27,6 +30,13 @@ const ROLLBACK: &str = "Undo the last restore in place, keeping what it displace
 The old data gets its names back; what was restored is kept aside in turn. Needs neither repository nor password. \
 Without an argument it is the last restore in place on this machine that is meant.
 Example: tillsafe rollback /srv/shop";
+
+const FORGET: &str = "Remove the snapshots that a policy does not keep, or that are named
+
+Snapshots are judged by series: those with a tag shop=NAME together, all others by machine and paths. Of each hour, day, week, \
+month and year (UTC) the newest is kept, as many of them as the rule says. Never removed: the last good and the last proven \
+snapshot of a series, what came in since the last run, and what is not plausibly dated.
+Example: tillsafe -r /media/backup/shop -p /root/shop.pass forget --keep-daily 14 --keep-monthly 12 --dry-run";
 
 /// What every command understands.
 #[derive(Debug, Parser)]
@@ -96,7 +106,7 @@ pub enum Command {
     Backup(Backup),
     /// List the snapshots
     #[command(display_order = 4)]
-    Snapshots(Filter),
+    Snapshots(Snapshots),
     /// List what a snapshot holds
     #[command(display_order = 5)]
     Ls(Ls),
@@ -110,6 +120,9 @@ pub enum Command {
     #[command(display_order = 7)]
     Check(Check),
     /// Do everything that a restore would do, in a scratch folder, and say how far it is proved
+    ///
+    /// What a whole snapshot has shown is recorded in the repository: `snapshots` lists it, and `proven`
+    /// means the last one.
     #[command(display_order = 8)]
     Verify(Verify),
     /// Free the room that no snapshot needs any more
@@ -119,6 +132,9 @@ pub enum Command {
     /// Example: tillsafe -r /media/backup/shop -p /root/shop.pass prune
     #[command(display_order = 9)]
     Prune(Prune),
+    /// Remove the snapshots that a policy does not keep, or that are named
+    #[command(display_order = 8, long_about = FORGET)]
+    Forget(Forget),
     /// Remove locks that dead processes have left
     ///
     /// A lock is taken for dead when it was not refreshed for 30 minutes, or its process is known to be gone.
@@ -142,6 +158,8 @@ pub enum Command {
     Cat(Cat),
     /// List the objects of the repository
     List(List),
+    /// Who can open the repository: list, add and remove keys, change a password
+    Key(Key),
     /// Print a completion script for a shell
     #[command(display_order = 9)]
     Completions(Completions),
@@ -161,6 +179,15 @@ pub struct Backup {
     /// Name of the machine in the snapshot, instead of its own
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Snapshots {
+    /// Those of tillsafe's own records as well
+    #[arg(long)]
+    pub all: bool,
+    #[command(flatten)]
+    pub filter: Filter,
 }
 
 #[derive(Debug, Default, Args)]
@@ -189,7 +216,7 @@ pub struct Choice {
 
 #[derive(Debug, Args)]
 pub struct Ls {
-    /// Snapshot id or `latest`, with :PATH only what is below it
+    /// Snapshot id, `latest` or `proven` (the last that passed verify), with :PATH only what is below it
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     pub snapshot: OsString,
     #[command(flatten)]
@@ -203,7 +230,7 @@ pub struct Ls {
 
 #[derive(Debug, Args)]
 pub struct Restore {
-    /// Snapshot id or `latest`, with :PATH only what is below it
+    /// Snapshot id, `latest` or `proven` (the last that passed verify), with :PATH only what is below it
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     pub snapshot: OsString,
     /// Folder to restore into: one that does not exist, or is empty
@@ -283,7 +310,7 @@ impl std::str::FromStr for Share {
 
 #[derive(Debug, Args)]
 pub struct Verify {
-    /// Snapshot id or `latest`, with :PATH only what is below it
+    /// Snapshot id, `latest` or `proven` (the last that passed verify), with :PATH only what is below it
     #[arg(value_name = "SNAPSHOT[:PATH]", default_value = "latest")]
     pub snapshot: OsString,
     /// Folder for the scratch copy; default: $TMPDIR, else /var/tmp

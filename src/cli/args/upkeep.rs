@@ -1,10 +1,59 @@
 //! The words of what keeps a repository in order.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 use super::Filter;
 use crate::cli::exit_codes;
 use crate::repository::prune::MaxUnused;
+use crate::retention::Within;
+
+#[derive(Debug, Args)]
+pub struct Forget {
+    /// Snapshots to remove, by the first digits of their ids; instead of a policy
+    #[arg(value_name = "SNAPSHOT", conflicts_with_all = ["Keep", "trust_history"])]
+    pub snapshots: Vec<String>,
+    #[command(flatten)]
+    pub keep: Keep,
+    /// Say what would be removed and why each of the others stays, and do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// What came in since the last run is real, however much it is and however old it says to be
+    #[arg(long)]
+    pub trust_history: bool,
+    #[command(flatten)]
+    pub filter: Filter,
+}
+
+/// What is to be kept of each series.
+#[derive(Debug, Args)]
+pub struct Keep {
+    /// The last N snapshots
+    #[arg(short = 'l', long = "keep-last", value_name = "N")]
+    pub last: Option<u32>,
+    /// The newest of each of the last N hours that have any
+    #[arg(short = 'H', long = "keep-hourly", value_name = "N")]
+    pub hourly: Option<u32>,
+    /// The newest of each of the last N days that have any
+    #[arg(short = 'd', long = "keep-daily", value_name = "N")]
+    pub daily: Option<u32>,
+    /// The newest of each of the last N weeks that have any
+    #[arg(short = 'w', long = "keep-weekly", value_name = "N")]
+    pub weekly: Option<u32>,
+    /// The newest of each of the last N months that have any
+    #[arg(short = 'm', long = "keep-monthly", value_name = "N")]
+    pub monthly: Option<u32>,
+    /// The newest of each of the last N years that have any
+    #[arg(short = 'y', long = "keep-yearly", value_name = "N")]
+    pub yearly: Option<u32>,
+    /// All that are at most so much older than the newest: 30d, 1y5m7d2h
+    #[arg(long = "keep-within", value_name = "SPAN")]
+    pub within: Option<Within>,
+    /// All with this tag; TAG,TAG for all with both
+    #[arg(long = "keep-tag", value_name = "TAG")]
+    pub tag: Vec<String>,
+}
 
 #[derive(Debug, Args)]
 pub struct Unlock {
@@ -105,6 +154,46 @@ pub struct Tag {
     pub set: Vec<String>,
     #[command(flatten)]
     pub filter: Filter,
+}
+
+#[derive(Debug, Args)]
+pub struct Key {
+    #[command(subcommand)]
+    pub action: KeyAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeyAction {
+    /// List the keys: when each was made, what a guess at its password costs, which one is in use
+    List,
+    /// Add a key, so that one more password opens the repository
+    Add(Password),
+    /// Remove a key: its password opens nothing from then on
+    ///
+    /// Not the key that this run opens the repository with, so one always stays.
+    Remove(KeyRemove),
+    /// Change the password that this run opens the repository with
+    ///
+    /// The new password must open before the old key goes; in between both do. Whoever had the old one and
+    /// a copy of the repository's keys can still read what they copied: docs/keys.md.
+    Passwd(Password),
+}
+
+#[derive(Debug, Args)]
+pub struct Password {
+    /// File that holds the new password; one that does not exist is made, with a strong password in it
+    #[arg(long, value_name = "FILE", conflicts_with = "new_password_command")]
+    pub new_password_file: Option<PathBuf>,
+    /// Command that prints the new password
+    #[arg(long, value_name = "COMMAND")]
+    pub new_password_command: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct KeyRemove {
+    /// First digits of the key's name; of a file that is no key, the full name
+    #[arg(value_name = "ID")]
+    pub key: String,
 }
 
 fn max_unused(text: &str) -> Result<MaxUnused, &'static str> {

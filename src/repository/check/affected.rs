@@ -66,6 +66,9 @@ impl Check<'_> {
     /// Names snapshots and paths that suffer from what was found. `snapshots` come newest first.
     pub(super) fn who_suffers(&mut self, snapshots: &[Snapshot]) -> Result<Lost> {
         let lost = self.trees(snapshots)?;
+        // What is wrong with our own records was found; nobody's files suffer from it.
+        let shops = snapshots.iter().filter(|snapshot| !snapshot.is_record());
+        let snapshots: &[Snapshot] = &shops.cloned().collect::<Vec<_>>();
         let count = |snapshot: &Snapshot| lost.get(&snapshot.file.tree).copied().unwrap_or(0);
         let total = snapshots
             .iter()

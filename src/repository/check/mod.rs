@@ -46,7 +46,7 @@ pub struct CheckReport {
     pub unlisted_paths: u64,
     /// Packs that no index names: left by an interrupted run, harmless.
     pub unreferenced_packs: u64,
-    /// Snapshots there.
+    /// Snapshots there, those of our own records aside.
     pub snapshots: u64,
     /// Different trees read.
     pub trees: u64,
@@ -238,13 +238,17 @@ impl Check<'_> {
         let mut readable = Vec::new();
         for id in ids {
             go_on(self.monitor)?;
-            self.report.snapshots += 1;
             match self
                 .repository
                 .load_json::<SnapshotFile>(Class::Snapshots, id)
             {
-                Ok(file) => readable.push(Snapshot { id, file }),
+                Ok(file) => {
+                    let snapshot = Snapshot { id, file };
+                    self.report.snapshots += u64::from(!snapshot.is_record());
+                    readable.push(snapshot);
+                }
                 Err(cause) => {
+                    self.report.snapshots += 1;
                     let object = Object::Named(Class::Snapshots, id);
                     self.findings.add(object, finding(&cause));
                     self.findings.unreadable_snapshots = true;

@@ -19,6 +19,7 @@ use crate::entry::Kind;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::monitor::{Monitor, Problem, Step, go_on};
+use crate::records::ProofLevel;
 use crate::repository::index::Index;
 use crate::repository::snapshot::Snapshot;
 use crate::repository::{Repository, Services};
@@ -30,7 +31,7 @@ use crate::restore::read_back::read_back;
 use crate::restore::resume::keep_after;
 use crate::restore::swap::tell_kept;
 use crate::restore::target::{Target, is_content};
-use crate::restore::verify::{DatabaseProof, ProofLevel, Verified};
+use crate::restore::verify::{DatabaseProof, Verified};
 use crate::source::sqlite::{self, SIDE_FILES};
 
 /// Proved copies of all roots, ready to be swapped in.

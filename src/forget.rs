@@ -1,0 +1,210 @@
+//! `forget`: snapshots that nothing keeps are removed, one by one, under the exclusive lock.
+//!
+//! Only snapshot objects go: what they alone needed stays until a prune. Before the first removal this
+//! machine notes what is about to go, and after the last what it has seen: so a run that cannot remember
+//! removes nothing, and one that was cut short is repeated, not counted.
+
+use std::collections::BTreeSet;
+
+use crate::durable::Disk;
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::monitor::{Monitor, go_on};
+use crate::repository::Repository;
+use crate::repository::lock::Lock;
+use crate::repository::snapshot::{INCOMPLETE, SUSPECT, Snapshot, Snapshots};
+use crate::retention::{
+    self, Described, Group, History, HistoryFile, Judged, Moment, Policy, Remembered,
+};
+
+/// Where our own facts lie: snapshots of nothing else are no backups, and no policy is meant for them.
+const OWN_FOLDER: &str = "/.tillsafe/";
+
+/// What the decision goes by, beside the policy.
+#[derive(Debug)]
+pub struct Circumstances<'a> {
+    /// Every snapshot of the repository, as listed under the lock that protects the removal.
+    pub snapshots: &'a Snapshots,
+    /// Those that a restore has proved.
+    pub proven: &'a BTreeSet<Id>,
+    /// What this machine has seen before.
+    pub history: History,
+    /// The time, and whether what came in is believed.
+    pub moment: Moment,
+}
+
+/// What is to go, and what will be remembered.
+#[derive(Debug)]
+pub struct Plan {
+    /// What becomes of each series; none if snapshots were named.
+    pub judged: Vec<Judged>,
+    going: Vec<Id>,
+    before: History,
+    after: History,
+}
+
+/// Tells what a repository remembers of earlier runs on this machine.
+///
+/// # Errors
+/// [`Error::File`] if it is there and cannot be read.
+pub fn recall(file: &HistoryFile, disk: &dyn Disk) -> Result<(History, Option<String>)> {
+    Ok(match file.read(disk)? {
+        Remembered::History(history) => (history, None),
+        Remembered::Nothing => (
+            History::default(),
+            Some(
+                "this is the first run on this machine: what comes in from now on is told apart"
+                    .to_owned(),
+            ),
+        ),
+        Remembered::Damaged(finding) => (
+            History::default(),
+            Some(format!(
+                "what earlier runs have noted cannot be used ({finding}), so this one counts as the first"
+            )),
+        ),
+    })
+}
+
+impl Plan {
+    /// Chooses by a policy among the `selected` snapshots.
+    #[must_use]
+    pub fn by_policy(
+        policy: &Policy,
+        selected: &BTreeSet<Id>,
+        circumstances: Circumstances<'_>,
+    ) -> Self {
+        let there = circumstances.there();
+        let described = circumstances.described(selected);
+        let Circumstances {
+            history, moment, ..
+        } = circumstances;
+        let judged = retention::decide(&described, &there, policy, &history, moment);
+        let going: Vec<Id> = judged
+            .iter()
+            .flat_map(|one| one.going().map(|one| one.id))
+            .collect();
+        let gone: BTreeSet<Id> = going.iter().copied().collect();
+        Self {
+            before: history.before_removing(&gone),
+            after: history.after(&judged, &there, moment),
+            judged,
+            going,
+        }
+    }
+
+    /// Takes the snapshots that their owner names.
+    ///
+    /// # Errors
+    /// [`Error::LastSnapshot`] if the last good or the last proven one of a series is among them: then
+    /// none of them goes.
+    pub fn by_name(named: &BTreeSet<Id>, circumstances: Circumstances<'_>) -> Result<Self> {
+        let described = circumstances.described(named);
+        let there = circumstances.there();
+        let Circumstances {
+            history, moment, ..
+        } = circumstances;
+        let last = retention::last_ones(&described, &there, &history, moment);
+        let protected = described
+            .iter()
+            .filter(|one| named.contains(&one.id))
+            .find_map(|one| Some((one, last.get(&one.id)?)));
+        if let Some((one, reason)) = protected {
+            return Err(Error::LastSnapshot {
+                snapshot: one.id.short(),
+                reason: reason.to_string(),
+                group: one.group.to_string(),
+            });
+        }
+        let before = history.before_removing(named);
+        Ok(Self {
+            judged: Vec::new(),
+            going: named.iter().copied().collect(),
+            after: before.clone(),
+            before,
+        })
+    }
+
+    /// The snapshots that go.
+    #[must_use]
+    pub fn going(&self) -> &[Id] {
+        &self.going
+    }
+
+    /// The refused series with what came in.
+    pub fn refused(&self) -> impl Iterator<Item = (&Group, &retention::Flood)> {
+        let judged = self.judged.iter();
+        judged.filter_map(|one| Some((&one.group, one.flood.as_ref()?)))
+    }
+
+    /// Removes what goes, and remembers. `told` hears of each that is gone.
+    ///
+    /// # Errors
+    /// [`Error::File`] if this machine cannot remember: then nothing is removed; [`Error::LockLost`],
+    /// [`Error::Storage`], [`Error::Interrupted`]: then the same command goes on.
+    pub fn execute(
+        self,
+        repository: &Repository,
+        lock: &Lock,
+        file: &HistoryFile,
+        disk: &dyn Disk,
+        monitor: &dyn Monitor,
+        told: &mut dyn FnMut(Id),
+    ) -> Result<()> {
+        if !self.going.is_empty() {
+            file.write(&self.before, disk)?;
+        }
+        for id in self.going {
+            go_on(monitor)?;
+            lock.require_held()?;
+            repository.remove_snapshot(id)?;
+            told(id);
+        }
+        if self.after != self.before {
+            file.write(&self.after, disk)?;
+        }
+        Ok(())
+    }
+}
+
+impl Circumstances<'_> {
+    /// Every id that is there, readable or not.
+    fn there(&self) -> BTreeSet<Id> {
+        let readable = self.snapshots.readable.iter().map(|one| one.id);
+        readable
+            .chain(self.snapshots.damaged.iter().copied())
+            .collect()
+    }
+
+    fn described(&self, selected: &BTreeSet<Id>) -> Vec<Described> {
+        let backups = self.snapshots.readable.iter().filter(|one| !is_own(one));
+        let describe = |one: &Snapshot| Described {
+            id: one.id,
+            time: one.file.time,
+            group: Group::of(&one.file.tags, &one.file.hostname, &one.file.paths),
+            tags: one.file.tags.clone(),
+            is_good: is_good(one),
+            is_proven: self.proven.contains(&one.id),
+            original: one.file.original,
+            is_selected: selected.contains(&one.id),
+        };
+        backups.map(describe).collect()
+    }
+}
+
+/// Whether a snapshot is neither incomplete nor suspect.
+#[must_use]
+pub fn is_good(snapshot: &Snapshot) -> bool {
+    let marks = [INCOMPLETE, SUSPECT];
+    !snapshot
+        .file
+        .tags
+        .iter()
+        .any(|tag| marks.contains(&tag.as_str()))
+}
+
+/// Whether a snapshot holds facts of ours and no backup.
+fn is_own(snapshot: &Snapshot) -> bool {
+    let paths = &snapshot.file.paths;
+    !paths.is_empty() && paths.iter().all(|path| path.starts_with(OWN_FOLDER))
+}

@@ -1,0 +1,96 @@
+//! Every operation of writing a record fails in turn: the shop's snapshots stay, earlier records stay, and
+//! the next one needs no help.
+
+use std::sync::Arc;
+
+use tillsafe::backend::faults::FaultyBackend;
+use tillsafe::backend::{Backend, MemBackend};
+use tillsafe::durable::faults::Fault;
+use tillsafe::error::Result;
+use tillsafe::monitor::Quiet;
+use tillsafe::records::{self, Evidence, ProofLevel};
+use tillsafe::repository::snapshot::Snapshot;
+
+use crate::common::Place;
+use crate::common::library::{back_up, create, full_check, open, snapshots};
+use crate::common::shop::Shop;
+
+fn evidence() -> Evidence {
+    Evidence {
+        level: ProofLevel::Matched,
+        complete: true,
+        host: "test".to_owned(),
+    }
+}
+
+fn write(backend: &Arc<dyn Backend>, snapshot: &Snapshot) -> Result<Snapshot> {
+    records::write(&open(backend)?, snapshot, evidence(), &Quiet::default())
+}
+
+/// The snapshots of a shop, and how many of them are proved.
+fn proved(backend: &Arc<dyn Backend>) -> (usize, usize) {
+    let repository = open(backend).unwrap();
+    let monitor = Quiet::default();
+    let index = repository.load_index(&monitor).unwrap();
+    let all = snapshots(backend);
+    let proofs = records::proofs(&repository, &index, &all, &monitor).unwrap();
+    let shop = all.iter().filter(|snapshot| !snapshot.is_record());
+    (shop.count(), proofs.len())
+}
+
+#[test]
+fn a_failing_storage_costs_at_most_the_new_record() {
+    for (how, fault_at) in [
+        ("once", Fault::once as fn(u64) -> Arc<Fault>),
+        ("from there on", Fault::from_there_on),
+    ] {
+        let place = Place::new();
+        let shop = Shop::open(&place.join("shop"), 50, "wal");
+        let mut operations = 0;
+        for number in 1.. {
+            let backend: Arc<dyn Backend> = Arc::new(MemBackend::default());
+            create(&backend);
+            let first = back_up(&backend, &shop.folder).unwrap().snapshot;
+            let second = back_up(&backend, &shop.folder).unwrap().snapshot;
+            write(&backend, &first).unwrap();
+            let fault = fault_at(number);
+            let hurt: Arc<dyn Backend> =
+                Arc::new(FaultyBackend::new(Arc::clone(&backend), Arc::clone(&fault)));
+            let result = write(&hurt, &second);
+            let what = format!("{how}, operation {number}: {:?}", result.as_ref().err());
+            let report = full_check(&backend);
+            assert!(report.damage.is_empty(), "{what}: {:?}", report.damage);
+            let (snapshots, proofs) = proved(&backend);
+            assert_eq!(snapshots, 2, "{what}");
+            // One that was stored although the storage said no is as true as any.
+            assert!(
+                proofs == 2 || (result.is_err() && proofs == 1),
+                "{what}: {proofs}"
+            );
+            write(&backend, &second).unwrap_or_else(|cause| panic!("{what}: then {cause}"));
+            assert_eq!(proved(&backend), (2, 2), "{what}");
+            if !fault.fired() {
+                operations = number - 1;
+                break;
+            }
+        }
+        println!("a record, {how}: {operations} operations failed in turn");
+        assert!(operations >= 5, "the sweep saw too little: {operations}");
+    }
+}
+
+#[test]
+fn a_snapshot_that_somebody_has_removed_is_not_recorded_as_proved() {
+    let place = Place::new();
+    let shop = Shop::open(&place.join("shop"), 50, "wal");
+    let backend: Arc<dyn Backend> = Arc::new(MemBackend::default());
+    create(&backend);
+    let snapshot = back_up(&backend, &shop.folder).unwrap().snapshot;
+    open(&backend)
+        .unwrap()
+        .remove_snapshot(snapshot.id)
+        .unwrap();
+    let cause = write(&backend, &snapshot).unwrap_err();
+    assert_eq!(i32::from(cause.exit_code().number()), 13, "{cause}");
+    assert!(snapshots(&backend).is_empty());
+}
