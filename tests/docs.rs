@@ -38,11 +38,13 @@ fn sessions(page: &str) -> Vec<Vec<Step>> {
     sessions
 }
 
-/// A line as it is compared: runs of blanks are one, words with digits are alike.
+/// A line as it is compared: runs of blanks are one, words with digits are alike, rules of any length too.
 fn shape(line: &str) -> String {
     let words = line.split_whitespace().map(|word| {
         if word.contains(|letter: char| letter.is_ascii_digit()) {
             "#"
+        } else if word.trim_matches('-').is_empty() {
+            "-"
         } else {
             word
         }
@@ -67,7 +69,7 @@ fn play(page: &str) {
     let place = Place::new();
     let home = place.path();
     Shop::open(&home.join("shop"), 1200, "wal");
-    if ["docs/restore.md", "docs/keys.md"].contains(&page) {
+    if ["docs/restore.md", "docs/leaving.md", "docs/keys.md"].contains(&page) {
         // They begin where the first page ends.
         let words = ["init", "backup ./shop"]
             .map(|words| format!("tillsafe -q -r backup -p shop.pass {words}"));
@@ -158,6 +160,11 @@ fn the_page_for_the_night_shows_what_happens() {
 #[test]
 fn the_page_for_damage_shows_what_happens() {
     play("docs/damage.md");
+}
+
+#[test]
+fn the_page_for_who_leaves_shows_what_happens() {
+    play("docs/leaving.md");
 }
 
 #[test]
