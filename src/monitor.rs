@@ -31,6 +31,10 @@ pub enum Step {
     Syncing,
     /// Waiting for somebody else's lock.
     Waiting,
+    /// Reading the folders of snapshots.
+    Looking,
+    /// Writing a file or an archive out.
+    Dumping,
 }
 
 impl Step {
@@ -48,6 +52,8 @@ impl Step {
             Self::Finishing => "setting owners, modes and times",
             Self::Syncing => "making it durable",
             Self::Waiting => "waiting for the lock",
+            Self::Looking => "looking at snapshots",
+            Self::Dumping => "writing",
         }
     }
 }

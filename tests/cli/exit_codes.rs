@@ -23,7 +23,7 @@ use crate::common::tools::skipped;
 /// Where a code is missing there is a reason: a reading command goes on without a lock (no 11),
 /// `init` makes what the others would miss (no 10, 12), and what needs no repository has few ways to
 /// fail. `demo` says 21 only if tillsafe itself is broken, and `rollback` is too quick for a signal.
-const APPLICABLE: [(&str, &[i32]); 15] = [
+const APPLICABLE: [(&str, &[i32]); 19] = [
     ("demo", &[0, 1, 2, 15, 130, 143]),
     ("init", &[0, 1, 2, 15, 20, 130, 143]),
     ("backup", &[0, 1, 2, 3, 4, 10, 11, 12, 14, 15, 130, 143]),
@@ -43,6 +43,10 @@ const APPLICABLE: [(&str, &[i32]); 15] = [
     ("tag", &[0, 1, 2, 4, 10, 11, 12, 13, 15, 130, 143]),
     ("cat", &[0, 1, 2, 4, 10, 12, 13, 15, 130, 143]),
     ("list", &[0, 1, 2, 10, 12, 15, 130, 143]),
+    ("find", &[0, 1, 2, 4, 10, 12, 13, 15, 130, 143]),
+    ("diff", &[0, 1, 2, 4, 10, 12, 13, 15, 130, 143]),
+    ("dump", &[0, 1, 2, 3, 4, 10, 12, 13, 15, 20, 130, 143]),
+    ("stats", &[0, 1, 2, 4, 10, 12, 13, 15, 130, 143]),
     ("completions", &[0, 2]),
     ("version", &[0, 2]),
 ];
@@ -108,7 +112,13 @@ const SIGNALLED: &[&str] = &[
     "tag",
     "cat",
     "list",
+    "find",
+    "diff",
+    "dump",
+    "stats",
 ];
+/// Those that look into snapshots without restoring them.
+const LOOKING: &[&str] = &["find", "diff", "dump", "stats"];
 
 #[rustfmt::skip]
 const SCENARIOS: &[Scenario] = &[
@@ -122,9 +132,9 @@ const SCENARIOS: &[Scenario] = &[
     scenario(1, "no folder for the password", &["init"], Error, with_no_folder_for_the_password),
     scenario(1, "no folder can be made at the target", &["restore"], Error, |scene, _| scene.run(&["restore", "latest", "--target", "/proc/shop/restored"])),
     scenario(1, "a repository of a later format", &OPENING, Error, with_a_later_format),
-    scenario(2, "a flag that does not exist", &["demo", "init", "backup", "snapshots", "ls", "restore", "rollback", "check", "verify", "unlock", "tag", "cat", "list", "completions", "version"], Error, |scene, command| scene.usual_with(command, &["--no-such-flag"])),
-    scenario(2, "an empty password", &["init", "backup", "snapshots", "ls", "restore", "check", "verify", "unlock", "tag", "cat", "list"], Error, with_an_empty_password),
-    scenario(2, "`latest` of two machines", &["ls", "restore", "verify", "tag", "cat"], Error, with_two_machines),
+    scenario(2, "a flag that does not exist", &["demo", "init", "backup", "snapshots", "ls", "restore", "rollback", "check", "verify", "unlock", "tag", "cat", "list", "find", "diff", "dump", "stats", "completions", "version"], Error, |scene, command| scene.usual_with(command, &["--no-such-flag"])),
+    scenario(2, "an empty password", &["init", "backup", "snapshots", "ls", "restore", "check", "verify", "unlock", "tag", "cat", "list", "find", "diff", "dump", "stats"], Error, with_an_empty_password),
+    scenario(2, "`latest` of two machines", &["ls", "restore", "verify", "tag", "cat", "find", "diff", "dump", "stats"], Error, with_two_machines),
     scenario(2, "a shop's name where shops are not known", &["backup"], Error, |scene, _| scene.run(&["backup", "mara"])),
     scenario(3, "a named pipe in the folder", &["backup"], Result, with_a_pipe_in_the_shop),
     scenario(3, "a broken database in the folder", &["backup"], Result, with_a_broken_database_in_the_shop),
@@ -147,7 +157,7 @@ const SCENARIOS: &[Scenario] = &[
     scenario(4, "no index is left", &["check"], Error, with_no_index),
     scenario(4, "a flipped bit in the snapshot", &["snapshots"], Result, with_a_flipped_snapshot),
     scenario(4, "a flipped bit in the snapshot", &["check"], Error, with_a_flipped_snapshot),
-    scenario(4, "a flipped bit in the snapshot that may be the latest", &["ls", "restore", "verify", "tag", "cat"], Error, with_a_flipped_snapshot),
+    scenario(4, "a flipped bit in the snapshot that may be the latest", &["ls", "restore", "verify", "tag", "cat", "find", "diff", "dump", "stats"], Error, with_a_flipped_snapshot),
     scenario(7, "another program stored a broken database", STAGING, Result, with_a_foreign_broken_database),
     scenario(10, "no repository", &OPENING, Error, with_no_repository),
     scenario(11, "another machine prunes", &["backup", "tag"], Error, with_an_exclusive_lock),
@@ -158,9 +168,13 @@ const SCENARIOS: &[Scenario] = &[
     scenario(13, "patterns that select nothing", CHOOSING, Error, |scene, command| scene.usual_with(command, &["--include", "*.jpeg"])),
     scenario(13, "no such snapshot", &["tag"], Error, |scene, _| scene.run(&["tag", "--add", "x", "0123456789"])),
     scenario(13, "no such folder", &["cat"], Error, |scene, _| scene.run(&["cat", "tree", "latest:/no/such/path"])),
+    scenario(13, "no such snapshot", LOOKING, Error, with_no_such_snapshot_to_look_at),
+    scenario(4, "no pack is left", &["find", "dump", "stats"], Error, with_no_packs),
+    scenario(3, "what an archive cannot hold", &["dump"], Result, with_a_strange_thing_in_the_snapshot),
+    scenario(20, "the file is there", &["dump"], Error, with_a_target_that_is_taken),
     scenario(14, "a source that does not exist", &["backup"], Error, |scene, _| scene.run(&["backup", &scene.text("gone")])),
     scenario(14, "a broken database that was named", &["backup"], Error, with_a_broken_database_named),
-    scenario(15, "folders of the storage cannot be listed", &["backup", "snapshots", "ls", "restore", "check", "verify", "tag", "cat", "list"], Error, with_an_unlistable_storage),
+    scenario(15, "folders of the storage cannot be listed", &["backup", "snapshots", "ls", "restore", "check", "verify", "tag", "cat", "list", "find", "diff", "dump", "stats"], Error, with_an_unlistable_storage),
     scenario(15, "a file is in the way of the repository", &["init"], Error, with_a_file_in_the_way),
     scenario(15, "the storage is full", &["init", "backup"], Error, with_a_full_storage).on_a_small_disk(),
     scenario(15, "the scratch folder's disk is full", &["demo"], Error, with_a_full_scratch_disk).on_a_small_disk(),
@@ -295,6 +309,26 @@ fn cat_gives_each_of_its_exit_codes() {
 #[test]
 fn list_gives_each_of_its_exit_codes() {
     play_all("list");
+}
+
+#[test]
+fn find_gives_each_of_its_exit_codes() {
+    play_all("find");
+}
+
+#[test]
+fn diff_gives_each_of_its_exit_codes() {
+    play_all("diff");
+}
+
+#[test]
+fn dump_gives_each_of_its_exit_codes() {
+    play_all("dump");
+}
+
+#[test]
+fn stats_gives_each_of_its_exit_codes() {
+    play_all("stats");
 }
 
 #[test]

@@ -23,7 +23,7 @@ use crate::common::program::{Program, Run, Started, bare};
 use crate::common::shop::Shop;
 
 /// The commands that open a repository.
-const OPENING: [&str; 10] = [
+const OPENING: [&str; 14] = [
     "backup",
     "snapshots",
     "ls",
@@ -34,9 +34,13 @@ const OPENING: [&str; 10] = [
     "tag",
     "cat",
     "list",
+    "find",
+    "diff",
+    "dump",
+    "stats",
 ];
 /// Those of them that only read it.
-const READING: [&str; 7] = [
+const READING: [&str; 11] = [
     "snapshots",
     "ls",
     "restore",
@@ -44,6 +48,10 @@ const READING: [&str; 7] = [
     "verify",
     "cat",
     "list",
+    "find",
+    "diff",
+    "dump",
+    "stats",
 ];
 
 /// A shop with one snapshot, made once for a test and copied for each of its scenes.
@@ -128,6 +136,10 @@ impl Scene {
             "tag" => &["tag", "--add", "sunday", "latest"],
             "cat" => &["cat", "tree", "latest"],
             "list" => &["list", "blobs"],
+            "find" => &["find", "*", "--snapshot", "latest"],
+            "diff" => &["diff", "latest", "latest"],
+            "dump" => &["dump", "latest", "--target", &target],
+            "stats" => &["stats", "latest"],
             "completions" => &["completions", "bash"],
             other => &[other],
         };
