@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 mod look;
 mod upkeep;
 
-pub use look::{Cat, List, ListKind};
+pub use look::{ArchiveFormat, Cat, Diff, Dump, Find, List, ListKind, Stats, StatsMode};
 pub use upkeep::{
     Cache, Forget, Keep, Key, KeyAction, KeyRemove, Password, Prune, Repair, RepairIndex,
     RepairPacks, RepairSnapshots, Tag, Unlock,
@@ -153,6 +153,18 @@ pub enum Command {
     /// The snapshot is stored anew under the new tags, and so gets a new id; `original` in it is the first one.
     /// Our own marks `incomplete` and `suspect` go only with --remove.
     Tag(Tag),
+    /// Find files by name, time or the objects that they are made of, in all snapshots
+    #[command(display_order = 5, long_about = look::FIND)]
+    Find(Find),
+    /// Show what differs between two snapshots
+    #[command(display_order = 5, long_about = look::DIFF)]
+    Diff(Diff),
+    /// Write a file to stdout, or a folder as a tar archive
+    #[command(display_order = 5, long_about = look::DUMP)]
+    Dump(Dump),
+    /// Count what snapshots hold
+    #[command(display_order = 5)]
+    Stats(Stats),
     /// Print an object of the repository, verified: JSON, or bytes as they are
     /// Of a key all is shown but the key itself. Bytes (a blob, a pack) are not written to a terminal.
     Cat(Cat),
