@@ -81,6 +81,12 @@ fn play(page: &str) {
     if page == "docs/damage.md" {
         lose_a_picture(home);
     }
+    if page == "docs/retention.md" {
+        let back_up = "backup ./shop";
+        let words = ["init", back_up, back_up, back_up, back_up]
+            .map(|words| format!("tillsafe -q -r backup -p shop.pass {words}"));
+        prepare(&words.join(" && "), home);
+    }
     let program = PathBuf::from(env!("CARGO_BIN_EXE_tillsafe"));
     let path = format!("{}:/usr/bin:/bin", program.parent().unwrap().display());
     let mut plan = String::new();
@@ -198,6 +204,11 @@ fn the_page_about_passwords_shows_what_happens() {
 #[test]
 fn the_page_of_what_is_in_a_backup_shows_what_happens() {
     play("docs/look.md");
+}
+
+#[test]
+fn the_page_on_retention_shows_what_happens() {
+    play("docs/retention.md");
 }
 
 /// A page may name another; it must be there.
