@@ -268,6 +268,39 @@ fn incomplete_and_suspect_snapshots_age_no_good_one_out() {
 }
 
 #[test]
+fn the_last_one_that_verify_has_proved_stays() {
+    let place = Place::new();
+    let program = Program::with_cheap_repository(place.path());
+    let shop = crate::common::shop::Shop::open(&place.join("shop"), 20, "wal");
+    let folder = shop.folder.to_str().unwrap().to_owned();
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        shop.sell(2);
+        program.ok(&["backup", &folder]);
+        ids.push(snapshots(&program.backend()).pop().unwrap().id);
+    }
+    program.ok(&["verify", &ids[0].short()]);
+    let run = program.ok(&["forget", "--keep-last", "1"]);
+    let all = snapshots(&program.backend());
+    let there = all.iter().filter(|one| !one.is_record()).map(|one| one.id);
+    assert_eq!(
+        there.collect::<Vec<Id>>(),
+        [ids[0], ids[2]],
+        "{}",
+        run.text()
+    );
+    let refused = program.run(&["forget", &ids[0].short()]);
+    assert_eq!(refused.code, 20, "{}", refused.text());
+    // A later one is proved: now it may go.
+    program.ok(&["verify", &ids[2].short()]);
+    program.ok(&["forget", "--keep-last", "1"]);
+    program.ok(&["prune", "--now"]);
+    program.ok(&["check", "--read-data"]);
+    assert_eq!(program.run(&["verify", &ids[0].short()]).code, 13);
+    program.ok(&["verify", "proven"]);
+}
+
+#[test]
 fn what_is_not_plausibly_dated_is_named_and_stays() {
     let (forged, ids) = Forged::daily(3);
     let future = forged.add_days_ago(-10, |_| {});
