@@ -1,5 +1,5 @@
 # What people and CI type. `make demo` and `make test` do all their own set-up.
-.PHONY: demo test check bench tools
+.PHONY: demo test check bench tools interop
 
 export CARGO_TERM_COLOR ?= auto
 
@@ -25,3 +25,8 @@ tools:
 # Sizes and times of the ways to store increments (docs/design/increments.md).
 bench:
 	cargo bench --locked --bench increments
+
+# rustic on what we wrote, and we on what it wrote. Builds rustic first if it is not there: ten minutes.
+interop: tools
+	sh .ci/rustic.sh
+	INTEROP=1 cargo test --locked --test main -- interop::rustic --nocapture --test-threads=2

@@ -13,12 +13,7 @@ use crate::monitor::{Monitor, go_on};
 use crate::repository::Repository;
 use crate::repository::lock::Lock;
 use crate::repository::snapshot::{INCOMPLETE, SUSPECT, Snapshot, Snapshots};
-use crate::retention::{
-    self, Described, Group, History, HistoryFile, Judged, Moment, Policy, Remembered,
-};
-
-/// Where our own facts lie: snapshots of nothing else are no backups, and no policy is meant for them.
-const OWN_FOLDER: &str = "/.tillsafe/";
+use crate::retention::{self, Described, Group, History, HistoryFile, Judged, Moment, Policy};
 
 /// What the decision goes by, beside the policy.
 #[derive(Debug)]
@@ -41,29 +36,6 @@ pub struct Plan {
     going: Vec<Id>,
     before: History,
     after: History,
-}
-
-/// Tells what a repository remembers of earlier runs on this machine.
-///
-/// # Errors
-/// [`Error::File`] if it is there and cannot be read.
-pub fn recall(file: &HistoryFile, disk: &dyn Disk) -> Result<(History, Option<String>)> {
-    Ok(match file.read(disk)? {
-        Remembered::History(history) => (history, None),
-        Remembered::Nothing => (
-            History::default(),
-            Some(
-                "this is the first run on this machine: what comes in from now on is told apart"
-                    .to_owned(),
-            ),
-        ),
-        Remembered::Damaged(finding) => (
-            History::default(),
-            Some(format!(
-                "what earlier runs have noted cannot be used ({finding}), so this one counts as the first"
-            )),
-        ),
-    })
 }
 
 impl Plan {
@@ -140,8 +112,8 @@ impl Plan {
     /// Removes what goes, and remembers. `told` hears of each that is gone.
     ///
     /// # Errors
-    /// [`Error::File`] if this machine cannot remember: then nothing is removed; [`Error::LockLost`],
-    /// [`Error::Storage`], [`Error::Interrupted`]: then the same command goes on.
+    /// [`Error::File`] if this machine cannot remember: then nothing is removed, or all that was to be;
+    /// [`Error::RemovalStopped`]: then the same command goes on.
     pub fn execute(
         self,
         repository: &Repository,
@@ -154,10 +126,13 @@ impl Plan {
         if !self.going.is_empty() {
             file.write(&self.before, disk)?;
         }
-        for id in self.going {
-            go_on(monitor)?;
-            lock.require_held()?;
-            repository.remove_snapshot(id)?;
+        let count = self.going.len() as u64;
+        for (removed, id) in (0..).zip(self.going) {
+            remove(repository, lock, id, monitor).map_err(|cause| Error::RemovalStopped {
+                removed,
+                count,
+                cause: Box::new(cause),
+            })?;
             told(id);
         }
         if self.after != self.before {
@@ -165,6 +140,12 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+fn remove(repository: &Repository, lock: &Lock, id: Id, monitor: &dyn Monitor) -> Result<()> {
+    go_on(monitor)?;
+    lock.require_held()?;
+    repository.remove_snapshot(id)
 }
 
 impl Circumstances<'_> {
@@ -177,7 +158,11 @@ impl Circumstances<'_> {
     }
 
     fn described(&self, selected: &BTreeSet<Id>) -> Vec<Described> {
-        let backups = self.snapshots.readable.iter().filter(|one| !is_own(one));
+        let backups = self
+            .snapshots
+            .readable
+            .iter()
+            .filter(|one| !one.is_record());
         let describe = |one: &Snapshot| Described {
             id: one.id,
             time: one.file.time,
@@ -201,10 +186,4 @@ pub fn is_good(snapshot: &Snapshot) -> bool {
         .tags
         .iter()
         .any(|tag| marks.contains(&tag.as_str()))
-}
-
-/// Whether a snapshot holds facts of ours and no backup.
-fn is_own(snapshot: &Snapshot) -> bool {
-    let paths = &snapshot.file.paths;
-    !paths.is_empty() && paths.iter().all(|path| path.starts_with(OWN_FOLDER))
 }

@@ -37,6 +37,10 @@ pub enum Step {
     Repacking,
     /// Removing what nobody needs.
     Removing,
+    /// Reading the folders of snapshots.
+    Looking,
+    /// Writing a file or an archive out.
+    Dumping,
 }
 
 impl Step {
@@ -57,6 +61,8 @@ impl Step {
             Self::Counting => "looking for what is still needed",
             Self::Repacking => "repacking",
             Self::Removing => "removing what nobody needs",
+            Self::Looking => "looking at snapshots",
+            Self::Dumping => "writing",
         }
     }
 }

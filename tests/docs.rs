@@ -38,11 +38,13 @@ fn sessions(page: &str) -> Vec<Vec<Step>> {
     sessions
 }
 
-/// A line as it is compared: runs of blanks are one, words with digits are alike.
+/// A line as it is compared: runs of blanks are one, words with digits are alike, rules of any length too.
 fn shape(line: &str) -> String {
     let words = line.split_whitespace().map(|word| {
         if word.contains(|letter: char| letter.is_ascii_digit()) {
             "#"
+        } else if word.trim_matches('-').is_empty() {
+            "-"
         } else {
             word
         }
@@ -67,7 +69,10 @@ fn play(page: &str) {
     let place = Place::new();
     let home = place.path();
     Shop::open(&home.join("shop"), 1200, "wal");
-    if ["docs/restore.md", "docs/keys.md"].contains(&page) {
+    if matches!(
+        page,
+        "docs/restore.md" | "docs/leaving.md" | "docs/keys.md" | "docs/look.md"
+    ) {
         // They begin where the first page ends.
         let words = ["init", "backup ./shop"]
             .map(|words| format!("tillsafe -q -r backup -p shop.pass {words}"));
@@ -76,11 +81,18 @@ fn play(page: &str) {
     if page == "docs/damage.md" {
         lose_a_picture(home);
     }
+    if page == "docs/retention.md" {
+        let back_up = "backup ./shop";
+        let words = ["init", back_up, back_up, back_up, back_up]
+            .map(|words| format!("tillsafe -q -r backup -p shop.pass {words}"));
+        prepare(&words.join(" && "), home);
+    }
     let program = PathBuf::from(env!("CARGO_BIN_EXE_tillsafe"));
     let path = format!("{}:/usr/bin:/bin", program.parent().unwrap().display());
     let mut plan = String::new();
+    let mut ids = Vec::new();
     for step in sessions.into_iter().flatten() {
-        let command = with_plan(&step.command, &plan);
+        let command = with_ids(&with_plan(&step.command, &plan), &ids);
         let output = Command::new("/bin/sh")
             .args(["-c", &format!("{{ {command}; }} 2>&1")])
             .current_dir(home)
@@ -95,6 +107,7 @@ fn play(page: &str) {
         if let Some(line) = printed.lines().find(|line| line.starts_with("plan ")) {
             line["plan ".len()..].clone_into(&mut plan);
         }
+        note_ids(&mut ids, &step.expected, &printed);
         let found: Vec<String> = printed.lines().map(shape).collect();
         let expected: Vec<String> = step.expected.iter().map(|line| shape(line)).collect();
         assert_eq!(found, expected, "{page}: $ {}\n{printed}", step.command);
@@ -140,6 +153,24 @@ fn with_plan(command: &str, plan: &str) -> String {
     }
 }
 
+/// Takes down which id was printed here where the page shows another.
+fn note_ids(ids: &mut Vec<(String, String)>, page: &[String], printed: &str) {
+    let is_id = |word: &str| word.len() == 8 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    for (shown, here) in page.iter().zip(printed.lines()) {
+        for (shown, here) in shown.split_whitespace().zip(here.split_whitespace()) {
+            if is_id(shown) && is_id(here) {
+                ids.push((shown.to_owned(), here.to_owned()));
+            }
+        }
+    }
+}
+
+/// The command with the ids that were printed here in the place of the page's.
+fn with_ids(command: &str, ids: &[(String, String)]) -> String {
+    let replaced = |command: String, (shown, here): &(String, String)| command.replace(shown, here);
+    ids.iter().fold(command.to_owned(), replaced)
+}
+
 #[test]
 fn the_readme_shows_what_happens() {
     play("README.md");
@@ -161,8 +192,23 @@ fn the_page_for_damage_shows_what_happens() {
 }
 
 #[test]
+fn the_page_for_who_leaves_shows_what_happens() {
+    play("docs/leaving.md");
+}
+
+#[test]
 fn the_page_about_passwords_shows_what_happens() {
     play("docs/keys.md");
+}
+
+#[test]
+fn the_page_of_what_is_in_a_backup_shows_what_happens() {
+    play("docs/look.md");
+}
+
+#[test]
+fn the_page_on_retention_shows_what_happens() {
+    play("docs/retention.md");
 }
 
 /// A page may name another; it must be there.

@@ -173,6 +173,16 @@ fn every() -> Vec<Error> {
             name: text("/srv/shop.db"),
             finding: text("table \"orders\" is missing"),
         },
+        Error::RemovalStopped {
+            removed: 1,
+            count: 3,
+            cause: Box::new(Error::Storage {
+                doing: "removing",
+                object: text("snapshots/ab"),
+                cause: text("gone"),
+                full: false,
+            }),
+        },
         Error::LastSnapshot {
             snapshot: text("1a2b3c4d"),
             reason: text("the last good snapshot"),

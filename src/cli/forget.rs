@@ -9,14 +9,17 @@ use super::args::{self, Filter, Keep};
 use super::session::{Session, request};
 use crate::config;
 use crate::error::{Error, ExitCode, Result};
-use crate::forget::{Circumstances, Plan, recall};
+use crate::forget::{Circumstances, Plan};
 use crate::id::Id;
 use crate::monitor::{Monitor, Problem};
+use crate::records;
 use crate::repository::Repository;
 use crate::repository::lock::Access;
-use crate::repository::snapshot::Snapshots;
+use crate::repository::snapshot::{Snapshot, Snapshots};
 use crate::restore::select;
-use crate::retention::{Decision, Described, HistoryFile, Judged, Moment, Policy, Reason, Rules};
+use crate::retention::{
+    Decision, Described, HistoryFile, Judged, Moment, Policy, Reason, Remembered, Rules,
+};
 use crate::units::{Shown, counted};
 
 /// Most doubtful snapshots of a series that people are shown; `--json` has all.
@@ -38,19 +41,13 @@ pub fn run(session: &Session, args: &args::Forget) -> Result<Done> {
     };
     let snapshots = repository.snapshots(session.output.as_ref())?;
     session.output.finish();
-    let (history, news) = recall(&file, session.disk.as_ref())?;
-    if let Some(news) = news {
-        session.output.problem(Problem {
-            item: crate::units::shown(&file.path()),
-            finding: news,
-            incomplete: false,
-        });
-    }
-    let proven = proven(&repository);
+    let remembered = file.read(session.disk.as_ref())?;
+    tell_memory(session, &file, &remembered);
+    let proven = proven(&repository, &snapshots, session.output.as_ref())?;
     let circumstances = Circumstances {
         snapshots: &snapshots,
         proven: &proven,
-        history,
+        history: remembered.history(),
         moment: Moment {
             now: session.services.clock.now(),
             trust_history: args.trust_history,
@@ -90,7 +87,7 @@ fn policy(keep: &Keep) -> Result<Policy> {
         monthly: number(keep.monthly),
         yearly: number(keep.yearly),
         within: keep.within,
-        tags: keep.tag.iter().map(tags).collect(),
+        tags: keep.tags.iter().map(tags).collect(),
     })
 }
 
@@ -105,10 +102,35 @@ fn history_file(repository: &Repository) -> Result<HistoryFile> {
     Ok(HistoryFile::new(&folder, &repository.config()?.id))
 }
 
-/// Those that a restore has proved. Proofs are records in the repository; no command of this version
-/// writes any, so none is known.
-fn proven(_repository: &Repository) -> BTreeSet<Id> {
-    BTreeSet::new()
+fn tell_memory(session: &Session, file: &HistoryFile, remembered: &Remembered) {
+    match remembered {
+        Remembered::History(_) => {}
+        Remembered::Nothing => session.output.note(
+            "the first run on this machine: from the next on, what has come in since is told apart",
+        ),
+        Remembered::Damaged(finding) => session.output.problem(Problem {
+            item: crate::units::shown(&file.path()),
+            finding: format!(
+                "what earlier runs have noted cannot be used ({finding}): this one counts as the first"
+            ),
+            incomplete: false,
+        }),
+    }
+}
+
+/// Those that a restore has proved.
+fn proven(
+    repository: &Repository,
+    snapshots: &Snapshots,
+    monitor: &dyn Monitor,
+) -> Result<BTreeSet<Id>> {
+    let all = &snapshots.readable;
+    if !all.iter().any(Snapshot::is_record) {
+        return Ok(BTreeSet::new());
+    }
+    let index = repository.load_index(monitor)?;
+    let proofs = records::proofs(repository, &index, all, monitor)?;
+    Ok(proofs.into_keys().collect())
 }
 
 /// The snapshots that the filters leave.

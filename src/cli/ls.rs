@@ -10,10 +10,10 @@ use super::choose::pick;
 use super::lost::{end, tell_lost};
 use super::output::path_fields;
 use super::session::{Session, snapshot_and_path};
-use crate::entry::Kind;
+use crate::entry::{Entry, Kind};
 use crate::error::{ExitCode, Result};
 use crate::repository::tree::Content;
-use crate::restore::{Filter, Item, Plan, Selection};
+use crate::restore::{Filter, Plan, Selection};
 use crate::units::shown;
 
 pub fn run(session: &Session, args: &args::Ls) -> Result<Done> {
@@ -32,9 +32,10 @@ pub fn run(session: &Session, args: &args::Ls) -> Result<Done> {
     plan.items.sort_by(|a, b| a.path.cmp(&b.path));
     for item in &plan.items {
         let path = plan.path_in_snapshot(item);
-        session.output.object("node", object(item, &path));
+        let (entry, content) = (&item.entry, &item.content);
+        session.output.object("node", object(entry, content, &path));
         session.output.line(if args.long {
-            long(item, &path)
+            long(entry, content, &path)
         } else {
             shown(&path)
         });
@@ -53,15 +54,15 @@ pub fn run(session: &Session, args: &args::Ls) -> Result<Done> {
     })
 }
 
-fn size(item: &Item) -> u64 {
-    match item.content {
-        Content::File { size, .. } => size,
+fn size(content: &Content) -> u64 {
+    match content {
+        Content::File { size, .. } => *size,
         Content::Folder { .. } | Content::Nothing => 0,
     }
 }
 
-fn long(item: &Item, path: &Path) -> String {
-    let entry = &item.entry;
+/// An item as a line with all that is known of it.
+pub fn long(entry: &Entry, content: &Content, path: &Path) -> String {
     let kind = match entry.kind {
         Kind::File => '-',
         Kind::Folder => 'd',
@@ -77,14 +78,14 @@ fn long(item: &Item, path: &Path) -> String {
         entry.mode,
         entry.owner.uid,
         entry.owner.gid,
-        size(item),
+        size(content),
         entry.modified,
         shown(path)
     )
 }
 
-fn object(item: &Item, path: &Path) -> Value {
-    let entry = &item.entry;
+/// The same as an object's fields.
+pub fn object(entry: &Entry, content: &Content, path: &Path) -> Value {
     let mut object = path_fields(path);
     object["type"] = match &entry.kind {
         Kind::File => "file",
@@ -93,7 +94,7 @@ fn object(item: &Item, path: &Path) -> Value {
         Kind::Other(name) => name,
     }
     .into();
-    object["size_bytes"] = size(item).into();
+    object["size_bytes"] = size(content).into();
     object["mode"] = format!("{:04o}", entry.mode).into();
     object["uid"] = entry.owner.uid.into();
     object["gid"] = entry.owner.gid.into();

@@ -1,18 +1,14 @@
 //! `tag`: other tags for snapshots.
 
-use std::collections::BTreeSet;
-
 use serde_json::json;
 
 use super::Done;
 use super::args;
-use super::session::{Session, request};
+use super::session::Session;
+use super::several::several;
 use crate::error::{Error, ExitCode, Result};
-use crate::id::Id;
 use crate::repository::lock::Access;
-use crate::repository::snapshot::Snapshots;
 use crate::repository::tag::{Retagged, TagChange};
-use crate::restore::select;
 use crate::units::{Shown, counted};
 
 pub fn run(session: &Session, args: &args::Tag) -> Result<Done> {
@@ -29,7 +25,8 @@ pub fn run(session: &Session, args: &args::Tag) -> Result<Done> {
     let monitor = session.output.as_ref();
     let lock = repository.lock(Access::Exclusive, monitor)?;
     let found = repository.snapshots(monitor)?;
-    let chosen = chosen(args, &found)?;
+    let chosen = several(&args.snapshots, &args.filter, &found)?;
+    let chosen = chosen.iter().map(|snapshot| snapshot.id).collect();
     let changed = repository.tag(&found.readable, &chosen, &change, &lock, monitor)?;
     session.output.finish();
     for retagged in &changed {
@@ -78,21 +75,6 @@ fn require_choice(args: &args::Tag) -> Result<()> {
         finding: "no snapshot is named".to_owned(),
         next: "name snapshots by their ids or `latest`, or choose them with --host, --path or --tag; `tillsafe snapshots` lists them".to_owned(),
     })
-}
-
-fn chosen(args: &args::Tag, found: &Snapshots) -> Result<BTreeSet<Id>> {
-    if args.snapshots.is_empty() {
-        let fitting = request("", &args.filter).filter(found.readable.clone());
-        return Ok(fitting.iter().map(|snapshot| snapshot.id).collect());
-    }
-    let one = |word: &String| {
-        let all = Snapshots {
-            readable: found.readable.clone(),
-            damaged: found.damaged.clone(),
-        };
-        Ok(select(&request(word, &args.filter), all)?.id)
-    };
-    args.snapshots.iter().map(one).collect()
 }
 
 fn tell(session: &Session, retagged: &Retagged) {

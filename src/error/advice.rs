@@ -222,6 +222,12 @@ impl Error {
                 "nothing stands under its final name, and the copy was removed; live data was not touched",
                 "run `tillsafe check --read-data`, then restore an earlier snapshot",
             ),
+            Self::RemovalStopped { cause, .. } => {
+                return Advice {
+                    safe: "every snapshot that was to stay is untouched".into(),
+                    next: cause.advice().next,
+                };
+            }
             Self::LastSnapshot { .. } => (
                 "nothing was touched",
                 "leave it out; once a newer good (or proven) snapshot is there, it can be removed as well",

@@ -313,6 +313,16 @@ pub enum Error {
         /// What differs.
         finding: String,
     },
+    /// Not all snapshots could be removed that were to go.
+    #[error("{removed} of {} removed, then: {cause}", counted(*.count, "snapshot"))]
+    RemovalStopped {
+        /// How many are gone.
+        removed: u64,
+        /// How many were to go.
+        count: u64,
+        /// Why no more went.
+        cause: Box<Error>,
+    },
     /// A snapshot was named that is never removed.
     #[error("snapshot {snapshot} is not removed: it is {reason} of {group}")]
     LastSnapshot {
@@ -392,6 +402,7 @@ impl Error {
             | Self::NotWhole { .. }
             | Self::OutputCut { .. }
             | Self::NoKey { .. } => ExitCode::Damage,
+            Self::RemovalStopped { cause, .. } => cause.exit_code(),
             Self::NotVerified { .. } => ExitCode::NotVerified,
             Self::Interrupted { signal: 2 } => ExitCode::Interrupted,
             Self::Interrupted { .. } => ExitCode::Terminated,

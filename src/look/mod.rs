@@ -4,14 +4,21 @@
 //! are gone through only so often, that no run takes more memory or time than what it looks at. Called
 //! by `cli`.
 
+mod ahead;
 mod diff;
+mod dump;
 mod find;
+mod new_file;
 mod place;
 mod stats;
+mod tar;
 mod walk;
 
+pub use ahead::Written;
 pub use diff::{Change, Compared, Differences, Tally, diff};
+pub use dump::Dump;
 pub use find::{Match, Objects, Query, Wanted};
+pub use new_file::{NewFile, Sink};
 pub use place::{Found, locate};
 pub use stats::{Mode, Stats, stats};
 pub use walk::{Step, Walk};

@@ -8,6 +8,7 @@ use super::walk::{Step, Walk};
 use crate::error::Result;
 use crate::id::Id;
 use crate::repository::crypto::OVERHEAD;
+use crate::repository::index::Index;
 use crate::repository::pack::BlobKind;
 use crate::repository::snapshot::Snapshot;
 use crate::repository::tree::{Content, Node};
@@ -57,6 +58,7 @@ pub fn stats(
         stats: Stats::default(),
         seen: HashSet::new(),
         contents: HashSet::new(),
+        paths: HashSet::new(),
         links: HashSet::new(),
         index: walk.index,
     };
@@ -94,9 +96,11 @@ struct Counter<'a> {
     /// Blobs, or with [`Mode::BlobsPerFile`] a path and a blob.
     seen: HashSet<(Id, Id)>,
     contents: HashSet<Id>,
+    /// Hashes of paths that were counted.
+    paths: HashSet<Id>,
     /// Files of this snapshot that have several names.
     links: HashSet<(u64, u64)>,
-    index: &'a crate::repository::index::Index,
+    index: &'a Index,
 }
 
 impl Counter<'_> {
@@ -141,9 +145,10 @@ impl Counter<'_> {
 
     fn add_per_file(&mut self, path: &Path, blobs: &[Id]) {
         let path = Id::of(path.as_os_str().as_bytes());
-        let mut is_new_path = !blobs.is_empty() && self.contents.insert(path);
+        if !blobs.is_empty() && self.paths.insert(path) {
+            self.stats.files += 1;
+        }
         for id in blobs {
-            self.stats.files += u64::from(std::mem::take(&mut is_new_path));
             if self.seen.insert((path, *id)) {
                 let length = self.index.find(BlobKind::Data, *id);
                 let length = length.map_or(0, |location| location.plain_length());

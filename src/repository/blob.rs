@@ -124,10 +124,16 @@ impl Repository {
     /// [`Error::Damaged`].
     pub fn read_tree(&self, index: &Index, id: Id) -> Result<Vec<tree::Node>> {
         let bytes = self.read_blob(index, BlobKind::Tree, id)?;
-        tree::from_bytes(&bytes).map_err(|finding| Error::Damaged {
+        let mut nodes = tree::from_bytes(&bytes).map_err(|finding| Error::Damaged {
             object: format!("tree {}", id.short()),
             finding,
-        })
+        })?;
+        for node in &mut nodes {
+            if let tree::Content::File { blobs, size } = &mut node.content {
+                *size = index.file_size(blobs, *size);
+            }
+        }
+        Ok(nodes)
     }
 }
 

@@ -290,6 +290,19 @@ impl Index {
         Some(self.location(kind, id, *compact))
     }
 
+    /// A file's size in bytes: the one that its folder says, or where that says none (rustic's of a
+    /// stream), that of its blobs.
+    #[must_use]
+    pub fn file_size(&self, blobs: &[Id], said: u64) -> u64 {
+        if said > 0 {
+            return said;
+        }
+        let locations = blobs.iter().filter_map(|id| self.find(BlobKind::Data, *id));
+        locations.fold(0, |sum, location| {
+            sum.saturating_add(location.plain_length())
+        })
+    }
+
     fn location(&self, kind: BlobKind, id: Id, compact: Compact) -> Location {
         Location {
             pack: self.packs[compact.pack as usize].id,

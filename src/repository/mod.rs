@@ -9,6 +9,7 @@ mod budget;
 pub mod check;
 pub mod compress;
 pub mod crypto;
+pub mod extras;
 pub mod format;
 pub mod index;
 pub mod json;

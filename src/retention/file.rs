@@ -40,11 +40,22 @@ pub enum Remembered {
     History(History),
 }
 
+impl Remembered {
+    /// What a run goes by.
+    #[must_use]
+    pub fn history(self) -> History {
+        match self {
+            Self::History(history) => history,
+            Self::Nothing | Self::Damaged(_) => History::default(),
+        }
+    }
+}
+
 /// The content.
 #[derive(Debug, Serialize, Deserialize)]
 struct Content {
     schema: u32,
-    groups: History,
+    series: History,
 }
 
 impl HistoryFile {
@@ -80,7 +91,7 @@ impl HistoryFile {
             other => other.map_err(Error::file("reading", self.path()))?,
         };
         Ok(match serde_json::from_slice::<Content>(&bytes) {
-            Ok(content) if content.schema == SCHEMA => Remembered::History(content.groups),
+            Ok(content) if content.schema == SCHEMA => Remembered::History(content.series),
             Ok(content) => Remembered::Damaged(format!("it has schema {}", content.schema)),
             Err(cause) => Remembered::Damaged(cause.to_string()),
         })
@@ -110,7 +121,7 @@ impl HistoryFile {
     pub fn write(&self, history: &History, disk: &dyn Disk) -> Result<()> {
         let content = Content {
             schema: SCHEMA,
-            groups: history.clone(),
+            series: history.clone(),
         };
         let bytes = serde_json::to_vec(&content).map_err(|cause| Error::internal(&cause))?;
         self.replace(&bytes, disk)

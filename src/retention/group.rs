@@ -2,16 +2,16 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
+use crate::id::{Hasher, Id};
 use crate::units::Shown;
 
 /// How a snapshot says which shop it is of.
 const SHOP: &str = "shop=";
+/// Most letters that are shown of what a snapshot says: its length is in nobody's hands.
+const MAX_SHOWN: usize = 200;
 
 /// A series of snapshots: a policy keeps so many of each.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Group {
     /// Those with the tag `shop=NAME`, whatever machine they were made on: a rebuilt one goes on with
     /// the series.
@@ -45,18 +45,42 @@ impl Group {
             paths,
         }
     }
+
+    /// What stands for the series where its name would be too long.
+    #[must_use]
+    pub fn key(&self) -> Id {
+        let parts: Vec<&str> = match self {
+            Self::Shop(name) => vec![name],
+            Self::Place { host, paths } => {
+                let paths = paths.iter().map(String::as_str);
+                [SHOP, host].into_iter().chain(paths).collect()
+            }
+        };
+        let mut hasher = Hasher::default();
+        for part in parts {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part.as_bytes());
+        }
+        hasher.finish()
+    }
 }
 
 impl fmt::Display for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Shop(name) => write!(f, "{SHOP}{}", Shown(name.as_bytes())),
+            Self::Shop(name) => write!(f, "{SHOP}{}", short(name)),
             Self::Place { host, paths } => {
-                let paths = paths.join(" ");
-                write!(f, "{}:{}", Shown(host.as_bytes()), Shown(paths.as_bytes()))
+                write!(f, "{}:{}", short(host), short(&paths.join(" ")))
             }
         }
     }
+}
+
+fn short(text: &str) -> String {
+    let end = text.char_indices().nth(MAX_SHOWN).map(|(at, _)| at);
+    let cut = &text[..end.unwrap_or(text.len())];
+    let mark = if end.is_some() { " …" } else { "" };
+    format!("{}{mark}", Shown(cut.as_bytes()))
 }
 
 #[cfg(test)]
@@ -84,6 +108,10 @@ mod tests {
         assert_ne!(one, group(&[], "other", &["/a", "/b"]));
         assert_ne!(one, group(&[], "till", &["/a"]));
         assert_eq!(one.to_string(), "till:/a /b");
+        assert_ne!(one.key(), group(&[], "till", &["/a /b"]).key());
+        assert_ne!(one.key(), group(&[], "till", &["/a/b"]).key());
+        let long = group(&[], "till", &["/é".repeat(9000).as_str()]);
+        assert!(long.to_string().chars().count() < 300);
         let two_shops = group(&["shop=a", "shop=b"], "till", &["/a", "/b"]);
         assert_eq!(one, two_shops, "it does not say which");
     }

@@ -14,15 +14,14 @@ const AHEAD: SignedDuration = SignedDuration::from_hours(1);
 /// How much later than it is dated a snapshot may come in: as long as the longest backup takes.
 const BEHIND: SignedDuration = SignedDuration::from_hours(48);
 
-/// What the last complete run saw of each series.
+/// What the last complete run saw of each series, by [`Group::key`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Vec<Seen>", into = "Vec<Seen>")]
-pub struct History(BTreeMap<Group, Seen>);
+#[serde(transparent)]
+pub struct History(BTreeMap<Id, Seen>);
 
 /// What the last complete run saw of a series.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Seen {
-    group: Group,
     /// When that was; the latest of all, should the clock have gone back.
     pub(super) last_run: Timestamp,
     /// The snapshots that were there.
@@ -105,13 +104,7 @@ pub struct Moment {
 
 impl History {
     pub(super) fn of(&self, group: &Group) -> Option<&Seen> {
-        self.0.get(group)
-    }
-
-    /// Whether no run was ever completed.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.get(&group.key())
     }
 
     /// The same with the mark of what is about to be removed: to be remembered before.
@@ -135,22 +128,9 @@ impl History {
             .retain(|_, seen| seen.known.keys().any(|id| there.contains(id)));
         for one in judged.iter().filter(|one| one.flood.is_none()) {
             let seen = Seen::after(self.of(&one.group), one, there, moment);
-            next.0.insert(one.group.clone(), seen);
+            next.0.insert(one.group.key(), seen);
         }
         next
-    }
-}
-
-impl From<Vec<Seen>> for History {
-    fn from(groups: Vec<Seen>) -> Self {
-        let pairs = groups.into_iter().map(|seen| (seen.group.clone(), seen));
-        Self(pairs.collect())
-    }
-}
-
-impl From<History> for Vec<Seen> {
-    fn from(history: History) -> Self {
-        history.0.into_values().collect()
     }
 }
 
@@ -194,7 +174,6 @@ impl Seen {
             }
         }
         Self {
-            group: judged.group.clone(),
             last_run: if moment.trust_history {
                 now
             } else {

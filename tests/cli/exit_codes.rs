@@ -23,7 +23,7 @@ use crate::common::tools::skipped;
 /// Where a code is missing there is a reason: a reading command goes on without a lock (no 11),
 /// `init` makes what the others would miss (no 10, 12), and what needs no repository has few ways to
 /// fail. `demo` says 21 only if tillsafe itself is broken, and `rollback` is too quick for a signal.
-const APPLICABLE: [(&str, &[i32]); 20] = [
+const APPLICABLE: [(&str, &[i32]); 24] = [
     ("demo", &[0, 1, 2, 15, 130, 143]),
     ("init", &[0, 1, 2, 15, 20, 130, 143]),
     ("backup", &[0, 1, 2, 3, 4, 10, 11, 12, 14, 15, 130, 143]),
@@ -48,6 +48,10 @@ const APPLICABLE: [(&str, &[i32]); 20] = [
     ("cat", &[0, 1, 2, 4, 10, 12, 13, 15, 130, 143]),
     ("list", &[0, 1, 2, 10, 12, 15, 130, 143]),
     ("key", &[0, 1, 2, 4, 10, 11, 12, 15, 20, 130, 143]),
+    ("find", &[0, 1, 2, 4, 10, 12, 13, 15, 130, 143]),
+    ("diff", &[0, 1, 2, 4, 10, 12, 13, 15, 130, 143]),
+    ("dump", &[0, 1, 2, 3, 4, 10, 12, 13, 15, 20, 130, 143]),
+    ("stats", &[0, 1, 2, 4, 10, 12, 13, 15, 130, 143]),
     ("completions", &[0, 2]),
     ("version", &[0, 2]),
 ];
@@ -117,7 +121,13 @@ const SIGNALLED: &[&str] = &[
     "cat",
     "list",
     "key",
+    "find",
+    "diff",
+    "dump",
+    "stats",
 ];
+/// Those that look into snapshots without restoring them.
+const LOOKING: &[&str] = &["find", "diff", "dump", "stats"];
 
 #[rustfmt::skip]
 const SCENARIOS: &[Scenario] = &[
@@ -131,9 +141,9 @@ const SCENARIOS: &[Scenario] = &[
     scenario(1, "no folder for the password", &["init"], Error, with_no_folder_for_the_password),
     scenario(1, "no folder can be made at the target", &["restore"], Error, |scene, _| scene.run(&["restore", "latest", "--target", "/proc/shop/restored"])),
     scenario(1, "a repository of a later format", &OPENING, Error, with_a_later_format),
-    scenario(2, "a flag that does not exist", &["demo", "init", "backup", "snapshots", "ls", "restore", "rollback", "check", "verify", "prune", "unlock", "cache", "repair", "tag", "cat", "list", "forget", "key", "completions", "version"], Error, |scene, command| scene.usual_with(command, &["--no-such-flag"])),
-    scenario(2, "an empty password", &["init", "backup", "snapshots", "ls", "restore", "check", "verify", "prune", "unlock", "repair", "tag", "cat", "list", "forget", "key"], Error, with_an_empty_password),
-    scenario(2, "`latest` of two machines", &["ls", "restore", "verify", "tag", "cat"], Error, with_two_machines),
+    scenario(2, "a flag that does not exist", &["demo", "init", "backup", "snapshots", "ls", "restore", "rollback", "check", "verify", "prune", "unlock", "cache", "repair", "tag", "cat", "list", "forget", "key", "find", "diff", "dump", "stats", "completions", "version"], Error, |scene, command| scene.usual_with(command, &["--no-such-flag"])),
+    scenario(2, "an empty password", &["init", "backup", "snapshots", "ls", "restore", "check", "verify", "prune", "unlock", "repair", "tag", "cat", "list", "forget", "key", "find", "diff", "dump", "stats"], Error, with_an_empty_password),
+    scenario(2, "`latest` of two machines", &["ls", "restore", "verify", "tag", "cat", "find", "diff", "dump", "stats"], Error, with_two_machines),
     scenario(2, "a shop's name where shops are not known", &["backup"], Error, |scene, _| scene.run(&["backup", "mara"])),
     scenario(3, "a named pipe in the folder", &["backup"], Result, with_a_pipe_in_the_shop),
     scenario(3, "a broken database in the folder", &["backup"], Result, with_a_broken_database_in_the_shop),
@@ -163,6 +173,7 @@ const SCENARIOS: &[Scenario] = &[
     scenario(4, "no index is left", &["check"], Error, with_no_index),
     scenario(4, "a flipped bit in the snapshot", &["snapshots", "forget"], Result, with_a_flipped_snapshot),
     scenario(4, "a flipped bit in the snapshot", &["check", "prune"], Error, with_a_flipped_snapshot),
+    scenario(4, "a flipped bit in the snapshot that may be the latest", &["ls", "restore", "verify", "tag", "cat", "find", "diff", "dump", "stats"], Error, with_a_flipped_snapshot),
     scenario(7, "another program stored a broken database", STAGING, Result, with_a_foreign_broken_database),
     scenario(10, "no repository", &OPENING, Error, with_no_repository),
     scenario(11, "another machine prunes", &["backup", "prune", "repair", "tag", "forget", "key"], Error, with_an_exclusive_lock),
@@ -177,9 +188,13 @@ const SCENARIOS: &[Scenario] = &[
     scenario(13, "patterns that select nothing", CHOOSING, Error, |scene, command| scene.usual_with(command, &["--include", "*.jpeg"])),
     scenario(13, "no such snapshot", &["tag"], Error, |scene, _| scene.run(&["tag", "--add", "x", "0123456789"])),
     scenario(13, "no such folder", &["cat"], Error, |scene, _| scene.run(&["cat", "tree", "latest:/no/such/path"])),
+    scenario(13, "no such snapshot", LOOKING, Error, with_no_such_snapshot_to_look_at),
+    scenario(4, "no pack is left", &["find", "dump", "stats"], Error, with_no_packs),
+    scenario(3, "what an archive cannot hold", &["dump"], Result, with_a_strange_thing_in_the_snapshot),
+    scenario(20, "the file is there", &["dump"], Error, with_a_target_that_is_taken),
     scenario(14, "a source that does not exist", &["backup"], Error, |scene, _| scene.run(&["backup", &scene.text("gone")])),
     scenario(14, "a broken database that was named", &["backup"], Error, with_a_broken_database_named),
-    scenario(15, "folders of the storage cannot be listed", &["backup", "snapshots", "ls", "restore", "check", "verify", "prune", "repair", "tag", "cat", "list", "forget"], Error, with_an_unlistable_storage),
+    scenario(15, "folders of the storage cannot be listed", &["backup", "snapshots", "ls", "restore", "check", "verify", "prune", "repair", "tag", "cat", "list", "forget", "find", "diff", "dump", "stats"], Error, with_an_unlistable_storage),
     scenario(15, "a file is in the way of the repository", &["init"], Error, with_a_file_in_the_way),
     scenario(15, "the storage is full", &["init", "backup", "key"], Error, with_a_full_storage).on_a_small_disk(),
     scenario(15, "the scratch folder's disk is full", &["demo"], Error, with_a_full_scratch_disk).on_a_small_disk(),
@@ -342,6 +357,26 @@ fn list_gives_each_of_its_exit_codes() {
 #[test]
 fn key_gives_each_of_its_exit_codes() {
     play_all("key");
+}
+
+#[test]
+fn find_gives_each_of_its_exit_codes() {
+    play_all("find");
+}
+
+#[test]
+fn diff_gives_each_of_its_exit_codes() {
+    play_all("diff");
+}
+
+#[test]
+fn dump_gives_each_of_its_exit_codes() {
+    play_all("dump");
+}
+
+#[test]
+fn stats_gives_each_of_its_exit_codes() {
+    play_all("stats");
 }
 
 #[test]

@@ -23,7 +23,7 @@ use crate::common::program::{Program, Run, Started, bare};
 use crate::common::shop::Shop;
 
 /// The commands that open a repository.
-const OPENING: [&str; 14] = [
+const OPENING: [&str; 18] = [
     "prune",
     "backup",
     "snapshots",
@@ -38,9 +38,13 @@ const OPENING: [&str; 14] = [
     "list",
     "forget",
     "key",
+    "find",
+    "diff",
+    "dump",
+    "stats",
 ];
 /// Those of them that only read it.
-const READING: [&str; 7] = [
+const READING: [&str; 11] = [
     "snapshots",
     "ls",
     "restore",
@@ -48,6 +52,10 @@ const READING: [&str; 7] = [
     "verify",
     "cat",
     "list",
+    "find",
+    "diff",
+    "dump",
+    "stats",
 ];
 
 /// A shop with one snapshot, made once for a test and copied for each of its scenes.
@@ -139,6 +147,10 @@ impl Scene {
             "list" => &["list", "blobs"],
             "forget" => &["forget", "--keep-last", "1"],
             "key" => &["key", "add", "--new-password-file", &new],
+            "find" => &["find", "*", "--snapshot", "latest"],
+            "diff" => &["diff", "latest", "latest"],
+            "dump" => &["dump", "latest", "--target", &target],
+            "stats" => &["stats", "latest"],
             "completions" => &["completions", "bash"],
             other => &[other],
         };

@@ -293,6 +293,29 @@ pub fn with_no_such_snapshot(scene: &mut Scene, command: &str) -> Run {
     with_another_snapshot(scene, command, "0123456789")
 }
 
+pub fn with_no_such_snapshot_to_look_at(scene: &mut Scene, command: &str) -> Run {
+    let target = scene.text("target");
+    let words: &[&str] = match command {
+        "dump" => &["dump", "0123456789", "--target", &target],
+        "find" => &["find", "*", "--snapshot", "0123456789"],
+        "diff" => &["diff", "latest", "0123456789"],
+        other => &[other, "0123456789"],
+    };
+    scene.run(words)
+}
+
+pub fn with_a_strange_thing_in_the_snapshot(scene: &mut Scene, command: &str) -> Run {
+    let strange = Thing::Special("irregular");
+    scene.forge().snapshot_of("strange", &strange);
+    let run = scene.usual(command);
+    assert!(
+        run.text().contains("/strange"),
+        "it is named: {}",
+        run.text()
+    );
+    run
+}
+
 pub fn with_no_such_path(scene: &mut Scene, command: &str) -> Run {
     with_another_snapshot(scene, command, "latest:/no/such/path")
 }

@@ -12,10 +12,10 @@ use crate::common::library::PASSWORD;
 use crate::common::program::{Program, Run, bare};
 
 /// Commands of the contract that are still to come.
-const TO_COME: [&str; 24] = [
-    "setup", "doctor", "config", "find", "diff", "stats", "dump", "drill", "report", "status",
-    "probe", "metrics", "copy", "schedule", "run", "alert", "wal", "incident", "runbook", "kit",
-    "man", "migrate", "mount", "rewrite",
+const TO_COME: [&str; 20] = [
+    "setup", "doctor", "config", "drill", "report", "status", "probe", "metrics", "copy",
+    "schedule", "run", "alert", "wal", "incident", "runbook", "kit", "man", "migrate", "mount",
+    "rewrite",
 ];
 
 pub fn help(words: &[&str]) -> String {
@@ -39,7 +39,7 @@ fn every_help_lists_every_exit_code() {
     let whole = help(&[]);
     let mut all = vec![vec![]];
     all.extend(commands_of(&whole).into_iter().map(|command| vec![command]));
-    assert_eq!(all.len(), 21);
+    assert_eq!(all.len(), 25);
     for words in all {
         let text = help(&words);
         for (code, meaning) in ExitCode::TABLE {

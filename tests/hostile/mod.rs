@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use crate::cli::assert_three_parts;
 use crate::common::Place;
-use crate::common::files::copy_folder;
+use crate::common::files::{copy_folder, names_with};
 use crate::common::forge::Forge;
 use crate::common::library::{PASSWORD, back_up};
 use crate::common::measure::measured;
@@ -45,6 +45,9 @@ struct Class {
 type Codes = [&'static [i32]; 6];
 
 const COMMANDS: [&str; 6] = ["check", "snapshots", "ls", "restore", "verify", "backup"];
+/// What only looks into snapshots. Right is what is right for `ls`; but they show what no file system
+/// takes, and read what `ls` need not.
+const LOOKING: [&str; 3] = ["stats", "find", "diff"];
 
 /// A shop's honest repository with one snapshot, made once and copied for each class.
 struct Honest {
@@ -68,6 +71,8 @@ struct Scene {
     place: Place,
     program: Program,
     shop: PathBuf,
+    /// The snapshot that is whole.
+    honest: String,
 }
 
 impl Scene {
@@ -83,10 +88,12 @@ impl Scene {
             fs::write(place.join(canary), format!("canary {canary}")).unwrap();
         }
         let shop = honest.place.join("shop");
+        let honest = names_with(&program.repository.join("snapshots"), "").remove(0);
         Self {
             place,
             program,
             shop,
+            honest,
         }
     }
 
@@ -115,6 +122,11 @@ impl Scene {
                 .collect(),
             "ls" => vec!["ls".to_owned(), "--long".to_owned(), "latest".to_owned()],
             "backup" => vec!["backup".to_owned(), text(self.shop.clone())],
+            "stats" => ["stats", "latest"].map(str::to_owned).to_vec(),
+            "find" => ["find", "*", "--snapshot", "latest"]
+                .map(str::to_owned)
+                .to_vec(),
+            "diff" => ["diff", &self.honest, "latest"].map(str::to_owned).to_vec(),
             other => vec![other.to_owned()],
         }
     }
@@ -233,6 +245,12 @@ fn play_one(honest: &Honest, class: &Class) {
     let (mut codes, mut wrong) = (Vec::new(), Vec::new());
     for (command, right) in COMMANDS.iter().zip(class.codes) {
         if *command == "backup" {
+            for looking in LOOKING {
+                let (code, text) = scene.run(class.name, looking);
+                if !matches!(code, 0 | 4) && !class.codes[2].contains(&code) {
+                    wrong.push(format!("{looking}: {code}: {text:.1500}"));
+                }
+            }
             // All others only read: what they leave must be what was there.
             let after = landscape(scene.place.path(), &[scene.target()]);
             assert_same(&before, &after, class.name);

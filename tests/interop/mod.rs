@@ -2,8 +2,10 @@
 
 mod beside;
 mod kinds;
+mod life;
 mod old;
 mod ours;
+mod rustic;
 mod theirs;
 
 use std::collections::BTreeSet;

@@ -238,6 +238,16 @@ const ODD: &[Odd] = &[
         },
     },
     Odd {
+        name: "a file whose folder does not say its size",
+        make: |f| {
+            let blobs = [compressed(f, b"tea, "), compressed(f, b"cups")];
+            let mut file = file_node("odd", 0, &[blobs[0].id, blobs[1].id]);
+            file.as_object_mut().unwrap().remove("size");
+            f.snapshot_of_tree(&tree_json(&[file]), &blobs);
+            b"tea, cups".to_vec()
+        },
+    },
+    Odd {
         name: "zstd streams of every level, without their size, and in two frames",
         make: |f| {
             let (mut blobs, mut content) = (Vec::new(), Vec::new());

@@ -1,5 +1,8 @@
 //! What is in a repository, and under which tags: compared with what stock restic says of the same one.
 
+mod compare;
+mod dump;
+mod hostile;
 mod objects;
 mod tag;
 

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use tillsafe::id::Id;
-use tillsafe::retention::Described;
+use tillsafe::retention::{Described, Moment, Rules};
 
 use super::{
     BEGIN, DAY, HOUR, World, daily, days, keep_last, now, play, policy, snapshot, trusted,
@@ -46,7 +47,7 @@ fn any_jump_at_any_run_deletes_no_more_than_a_right_clock() {
 #[test]
 fn the_age_of_a_history_is_no_reason_to_remove_it() {
     let world = World::of(daily(30));
-    let within = policy(tillsafe::retention::Rules {
+    let within = policy(Rules {
         within: Some("7d".parse().unwrap()),
         ..Default::default()
     });
@@ -54,6 +55,43 @@ fn the_age_of_a_history_is_no_reason_to_remove_it() {
     let late = world.decide(&within, now(BEGIN + 30_000 * DAY));
     assert_eq!(soon, late);
     assert_eq!(soon[0].kept().count(), 7);
+}
+
+#[test]
+fn the_ends_of_time_are_times_like_others() {
+    let mut world = World::of(daily(3));
+    let real = world.snapshots.clone();
+    for (number, time) in [(100, Timestamp::MIN), (101, Timestamp::MAX)] {
+        let end = Described {
+            time,
+            ..snapshot(number, 0)
+        };
+        world.snapshots.push(end);
+    }
+    let rules = policy(Rules {
+        last: 2,
+        hourly: 2,
+        daily: 2,
+        weekly: 2,
+        monthly: 2,
+        yearly: 2,
+        within: Some("9y9m9d9h".parse().unwrap()),
+        ..Rules::default()
+    });
+    for now in [Timestamp::MIN, real[2].time, Timestamp::MAX] {
+        for trust_history in [false, true] {
+            let moment = Moment { now, trust_history };
+            let judged = world.decide(&rules, moment);
+            assert!(
+                judged[0].kept().any(|one| one.id == real[2].id),
+                "{moment:?}"
+            );
+            let mut after = World::of(world.snapshots.clone());
+            after.run_with(&rules, moment);
+            after.run_with(&rules, super::now(BEGIN));
+            assert!(after.holds(&real[2]), "{moment:?}");
+        }
+    }
 }
 
 #[test]

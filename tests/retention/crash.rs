@@ -12,7 +12,7 @@ use tillsafe::backend::{Backend, LocalBackend};
 use tillsafe::durable::faults::{Fault, FaultyDisk};
 use tillsafe::durable::{Disk, OsDisk};
 use tillsafe::error::Result;
-use tillsafe::forget::{Circumstances, Plan, recall};
+use tillsafe::forget::{Circumstances, Plan};
 use tillsafe::id::Id;
 use tillsafe::monitor::Quiet;
 use tillsafe::repository::lock::Access;
@@ -151,7 +151,7 @@ fn forget(folder: &Path, disk: &Arc<dyn Disk>, keep: u32) -> Result<()> {
         Circumstances {
             snapshots: &snapshots,
             proven: &BTreeSet::new(),
-            history: recall(&file, disk.as_ref())?.0,
+            history: file.read(disk.as_ref())?.history(),
             moment: Moment {
                 now: Timestamp::now(),
                 trust_history: false,

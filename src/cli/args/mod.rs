@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 mod look;
 mod upkeep;
 
-pub use look::{Cat, List, ListKind};
+pub use look::{ArchiveFormat, Cat, Diff, Dump, Find, List, ListKind, Stats, StatsMode};
 pub use upkeep::{
     Cache, Forget, Keep, Key, KeyAction, KeyRemove, Password, Prune, Repair, RepairIndex,
     RepairPacks, RepairSnapshots, Tag, Unlock,
@@ -111,48 +111,60 @@ pub enum Command {
     #[command(display_order = 5)]
     Ls(Ls),
     /// Restore a snapshot into a new or empty folder, or in place: staged, proved, and only then named
-    #[command(display_order = 6, long_about = RESTORE)]
+    #[command(display_order = 10, long_about = RESTORE)]
     Restore(Restore),
     /// Undo the last restore in place, keeping what it displaces
-    #[command(display_order = 6, long_about = ROLLBACK)]
+    #[command(display_order = 11, long_about = ROLLBACK)]
     Rollback(Rollback),
     /// Check the repository: its structure, and with --read-data every byte
-    #[command(display_order = 7)]
+    #[command(display_order = 12)]
     Check(Check),
     /// Do everything that a restore would do, in a scratch folder, and say how far it is proved
     ///
     /// What a whole snapshot has shown is recorded in the repository: `snapshots` lists it, and `proven`
     /// means the last one.
-    #[command(display_order = 8)]
+    #[command(display_order = 13)]
     Verify(Verify),
     /// Free the room that no snapshot needs any more
     ///
     /// What nobody needs is marked, and removed by the first prune a day later: somebody may be at work
     /// who takes no locks. With --now it is removed at once.
     /// Example: tillsafe -r /media/backup/shop -p /root/shop.pass prune
-    #[command(display_order = 9)]
+    #[command(display_order = 15)]
     Prune(Prune),
     /// Remove the snapshots that a policy does not keep, or that are named
-    #[command(display_order = 8, long_about = FORGET)]
+    #[command(display_order = 14, long_about = FORGET)]
     Forget(Forget),
     /// Remove locks that dead processes have left
     ///
     /// A lock is taken for dead when it was not refreshed for 30 minutes, or its process is known to be gone.
-    #[command(display_order = 9)]
+    #[command(display_order = 17)]
     Unlock(Unlock),
     /// Show what --cache-dir keeps of a repository
-    #[command(display_order = 9)]
+    #[command(display_order = 22)]
     Cache(Cache),
     /// Repair what `check` finds: the index, packs, snapshots
     ///
     /// In this order: `repair index`, `repair packs`, `repair snapshots`. Nothing that can be restored is given up,
     /// and one that was interrupted is run again. Nobody else may work in the repository meanwhile.
-    #[command(display_order = 9, subcommand, disable_help_subcommand = true)]
+    #[command(display_order = 21, subcommand, disable_help_subcommand = true)]
     Repair(Repair),
     /// Give snapshots other tags
     /// The snapshot is stored anew under the new tags, and so gets a new id; `original` in it is the first one.
     /// Our own marks `incomplete` and `suspect` go only with --remove.
     Tag(Tag),
+    /// Find files by name, time or the objects that they are made of, in all snapshots
+    #[command(display_order = 6, long_about = look::FIND)]
+    Find(Find),
+    /// Show what differs between two snapshots
+    #[command(display_order = 7, long_about = look::DIFF)]
+    Diff(Diff),
+    /// Write a file to stdout, or a folder as a tar archive
+    #[command(display_order = 9, long_about = look::DUMP)]
+    Dump(Dump),
+    /// Count what snapshots hold
+    #[command(display_order = 8)]
+    Stats(Stats),
     /// Print an object of the repository, verified: JSON, or bytes as they are
     /// Of a key all is shown but the key itself. Bytes (a blob, a pack) are not written to a terminal.
     Cat(Cat),
@@ -161,10 +173,10 @@ pub enum Command {
     /// Who can open the repository: list, add and remove keys, change a password
     Key(Key),
     /// Print a completion script for a shell
-    #[command(display_order = 9)]
+    #[command(display_order = 23)]
     Completions(Completions),
     /// Print the versions of tillsafe and its engines
-    #[command(display_order = 10)]
+    #[command(display_order = 24)]
     Version,
 }
 

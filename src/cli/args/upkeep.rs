@@ -52,7 +52,7 @@ pub struct Keep {
     pub within: Option<Within>,
     /// All with this tag; TAG,TAG for all with both
     #[arg(long = "keep-tag", value_name = "TAG")]
-    pub tag: Vec<String>,
+    pub tags: Vec<String>,
 }
 
 #[derive(Debug, Args)]

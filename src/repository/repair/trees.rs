@@ -131,13 +131,11 @@ impl<'a> Rebuild<'a> {
             };
             match &node.content {
                 Content::File { blobs, size } => {
-                    if self.losses.why_lost(blobs, *size).is_some() {
+                    let bytes = self.losses.index().file_size(blobs, *size);
+                    if self.losses.why_lost(blobs, bytes).is_some() {
                         continue;
                     }
-                    totals.add(Totals {
-                        files: 1,
-                        bytes: *size,
-                    });
+                    totals.add(Totals { files: 1, bytes });
                 }
                 Content::Folder { tree } => {
                     let Some(new) = self.in_place_of(*tree) else {

@@ -1,0 +1,66 @@
+//! Which snapshots, for commands that look at several; and what of them could not be read.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::args::Filter;
+use super::output::{path_fields, plain};
+use super::session::{Session, request};
+use crate::error::{Error, ExitCode, Result};
+use crate::id::Id;
+use crate::repository::snapshot::{Snapshot, Snapshots};
+use crate::restore::select;
+use crate::units::shown;
+
+/// The snapshots of these words, each an id or `latest`; without words all that the filter lets through.
+///
+/// # Errors
+/// As [`select`].
+pub fn several(words: &[String], filter: &Filter, found: &Snapshots) -> Result<Vec<Snapshot>> {
+    if words.is_empty() {
+        return Ok(request("", filter).filter(found.readable.clone()));
+    }
+    let one = |word: &String| {
+        let all = Snapshots {
+            readable: found.readable.clone(),
+            damaged: found.damaged.clone(),
+        };
+        select(&request(word, filter), all)
+    };
+    words.iter().map(one).collect()
+}
+
+/// A folder that cannot be read.
+pub fn tell_unread(session: &Session, snapshot: Option<Id>, path: &Path, finding: &str) {
+    let mut fields = path_fields(path);
+    fields["type"] = "dir".into();
+    fields["finding"] = finding.into();
+    if let Some(snapshot) = snapshot {
+        fields["snapshot_id"] = json!(snapshot);
+    }
+    session.output.object("lost", fields);
+    let of = snapshot.map_or(String::new(), |id| format!(" of {}", id.short()));
+    session.output.line(format!(
+        "lost: {}{of} with all below it: {}",
+        shown(path),
+        plain(finding)
+    ));
+}
+
+/// Ends a command that has looked at all the rest.
+pub fn end_unread(session: &Session, count: u64, damaged_snapshots: usize) -> ExitCode {
+    if count > 0 {
+        let error = Error::ItemsLost {
+            count,
+            rest: "nothing was changed; all else was looked at".to_owned(),
+        };
+        return session.fail(error.into());
+    }
+    // Told when the snapshots were read.
+    if damaged_snapshots > 0 {
+        ExitCode::Damage
+    } else {
+        ExitCode::Done
+    }
+}

@@ -1,0 +1,292 @@
+//! A file of a snapshot as its bytes, a folder as a tar archive.
+
+use std::collections::{HashMap, VecDeque};
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use super::ahead::{Part, Written, pour};
+use super::place::Found;
+use super::tar::{self, Member};
+use super::walk::{Limits, is_our_own};
+use crate::entry::Kind;
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::monitor::{Monitor, Problem, go_on};
+use crate::repository::Repository;
+use crate::repository::extras::{self, Extra};
+use crate::repository::index::Index;
+use crate::repository::pack::BlobKind;
+use crate::repository::snapshot::Snapshot;
+use crate::repository::tree::{self, Content, Node};
+use crate::units::shown;
+
+/// Most items that may wait in the folders that an archive is in: one of the largest size, and more.
+const MAX_OPEN: usize = 1_000_000;
+
+/// What is dumped.
+#[derive(Debug)]
+pub struct Dump<'a> {
+    /// The snapshot.
+    pub snapshot: &'a Snapshot,
+    /// Names in an archive begin below this folder.
+    pub base: PathBuf,
+    /// What is dumped, below `base` or the same.
+    pub path: PathBuf,
+    /// What stands there.
+    pub found: Found,
+}
+
+impl Dump<'_> {
+    /// Whether it becomes an archive.
+    #[must_use]
+    pub const fn is_archive(&self) -> bool {
+        matches!(self.found, Found::Folder { .. })
+    }
+
+    /// Writes it to `sink`, which says whether its reader wants more. What an archive cannot hold is
+    /// told to `monitor`.
+    ///
+    /// # Errors
+    /// [`Error::OutputCut`] at the first thing that is damaged; [`Error::NoSuchPath`] for what is neither
+    /// a file nor a folder; what `sink` returns; [`Error::Storage`], [`Error::Interrupted`].
+    pub fn write(
+        self,
+        repository: &Repository,
+        index: &Index,
+        sink: &mut dyn FnMut(&[u8]) -> Result<bool>,
+        monitor: &dyn Monitor,
+    ) -> Result<Written> {
+        match self.found {
+            Found::Item(node) => {
+                let Content::File { blobs, size } = node.content else {
+                    return Err(Error::NoSuchPath {
+                        snapshot: self.snapshot.id.short(),
+                        path: shown(&self.path),
+                        finding: Some("it is neither a file nor a folder".to_owned()),
+                    });
+                };
+                let path = Rc::new(self.path);
+                let checked = check_size(index, &blobs, size, &path);
+                let parts = blobs
+                    .into_iter()
+                    .map(|id| Ok(Part::Blob(id, Rc::clone(&path))));
+                let first = checked.err().map(Err);
+                pour(
+                    repository,
+                    index,
+                    first.into_iter().chain(parts),
+                    sink,
+                    monitor,
+                )
+            }
+            Found::Folder { tree, node } => {
+                let mut archive = Archive {
+                    repository,
+                    index,
+                    monitor,
+                    base: self.base,
+                    open: Vec::new(),
+                    limits: Limits::new(self.snapshot.id.short()),
+                    parts: VecDeque::new(),
+                    linked: HashMap::new(),
+                    has_ended: false,
+                };
+                if let Some(node) = node
+                    && self.path != archive.base
+                {
+                    archive.add(&self.path, &node, &Extra::default())?;
+                }
+                let entered = archive.enter(self.path, tree);
+                let first = entered.err().map(Err);
+                let parts = first.into_iter().chain(archive);
+                pour(repository, index, parts, sink, monitor)
+            }
+        }
+    }
+}
+
+/// The members of an archive, one after the other, in parts. Each folder stands right before what lies in
+/// it: whoever unpacks sets its time once the next one begins.
+struct Archive<'a> {
+    repository: &'a Repository,
+    index: &'a Index,
+    monitor: &'a dyn Monitor,
+    base: PathBuf,
+    /// The folders that it is in, outermost first.
+    open: Vec<Open>,
+    limits: Limits,
+    parts: VecDeque<Part>,
+    /// Files with several names: where the first of them stands, and what it holds.
+    linked: HashMap<(u64, u64), (OsString, Id)>,
+    has_ended: bool,
+}
+
+/// A folder, and what of it is still to come.
+struct Open {
+    path: PathBuf,
+    nodes: std::vec::IntoIter<Node>,
+    extras: HashMap<OsString, Extra>,
+}
+
+impl Iterator for Archive<'_> {
+    type Item = Result<Part>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(part) = self.parts.pop_front() {
+                return Some(Ok(part));
+            }
+            if self.has_ended {
+                return None;
+            }
+            if let Err(cause) = self.go_on() {
+                self.has_ended = true;
+                return Some(Err(cause));
+            }
+        }
+    }
+}
+
+impl Archive<'_> {
+    /// The next item, or the end.
+    fn go_on(&mut self) -> Result<()> {
+        let Some(open) = self.open.last_mut() else {
+            self.parts.push_back(Part::Bytes(vec![0; tar::END]));
+            self.has_ended = true;
+            return Ok(());
+        };
+        let Some(node) = open.nodes.next() else {
+            self.open.pop();
+            return Ok(());
+        };
+        let path = open.path.join(&node.entry.name);
+        let extra = open.extras.remove(&node.entry.name).unwrap_or_default();
+        if is_our_own(&path) && !is_our_own(&self.base) {
+            return Ok(());
+        }
+        self.add(&path, &node, &extra)?;
+        match node.content {
+            Content::Folder { tree } => self.enter(path, tree),
+            Content::File { .. } | Content::Nothing => Ok(()),
+        }
+    }
+
+    /// Reads a folder. An archive that lacks one must not look whole.
+    fn enter(&mut self, path: PathBuf, tree: Id) -> Result<()> {
+        go_on(self.monitor)?;
+        let bytes = self.repository.read_blob(self.index, BlobKind::Tree, tree);
+        let bytes = bytes.map_err(|cause| match cause {
+            Error::Damaged { object, finding } => damaged(&path, format!("{object}: {finding}")),
+            other => other,
+        })?;
+        let nodes = tree::from_bytes(&bytes).map_err(|finding| damaged(&path, finding))?;
+        let extras = extras::from_bytes(&bytes).map_err(|finding| damaged(&path, finding))?;
+        let depth = self.open.len();
+        self.limits.admit(tree, depth, &path, nodes.iter())?;
+        let waiting = self.open.iter().map(|open| open.nodes.len()).sum::<usize>();
+        if waiting + nodes.len() > MAX_OPEN {
+            return Err(self.limits.damaged(format!(
+                "its folders hold more than {MAX_OPEN} items on one way"
+            )));
+        }
+        self.open.push(Open {
+            path,
+            nodes: nodes.into_iter(),
+            extras,
+        });
+        Ok(())
+    }
+
+    fn add(&mut self, path: &Path, node: &Node, extra: &Extra) -> Result<()> {
+        let name = path.strip_prefix(&self.base).unwrap_or(path).as_os_str();
+        let (member, blobs) = match (&node.entry.kind, &node.content) {
+            (_, Content::File { blobs, size }) => {
+                check_size(self.index, blobs, *size, path)?;
+                match self.link(name, node, blobs) {
+                    Some(first) => {
+                        let member = Member::HardLink(&first);
+                        let header = tar::header(name, member, &node.entry, &[]);
+                        self.parts.push_back(Part::Bytes(header));
+                        return Ok(());
+                    }
+                    None => (Member::File(*size), blobs.as_slice()),
+                }
+            }
+            (Kind::Symlink { target }, _) => (Member::Symlink(target), &[][..]),
+            (_, Content::Folder { .. }) => (Member::Folder, &[][..]),
+            (Kind::Other(kind), _) => match (kind.as_str(), extra.device) {
+                ("chardev", device) => (Member::CharacterDevice(device), &[][..]),
+                ("dev", device) => (Member::BlockDevice(device), &[][..]),
+                ("fifo", _) => (Member::Pipe, &[][..]),
+                _ => {
+                    self.leave_out(path, kind);
+                    return Ok(());
+                }
+            },
+            (Kind::File | Kind::Folder, Content::Nothing) => {
+                unreachable!("a file and a folder have a content")
+            }
+        };
+        let header = tar::header(name, member, &node.entry, &extra.attributes);
+        self.parts.push_back(Part::Bytes(header));
+        if let Member::File(size) = member {
+            let path = Rc::new(path.to_owned());
+            let parts = blobs.iter().map(|id| Part::Blob(*id, Rc::clone(&path)));
+            self.parts.extend(parts);
+            self.parts
+                .push_back(Part::Bytes(vec![0; tar::padding(size)]));
+        }
+        Ok(())
+    }
+
+    /// The name under which the same file stands in the archive already, if it has several.
+    fn link(&mut self, name: &OsStr, node: &Node, blobs: &[Id]) -> Option<OsString> {
+        let place = node.entry.place;
+        if place.links < 2 || place.inode == 0 {
+            return None;
+        }
+        let bytes: Vec<u8> = blobs.iter().flat_map(|id| *id.as_bytes()).collect();
+        let content = Id::of(&bytes);
+        let key = (place.device, place.inode);
+        if let Some((first, same)) = self.linked.get(&key) {
+            // What has another content is another file, whatever its number.
+            return (*same == content).then(|| first.clone());
+        }
+        self.linked.insert(key, (name.to_owned(), content));
+        None
+    }
+
+    fn leave_out(&self, path: &Path, kind: &str) {
+        self.monitor.problem(Problem {
+            item: shown(path),
+            finding: format!("a {kind} has no place in a tar archive"),
+            // A socket holds nothing that could be.
+            incomplete: kind != "socket",
+        });
+    }
+}
+
+/// Fails unless a file's blobs are there and hold what its folder says.
+fn check_size(index: &Index, blobs: &[Id], size: u64, path: &Path) -> Result<()> {
+    let mut total = 0_u64;
+    for id in blobs {
+        let Some(location) = index.find(BlobKind::Data, *id) else {
+            let finding = format!("data blob {} is in no index and in no pack", id.short());
+            return Err(damaged(path, finding));
+        };
+        total = total.saturating_add(location.plain_length());
+    }
+    if total != size {
+        let finding = format!("its blobs hold {total} bytes, its folder says {size}");
+        return Err(damaged(path, finding));
+    }
+    Ok(())
+}
+
+fn damaged(path: &Path, finding: String) -> Error {
+    Error::Damaged {
+        object: shown(path),
+        finding,
+    }
+}
