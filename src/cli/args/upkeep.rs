@@ -51,7 +51,7 @@ pub struct Keep {
     #[arg(long = "keep-within", value_name = "SPAN")]
     pub within: Option<Within>,
     /// All with this tag; TAG,TAG for all with both
-    #[arg(long = "keep-tag", value_name = "TAG")]
+    #[arg(id = "keep_tag", long = "keep-tag", value_name = "TAG")]
     pub tag: Vec<String>,
 }
 
