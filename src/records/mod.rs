@@ -9,6 +9,7 @@
 mod level;
 mod read;
 mod record;
+mod superseded;
 mod write;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::repository::index::Index;
 use crate::repository::snapshot::Snapshot;
 
 pub use level::ProofLevel;
+pub use superseded::superseded;
 pub use write::{Evidence, write};
 
 /// That a snapshot was proved.

@@ -17,7 +17,7 @@ use crate::units::shown;
 /// Most records that are read: one a day for 27 years.
 pub const MAX_RECORDS: usize = 10_000;
 /// Most files in folders of records that are looked at, of all snapshots together: a second or two.
-const MAX_FILES: usize = 1_000_000;
+pub const MAX_FILES: usize = 1_000_000;
 /// Most problems that are told.
 const MAX_TOLD: usize = 20;
 
@@ -62,11 +62,8 @@ pub fn read(
         told: 0,
         known: Known::default(),
     };
-    let mut holders: Vec<&Snapshot> = snapshots.iter().filter(|one| one.is_record()).collect();
-    let written = |holder: &&Snapshot| holder.file.summary.map(|summary| summary.backup_end);
-    holders.sort_by_key(|holder| std::cmp::Reverse((written(holder), holder.file.time, holder.id)));
     let mut trees = HashSet::new();
-    for holder in holders {
+    for holder in holders(snapshots) {
         go_on(monitor)?;
         if trees.insert(holder.file.tree) {
             reader.read_holder(holder)?;
@@ -74,6 +71,38 @@ pub fn read(
     }
     reader.tell_missing();
     Ok(reader.known)
+}
+
+/// The snapshots that hold records, those that were written last first.
+pub fn holders(snapshots: &[Snapshot]) -> Vec<&Snapshot> {
+    let mut holders: Vec<&Snapshot> = snapshots.iter().filter(|one| one.is_record()).collect();
+    let written = |holder: &&Snapshot| holder.file.summary.map(|summary| summary.backup_end);
+    holders.sort_by_key(|holder| std::cmp::Reverse((written(holder), holder.file.time, holder.id)));
+    holders
+}
+
+/// The folder that holds a snapshot's records, or why it cannot be read.
+pub fn folder(
+    repository: &Repository,
+    index: &Index,
+    holder: &Snapshot,
+) -> Result<std::result::Result<Vec<Node>, String>> {
+    let read = |tree| match repository.read_tree(index, tree) {
+        Err(cause @ Error::Damaged { .. }) => Ok(Err(cause.to_string())),
+        other => other.map(Ok),
+    };
+    let mut nodes = read(holder.file.tree)?;
+    for name in Path::new(RECORDS).iter().skip(1) {
+        let inner = match &nodes {
+            Ok(nodes) => nodes.iter().find(|node| node.entry.name == name),
+            Err(_) => return Ok(nodes),
+        };
+        let Some(Content::Folder { tree }) = inner.map(|node| &node.content) else {
+            return Ok(Err(format!("holds no {RECORDS}")));
+        };
+        nodes = read(*tree)?;
+    }
+    Ok(nodes)
 }
 
 struct Reader<'a> {
@@ -92,8 +121,12 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn read_holder(&mut self, holder: &Snapshot) -> Result<()> {
         let item = format!("snapshots/{}", holder.id);
-        let Some(nodes) = self.folder(holder, &item)? else {
-            return Ok(());
+        let nodes = match folder(self.repository, self.index, holder)? {
+            Ok(nodes) => nodes,
+            Err(finding) => {
+                self.tell(&item, &finding);
+                return Ok(());
+            }
         };
         if nodes.len() > self.files_left {
             self.tell(&item, "holds more records than are looked at");
@@ -105,34 +138,6 @@ impl Reader<'_> {
             self.read_file(&node)?;
         }
         Ok(())
-    }
-
-    /// The folder that holds a snapshot's records.
-    fn folder(&mut self, holder: &Snapshot, item: &str) -> Result<Option<Vec<Node>>> {
-        let mut tree = holder.file.tree;
-        for name in Path::new(RECORDS).iter().skip(1) {
-            let Some(nodes) = self.tree(tree, item)? else {
-                return Ok(None);
-            };
-            let inner = nodes.iter().find(|node| node.entry.name == name);
-            let Some(Content::Folder { tree: inner }) = inner.map(|node| &node.content) else {
-                self.tell(item, &format!("holds no {RECORDS}"));
-                return Ok(None);
-            };
-            tree = *inner;
-        }
-        self.tree(tree, item)
-    }
-
-    fn tree(&mut self, tree: Id, item: &str) -> Result<Option<Vec<Node>>> {
-        match self.repository.read_tree(self.index, tree) {
-            Ok(nodes) => Ok(Some(nodes)),
-            Err(cause @ Error::Damaged { .. }) => {
-                self.tell(item, &cause.to_string());
-                Ok(None)
-            }
-            Err(cause) => Err(cause),
-        }
     }
 
     fn read_file(&mut self, node: &Node) -> Result<()> {

@@ -94,3 +94,37 @@ fn a_snapshot_that_somebody_has_removed_is_not_recorded_as_proved() {
     assert_eq!(i32::from(cause.exit_code().number()), 13, "{cause}");
     assert!(snapshots(&backend).is_empty());
 }
+
+#[test]
+fn only_what_a_later_one_holds_is_superseded() {
+    let place = Place::new();
+    let shop = Shop::open(&place.join("shop"), 50, "wal");
+    let backend: Arc<dyn Backend> = Arc::new(MemBackend::default());
+    create(&backend);
+    let snapshot = back_up(&backend, &shop.folder).unwrap().snapshot;
+    let superseded = || {
+        let repository = open(&backend).unwrap();
+        let index = repository.load_index(&Quiet::default()).unwrap();
+        let all = snapshots(&backend);
+        records::superseded(&repository, &index, &all, &Quiet::default()).unwrap()
+    };
+    let written: Vec<Snapshot> = (0..3)
+        .map(|_| write(&backend, &snapshot).unwrap())
+        .collect();
+    assert_eq!(superseded(), [written[0].id, written[1].id].into());
+    // Without the last, the one before it is the one that stays.
+    let repository = open(&backend).unwrap();
+    repository.remove_snapshot(written[2].id).unwrap();
+    assert_eq!(superseded(), [written[0].id].into());
+    // A fork: neither holds the other.
+    let first = written[0].file.clone();
+    for gone in [written[0].id, written[1].id] {
+        repository.remove_snapshot(gone).unwrap();
+    }
+    write(&backend, &snapshot).unwrap();
+    repository.save_snapshot(first).unwrap();
+    assert!(superseded().is_empty());
+    write(&backend, &snapshot).unwrap();
+    assert_eq!(superseded().len(), 2);
+    assert_eq!(proved(&backend), (1, 1));
+}

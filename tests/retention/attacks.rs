@@ -309,6 +309,40 @@ fn what_was_written_anew_is_no_forgery() {
     }
 }
 
+/// What its owner has removed by name, and what was doubted, cannot be forged anew.
+#[test]
+fn what_is_gone_for_a_reason_has_no_heirs() {
+    let mut world = World::of(daily(10));
+    let rules = keep_last(20);
+    world.run(&rules, BEGIN + 10 * DAY);
+    let doubted = snapshot(100, BEGIN - 50 * DAY);
+    world.snapshots.push(doubted.clone());
+    world.run(&rules, BEGIN + 11 * DAY);
+    let named = world.snapshots[2].clone();
+    let gone = [named.id, doubted.id].into_iter().collect();
+    world.history = world.history.before_removing(&gone);
+    world.snapshots.retain(|one| !gone.contains(&one.id));
+    let heirs = [(200, &named), (201, &doubted)].map(|(number, one)| Described {
+        id: snapshot(number, 0).id,
+        original: Some(one.id),
+        ..one.clone()
+    });
+    world.snapshots.extend(heirs.clone());
+    let judged = world.run(&rules, BEGIN + 12 * DAY);
+    for one in &heirs {
+        assert!(is_doubtful(&judged, one), "{:?}", reasons(&judged, one));
+    }
+    // The same of one that was doubted, and that nobody of us has removed.
+    let mut world = World::of(daily(10));
+    world.run(&rules, BEGIN + 10 * DAY);
+    world.snapshots.push(doubted.clone());
+    world.run(&rules, BEGIN + 11 * DAY);
+    world.snapshots.pop();
+    world.snapshots.push(heirs[1].clone());
+    let judged = world.run(&rules, BEGIN + 12 * DAY);
+    assert!(is_doubtful(&judged, &heirs[1]));
+}
+
 #[test]
 fn of_one_instant_the_one_that_is_known_is_the_newest() {
     play(100, |dice| {
