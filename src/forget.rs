@@ -34,6 +34,8 @@ pub struct Plan {
     /// What becomes of each series; none if snapshots were named.
     pub judged: Vec<Judged>,
     going: Vec<Id>,
+    /// Records of ours of which a later snapshot holds all.
+    needless: Vec<Id>,
     before: History,
     after: History,
 }
@@ -62,6 +64,7 @@ impl Plan {
             after: history.after(&judged, &there, moment),
             judged,
             going,
+            needless: Vec::new(),
         }
     }
 
@@ -92,9 +95,19 @@ impl Plan {
         Ok(Self {
             judged: Vec::new(),
             going: named.iter().copied().collect(),
+            needless: Vec::new(),
             after: before.clone(),
             before,
         })
+    }
+
+    /// Takes along snapshots of records that say nothing which a later one does not say.
+    #[must_use]
+    pub fn with_needless(self, needless: impl IntoIterator<Item = Id>) -> Self {
+        Self {
+            needless: needless.into_iter().collect(),
+            ..self
+        }
     }
 
     /// The snapshots that go.
@@ -134,6 +147,9 @@ impl Plan {
                 cause: Box::new(cause),
             })?;
             told(id);
+        }
+        for id in self.needless {
+            remove(repository, lock, id, monitor)?;
         }
         if self.after != self.before {
             file.write(&self.after, disk)?;

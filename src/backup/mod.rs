@@ -93,16 +93,8 @@ pub fn backup(
     monitor.step(Step::BackingUp, Some(survey.bytes));
     let writer = Writer::begin(repository, Arc::new(index))?;
     let captured = capture(repository, options, &survey, &writer, &noted, begun);
-    let (manifest, root) = match captured {
-        Ok(captured) => captured,
-        Err(cause) => {
-            let cause = writer.root_cause(cause);
-            writer.abandon(&lock)?;
-            return Err(cause);
-        }
-    };
     // Only under a lock that holds is what was written safe from somebody's prune.
-    let added = writer.commit_under(&lock)?;
+    let ((manifest, root), added) = writer.end(captured, &lock)?;
     let summary = Summary {
         backup_start: begun,
         backup_end: repository.services().clock.now(),
@@ -119,8 +111,7 @@ pub fn backup(
         total_files_processed: root.files,
         total_bytes_processed: root.bytes,
     };
-    lock.require_held()?;
-    let snapshot = repository.save_snapshot(SnapshotFile {
+    let file = SnapshotFile {
         time: begun,
         parent: None,
         tree: root.tree,
@@ -134,12 +125,8 @@ pub fn backup(
         original: None,
         program_version: PROGRAM.to_owned(),
         summary: Some(summary),
-    })?;
-    // Stopped before it was stored, we may have been taken for dead in between.
-    if let Err(cause) = lock.require_held() {
-        repository.remove_snapshot(snapshot.id)?;
-        return Err(cause);
-    }
+    };
+    let snapshot = repository.save_snapshot_under(file, &lock)?;
     Ok(Outcome {
         snapshot,
         manifest,

@@ -43,7 +43,7 @@ pub fn run(session: &Session, args: &args::Forget) -> Result<Done> {
     session.output.finish();
     let remembered = file.read(session.disk.as_ref())?;
     tell_memory(session, &file, &remembered);
-    let proven = proven(&repository, &snapshots, session.output.as_ref())?;
+    let (proven, needless) = records(&repository, &snapshots, session.output.as_ref())?;
     let circumstances = Circumstances {
         snapshots: &snapshots,
         proven: &proven,
@@ -55,7 +55,7 @@ pub fn run(session: &Session, args: &args::Forget) -> Result<Done> {
     };
     let plan = if let Some(policy) = &policy {
         let selected = selected(&args.filter, &snapshots)?;
-        Plan::by_policy(policy, &selected, circumstances)
+        Plan::by_policy(policy, &selected, circumstances).with_needless(needless)
     } else {
         Plan::by_name(&named(args, &snapshots)?, circumstances)?
     };
@@ -118,19 +118,22 @@ fn tell_memory(session: &Session, file: &HistoryFile, remembered: &Remembered) {
     }
 }
 
-/// Those that a restore has proved.
-fn proven(
+/// What our records say: which snapshots a restore has proved whole, and which records are said again by
+/// later ones.
+fn records(
     repository: &Repository,
     snapshots: &Snapshots,
     monitor: &dyn Monitor,
-) -> Result<BTreeSet<Id>> {
+) -> Result<(BTreeSet<Id>, BTreeSet<Id>)> {
     let all = &snapshots.readable;
     if !all.iter().any(Snapshot::is_record) {
-        return Ok(BTreeSet::new());
+        return Ok((BTreeSet::new(), BTreeSet::new()));
     }
     let index = repository.load_index(monitor)?;
     let proofs = records::proofs(repository, &index, all, monitor)?;
-    Ok(proofs.into_keys().collect())
+    let whole = proofs.into_iter().filter(|(_, proof)| proof.complete);
+    let needless = records::superseded(repository, &index, all, monitor)?;
+    Ok((whole.map(|(id, _)| id).collect(), needless))
 }
 
 /// The snapshots that the filters leave.

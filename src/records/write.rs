@@ -69,19 +69,10 @@ pub fn write(
     let record = Record::new(says(snapshot, evidence, now, &known))?;
     known.records.insert(record.id, record);
     let writer = Writer::begin(repository, Arc::new(index))?;
-    let tree = store(&writer, &known, now).map_err(|cause| writer.root_cause(cause))?;
-    // Only under a lock that holds is what was written safe from somebody's prune.
-    lock.require_held()?;
-    let added = writer.commit()?;
-    lock.require_held()?;
+    let stored = store(&writer, &known, now);
+    let (tree, added) = writer.end(stored, &lock)?;
     let file = describe(snapshot, tree, summary(&known, now, &added));
-    let written = repository.save_snapshot(file)?;
-    // Stopped before it was stored, we may have been taken for dead in between.
-    if let Err(cause) = lock.require_held() {
-        repository.remove_snapshot(written.id)?;
-        return Err(cause);
-    }
-    Ok(written)
+    repository.save_snapshot_under(file, &lock)
 }
 
 fn says(snapshot: &Snapshot, evidence: Evidence, now: Timestamp, known: &Known) -> Says {

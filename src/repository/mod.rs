@@ -23,6 +23,7 @@ pub mod pack;
 pub mod prune;
 mod recover;
 pub mod repair;
+mod replace;
 pub mod snapshot;
 pub mod tag;
 pub mod tree;
@@ -48,6 +49,7 @@ use budget::Budget;
 use crypto::Key;
 use format::{Config, MAX_INDEX, MAX_INDEX_RATIO, MAX_LOCK, MAX_SNAPSHOT, SMALL_INDEX};
 use keys::Cost;
+use lock::Lock;
 pub use open::{Found, what_is_there};
 use snapshot::{Snapshot, SnapshotFile, Snapshots};
 use unlock::{InUse, Opened, find_key};
@@ -273,6 +275,21 @@ impl Repository {
     pub fn save_snapshot(&self, file: SnapshotFile) -> Result<Snapshot> {
         let id = self.save_json(Class::Snapshots, &file)?;
         Ok(Snapshot { id, file })
+    }
+
+    /// The same under a lock, without which what the snapshot needs may be gone by now.
+    ///
+    /// # Errors
+    /// [`Error::LockLost`]: then there is no snapshot; [`Error::Storage`].
+    pub fn save_snapshot_under(&self, file: SnapshotFile, held: &Lock) -> Result<Snapshot> {
+        held.require_held()?;
+        let snapshot = self.save_snapshot(file)?;
+        // Stopped before it was stored, we may have been taken for dead in between.
+        if let Err(cause) = held.require_held() {
+            self.remove_snapshot(snapshot.id)?;
+            return Err(cause);
+        }
+        Ok(snapshot)
     }
 
     /// Removes a snapshot. What it alone needs stays until somebody prunes. One that is gone already is no

@@ -214,27 +214,26 @@ impl Writer {
         lock(&self.shared.failure).take().unwrap_or(cause)
     }
 
-    /// The same as [`Self::commit`], under a lock. If that has not held, others may have removed what was
-    /// written, and no index may name it any more.
+    /// Ends what `work` has handed in, under a lock: commits it, or gives up. If the lock has not held,
+    /// others may have removed what was written, and no index may name it any more.
     ///
     /// # Errors
-    /// As [`Self::commit`]; [`Error::LockLost`].
-    pub fn commit_under(self, held: &Lock) -> Result<WriterStats> {
-        held.require_held()?;
+    /// What stopped the writer, else the error of `work`; [`Error::LockLost`] before either; as
+    /// [`Self::commit`].
+    pub fn end<T>(self, work: Result<T>, held: &Lock) -> Result<(T, WriterStats)> {
         let shared = Arc::clone(&self.shared);
-        let committed = self.commit();
+        let ended = match work {
+            Ok(value) => held
+                .require_held()
+                .and_then(|()| Ok((value, self.commit()?))),
+            Err(cause) => {
+                let cause = self.root_cause(cause);
+                drop(self);
+                Err(cause)
+            }
+        };
         shared.take_back_unless(held)?;
-        committed
-    }
-
-    /// Gives up. An index that names what others may have removed goes.
-    ///
-    /// # Errors
-    /// [`Error::LockLost`] if the lock has not held.
-    pub fn abandon(self, held: &Lock) -> Result<()> {
-        let shared = Arc::clone(&self.shared);
-        drop(self);
-        shared.take_back_unless(held)
+        ended
     }
 
     /// Seals the last packs, waits for all, and writes the last index.

@@ -174,7 +174,7 @@ impl Found {
             ),
             Some(Object::Named(Class::Keys, _)) => (
                 false,
-                "put that file back from any copy of the repository, or make another key with `restic key add` and remove it",
+                "put that file back from any copy of the repository, or make another key (`tillsafe key add`) and remove that one (`tillsafe key remove`)",
             ),
             Some(Object::Named(Class::Locks, _)) => (
                 false,

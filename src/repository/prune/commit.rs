@@ -7,14 +7,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::plan::{Fate, Plan};
-use super::state::{Standing, State};
+use super::state::State;
 use crate::backend::{Class, Object};
 use crate::error::Result;
 use crate::id::Id;
 use crate::monitor::{Monitor, Progress, Step, go_on};
 use crate::repository::Repository;
-use crate::repository::index::{IndexFile, IndexedPack, MAX_BLOBS};
+use crate::repository::index::MAX_BLOBS;
 use crate::repository::lock::Lock;
+use crate::repository::replace::{Named, Standing, files_of, replace};
 
 /// Index files with fewer blobs are put together, if there are so many.
 const SMALL: usize = MAX_BLOBS / 2;
@@ -62,29 +63,17 @@ impl Change {
         change
     }
 
-    /// The index files that name its packs.
-    pub fn files(&self, state: &State, plan: &Plan) -> Vec<IndexFile> {
-        let mut files = Vec::new();
-        let (mut file, mut blobs) = (IndexFile::default(), 0);
-        for id in &self.packs {
-            let pack = &state.packs[id];
-            if blobs > 0 && blobs + pack.blobs.len() > MAX_BLOBS {
-                files.push(std::mem::take(&mut file));
-                blobs = 0;
-            }
-            blobs += pack.blobs.len();
-            match plan.fates[id] {
-                Fate::Mark(since) => {
-                    let marked = IndexedPack::marked(*id, &pack.blobs, since);
-                    file.packs_to_delete.push(marked);
-                }
-                _ => file.packs.push(IndexedPack::new(*id, &pack.blobs)),
-            }
-        }
-        if !(file.packs.is_empty() && file.packs_to_delete.is_empty()) {
-            files.push(file);
-        }
-        files
+    /// Its packs, as the new index files name them.
+    pub fn named(&self, state: &State, plan: &Plan) -> Vec<Named> {
+        let packs = self.packs.iter().map(|id| Named {
+            pack: *id,
+            blobs: state.packs[id].blobs.clone(),
+            standing: match plan.fates[id] {
+                Fate::Mark(since) => Standing::Marked(Some(since)),
+                Fate::Use | Fate::Remove => Standing::InUse,
+            },
+        });
+        packs.collect()
     }
 }
 
@@ -111,24 +100,8 @@ pub(super) fn commit(
 ) -> Result<()> {
     let change = Change::of(state, plan);
     if !change.old.is_empty() || !change.packs.is_empty() {
-        lock.require_held()?;
-        let mut new = Vec::new();
-        let written = change.files(state, plan).iter().try_for_each(|file| {
-            new.push(repository.save_json(Class::Index, file)?);
-            Ok(())
-        });
-        // Only an index that was written under a lock that held may stay: others may have removed packs
-        // that it names.
-        if let Err(cause) = written.and_then(|()| lock.require_held()) {
-            for id in new {
-                repository.remove(Object::Named(Class::Index, id))?;
-            }
-            return Err(cause);
-        }
-        for id in &change.old {
-            lock.require_held()?;
-            repository.remove(Object::Named(Class::Index, *id))?;
-        }
+        let new = files_of(change.named(state, plan));
+        replace(repository, lock, &new, &change.old, || Ok(()))?;
     }
     remove_packs(repository, state, plan, lock, monitor)
 }

@@ -19,12 +19,13 @@ use serde::Serialize;
 
 use super::Repository;
 use super::lock::Access;
+use super::replace::{Standing, files_of};
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Step};
 use commit::Change;
 use plan::{Fate, GRACE, Plan, Verified};
 use repack::Repacked;
-use state::{Standing, State};
+use state::State;
 use used::Used;
 
 /// How much of what nobody needs may stay in packs beside what is needed.
@@ -253,7 +254,7 @@ fn report(state: &State, plan: &Plan, repacked: &Repacked) -> PruneReport {
         repacked_packs: repacked.packs,
         repacked_bytes: repacked.bytes,
         index_files_before: state.files.len() as u64,
-        index_files_after: (left + change.files(state, plan).len()) as u64,
+        index_files_after: (left + files_of(change.named(state, plan)).len()) as u64,
         ..PruneReport::default()
     };
     for (id, pack) in &state.packs {
@@ -264,7 +265,7 @@ fn report(state: &State, plan: &Plan, repacked: &Repacked) -> PruneReport {
                 report.kept_bytes += bytes;
                 let needed = plan.needed_bytes.get(id).copied().unwrap_or(0);
                 report.unused_bytes += pack.stored_bytes().saturating_sub(needed);
-                report.recovered_packs += u64::from(pack.standing != Standing::InUse);
+                report.recovered_packs += u64::from(pack.standing != Some(Standing::InUse));
             }
             Fate::Remove => {
                 report.removed_packs += 1;
@@ -273,7 +274,7 @@ fn report(state: &State, plan: &Plan, repacked: &Repacked) -> PruneReport {
             Fate::Mark(since) => {
                 let ripe = since + GRACE;
                 report.ripe_at = Some(report.ripe_at.map_or(ripe, |first| first.min(ripe)));
-                let (packs, total) = if matches!(pack.standing, Standing::Marked(_)) {
+                let (packs, total) = if matches!(pack.standing, Some(Standing::Marked(_))) {
                     (&mut report.waiting_packs, &mut report.waiting_bytes)
                 } else {
                     (&mut report.marked_packs, &mut report.marked_bytes)

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::state::{Pack, Standing, State};
+use super::state::{Pack, State};
 use super::used::Used;
 use super::{MaxUnused, Options};
 use crate::error::{Error, Result};
@@ -16,6 +16,7 @@ use crate::parallel;
 use crate::repository::Repository;
 use crate::repository::index::Location;
 use crate::repository::pack::{BlobKind, PackedBlob};
+use crate::repository::replace::Standing;
 
 /// How long a marked pack waits: longer than any backup runs that does not lock (rustic's wait 23 h).
 pub(super) const GRACE: SignedDuration = SignedDuration::from_hours(24);
@@ -195,10 +196,10 @@ fn fate(pack: &Pack, is_needed: bool, now: Timestamp, options: &Options) -> Fate
         return Fate::Remove;
     }
     match pack.standing {
-        Standing::Marked(Some(since)) if now.duration_since(since) >= GRACE => Fate::Remove,
+        Some(Standing::Marked(Some(since))) if now.duration_since(since) >= GRACE => Fate::Remove,
         // A mark of the future would never be ripe.
-        Standing::Marked(Some(since)) if since <= now => Fate::Mark(since),
-        Standing::Marked(_) | Standing::InUse | Standing::Unindexed => Fate::Mark(now),
+        Some(Standing::Marked(Some(since))) if since <= now => Fate::Mark(since),
+        _ => Fate::Mark(now),
     }
 }
 
@@ -216,7 +217,7 @@ fn keepers(
     verified: &mut Verified,
     monitor: &dyn Monitor,
 ) -> Result<Keepers> {
-    let mut ranks: HashMap<Id, (Standing, bool, u64)> = HashMap::new();
+    let mut ranks: HashMap<Id, (Option<Standing>, bool, u64)> = HashMap::new();
     for location in several.values().flatten() {
         ranks.entry(location.pack).or_insert_with(|| {
             let pack = &state.packs[&location.pack];
@@ -247,7 +248,7 @@ type Keepers = HashMap<(BlobKind, Id), Vec<Id>>;
 fn look(
     repository: &Repository,
     several: &[((BlobKind, Id), Vec<Location>)],
-    ranks: &HashMap<Id, (Standing, bool, u64)>,
+    ranks: &HashMap<Id, (Option<Standing>, bool, u64)>,
     broken: &BTreeSet<Id>,
     verified: &mut Verified,
     monitor: &dyn Monitor,

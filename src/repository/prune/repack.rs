@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::plan::Plan;
-use super::state::{Standing, State};
+use super::state::{Pack, State};
 use super::used::Used;
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -13,6 +13,7 @@ use crate::repository::Repository;
 use crate::repository::index::{Index, IndexFile, IndexedPack, Location};
 use crate::repository::lock::Lock;
 use crate::repository::pack::PackedBlob;
+use crate::repository::replace::Standing;
 use crate::repository::writer::Writer;
 
 /// What was stored anew.
@@ -63,12 +64,7 @@ pub(super) fn repack(
             Err(cause) => Err(cause),
         }
     });
-    if let Err(cause) = stored {
-        let cause = writer.root_cause(cause);
-        writer.abandon(lock)?;
-        return Err(cause);
-    }
-    writer.commit_under(lock)?;
+    writer.end(stored, lock)?;
     Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
@@ -98,8 +94,8 @@ fn store(
 /// What the writer may build upon: packs in use that stay.
 fn staying(state: &State, plan: &Plan) -> Index {
     let mut index = Index::default();
-    let stays = |(id, pack): &(&Id, &super::state::Pack)| {
-        pack.standing == Standing::InUse && pack.is_there() && !plan.repack.contains(*id)
+    let stays = |(id, pack): &(&Id, &Pack)| {
+        pack.standing == Some(Standing::InUse) && pack.is_there() && !plan.repack.contains(*id)
     };
     let packs = state.packs.iter().filter(stays);
     let packs = packs

@@ -6,7 +6,7 @@
 
 use super::commit::Change;
 use super::plan::{Fate, Plan};
-use super::state::{Standing, State};
+use super::state::State;
 use crate::backend::{Class, Object};
 use crate::error::Result;
 use crate::id::Id;
@@ -22,7 +22,7 @@ pub(super) fn make(repository: &Repository, state: &State, plan: &Plan) -> Resul
     lock::require_alone(repository)?;
     let mut has_removed = false;
     for (id, pack) in &state.packs {
-        if pack.standing == Standing::Unindexed && plan.fates[id] == Fate::Remove {
+        if pack.standing.is_none() && plan.fates[id] == Fate::Remove {
             repository.remove(Object::Named(Class::Data, *id))?;
             has_removed = true;
         }

@@ -2,31 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-
 use crate::backend::{Class, Object};
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::monitor::{Monitor, go_on};
 use crate::repository::index::{Index, IndexFile};
 use crate::repository::pack::PackedBlob;
+use crate::repository::replace::Standing;
 use crate::repository::{Repository, report_strays};
-
-/// How a pack stands in the index files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Standing {
-    /// No index file names it: an interrupted run left it, or somebody is just writing it.
-    Unindexed,
-    /// Marked for deletion; when, if that is said.
-    Marked(Option<Timestamp>),
-    /// In use.
-    InUse,
-}
 
 /// One pack.
 #[derive(Debug)]
 pub(super) struct Pack {
-    pub standing: Standing,
+    /// How index files name it; nothing if none does: an interrupted run left it, or somebody is just
+    /// writing it.
+    pub standing: Option<Standing>,
     /// What it holds, in order of the offsets; nothing if it has no index and its header cannot be read.
     pub blobs: Vec<PackedBlob>,
     /// Its bytes; nothing if it is not there.
@@ -87,7 +77,7 @@ impl State {
         let mut unindexed = repository.add_unindexed(&mut state.index, &sizes, monitor)?;
         for (id, size) in sizes {
             let pack = state.packs.entry(id).or_insert_with(|| Pack {
-                standing: Standing::Unindexed,
+                standing: None,
                 blobs: unindexed.headers.remove(&id).unwrap_or_default(),
                 size: None,
             });
@@ -112,13 +102,12 @@ impl State {
                 let mut blobs: Vec<PackedBlob> = pack.packed().collect();
                 blobs.sort_unstable_by_key(|blob| blob.offset);
                 Pack {
-                    standing,
+                    standing: Some(standing),
                     blobs,
                     size: None,
                 }
             });
-            // Named as in use anywhere, it is in use; of two marks the later counts.
-            known.standing = known.standing.max(standing);
+            known.standing = known.standing.max(Some(standing));
         }
         self.files.insert(id, own);
     }

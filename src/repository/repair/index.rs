@@ -6,8 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 
 use super::describe::{Description, describe};
-use super::inventory::{Inventory, Standing, hash};
-use super::replace::{Named, files_of, replace};
+use super::inventory::{Inventory, hash};
 use super::{NAMELESS, Note, REMOVE, all_mended};
 use crate::backend::{Class, Object};
 use crate::error::{Error, Result};
@@ -17,6 +16,7 @@ use crate::parallel;
 use crate::repository::index::IndexFile;
 use crate::repository::lock::Lock;
 use crate::repository::pack::PackedBlob;
+use crate::repository::replace::{Named, Standing, files_of, replace};
 use crate::repository::{Repository, finding};
 use crate::units::counted;
 

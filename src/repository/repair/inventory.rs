@@ -5,14 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use jiff::Timestamp;
-
 use crate::backend::Class;
 use crate::error::{Error, Result};
 use crate::id::{Hasher, Id};
 use crate::monitor::{Monitor, go_on};
 use crate::repository::index::{IndexFile, IndexedPack};
 use crate::repository::pack::{self, BlobKind, PackedBlob};
+use crate::repository::replace::Standing;
 use crate::repository::{Repository, report_strays};
 
 /// All index files, and the packs that are there.
@@ -26,15 +25,6 @@ pub(super) struct Inventory {
     pub sizes: HashMap<Id, u64>,
     /// What is said of each pack.
     pub mentions: HashMap<Id, Vec<Mention>>,
-}
-
-/// How an index file names a pack; named as in use anywhere, it is in use, and of two marks the later counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Standing {
-    /// To be deleted; marked when, if that is said.
-    Marked(Option<Timestamp>),
-    /// In use.
-    InUse,
 }
 
 /// What one index file says of a pack.

@@ -17,7 +17,6 @@ mod fields;
 mod index;
 mod inventory;
 mod packs;
-mod replace;
 mod snapshots;
 mod trees;
 

@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::examine::{Examined, examine};
 use super::inventory::{Inventory, hash};
-use super::replace::{Named, files_of, replace};
 use super::{Hushed, NAMELESS, Note, REMOVE, all_mended};
 use crate::backend::{Class, Object};
 use crate::error::{Error, Result};
@@ -20,6 +19,7 @@ use crate::repository::crypto;
 use crate::repository::index::{Index, IndexFile, Location};
 use crate::repository::lock::Lock;
 use crate::repository::pack::{BlobKind, PackedBlob};
+use crate::repository::replace::{Named, files_of, replace};
 use crate::repository::writer::Writer;
 use crate::units::counted;
 
@@ -402,10 +402,7 @@ impl Plan {
             });
             writer.store(blob.kind, plain).map(drop)
         });
-        match stored {
-            Ok(()) => writer.commit().map(drop),
-            Err(cause) => Err(writer.root_cause(cause)),
-        }
+        writer.end(stored, lock).map(drop)
     }
 
     fn changes_anything(&self) -> bool {

@@ -198,8 +198,7 @@ impl Repair<'_> {
             lock.require_held()?;
             let writer = Writer::begin(self.repository, Arc::new(index))?;
             let stored = self.store_trees(subjects, ends, &writer);
-            files = stored.map_err(|cause| writer.root_cause(cause))?;
-            writer.commit()?;
+            (files, _) = writer.end(stored, lock)?;
         }
         for (number, fields) in files {
             go_on(self.monitor)?;

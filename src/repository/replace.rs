@@ -1,15 +1,25 @@
-//! New index files in the place of old ones.
+//! New index files in the place of old ones: how prune and repair change what is named.
 
 use std::collections::BTreeSet;
 
-use super::inventory::Standing;
+use jiff::Timestamp;
+
+use super::Repository;
+use super::index::{IndexFile, IndexedPack, MAX_BLOBS};
+use super::lock::Lock;
+use super::pack::PackedBlob;
 use crate::backend::{Class, Object};
 use crate::error::Result;
 use crate::id::Id;
-use crate::repository::Repository;
-use crate::repository::index::{IndexFile, IndexedPack, MAX_BLOBS};
-use crate::repository::lock::Lock;
-use crate::repository::pack::PackedBlob;
+
+/// How an index file names a pack; named as in use anywhere, it is in use, and of two marks the later counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standing {
+    /// To be deleted; marked when, if that is said.
+    Marked(Option<Timestamp>),
+    /// In use.
+    InUse,
+}
 
 /// A pack as a new index file names it.
 #[derive(Debug)]
