@@ -2,6 +2,7 @@
 //! before is whole, the next run needs no help, and nothing half-done has a final name.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,12 +10,14 @@ use tillsafe::backend::faults::FaultyBackend;
 use tillsafe::backend::{Backend, LocalBackend, MemBackend};
 use tillsafe::durable::faults::{Fault, FaultyDisk};
 use tillsafe::durable::{Disk, OsDisk};
+use tillsafe::monitor::Quiet;
+use tillsafe::repository::prune::{MaxUnused, Options, prune};
 use tillsafe::rng::SystemRng;
 
 use crate::common::Place;
 use crate::common::compare::{difference, is_database};
 use crate::common::library::{
-    assert_every_snapshot_restores, back_up, back_up_through, create, restore, snapshots,
+    assert_every_snapshot_restores, back_up, back_up_through, create, open, restore, snapshots,
 };
 use crate::common::shop::{Shop, count_orders};
 
@@ -211,4 +214,64 @@ fn a_failing_disk_leaves_nothing_half_restored_in_a_folder_filled_in_place() {
     sweep_restore("inside", |target| {
         fs::create_dir_all(target.join(LEFT)).unwrap();
     });
+}
+
+const KILLED: &str = "TILLSAFE_TEST_KILLED_BACKUP";
+const AT: &str = "TILLSAFE_TEST_KILLED_AT";
+
+/// Not a test of its own: the process that is killed.
+#[test]
+fn child() {
+    let Some(folder) = std::env::var_os(KILLED) else {
+        return;
+    };
+    let folder = Path::new(&folder);
+    let at = std::env::var(AT).unwrap().parse().unwrap();
+    let fault = Fault::killing(at);
+    let backend = local(
+        &folder.join("repository"),
+        FaultyDisk::new(OsDisk, Arc::clone(&fault)),
+    );
+    let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(OsDisk, fault));
+    back_up_through(&backend, &folder.join("shop"), &disk).unwrap();
+}
+
+#[test]
+fn a_backup_killed_before_each_operation_costs_no_snapshot_and_the_next_needs_no_help() {
+    let mut kills = 0;
+    for at in 1.. {
+        let place = Place::new();
+        let shop = Shop::open(&place.join("shop"), 100, "delete");
+        let backend = local(&place.join("repository"), OsDisk);
+        create(&backend);
+        back_up(&backend, &shop.folder).unwrap();
+        shop.sell(20);
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "crash::child"])
+            .env(KILLED, place.path())
+            .env(AT, at.to_string())
+            .output()
+            .unwrap();
+        let was_killed = output.status.signal() == Some(9);
+        assert!(was_killed || output.status.success(), "{at}: {output:?}");
+        let kept = assert_every_snapshot_restores(&backend, &shop.folder, place.path());
+        assert!(kept == 2 || (kept == 1 && was_killed), "killed before {at}");
+        // Nobody has to remove the dead one's lock, not even for what takes an exclusive one.
+        let options = Options {
+            now: true,
+            max_unused: MaxUnused::Bytes(0),
+            dry_run: false,
+        };
+        prune(&open(&backend).unwrap(), &options, &Quiet::default())
+            .unwrap_or_else(|cause| panic!("killed before {at}: {cause}"));
+        back_up(&backend, &shop.folder).unwrap();
+        let after = assert_every_snapshot_restores(&backend, &shop.folder, place.path());
+        assert_eq!(after, kept + 1, "killed before {at}");
+        if !was_killed {
+            break;
+        }
+        kills += 1;
+    }
+    println!("a backup killed {kills} times");
+    assert!(kills >= 30, "{kills}");
 }
