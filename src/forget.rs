@@ -22,6 +22,8 @@ pub struct Circumstances<'a> {
     pub snapshots: &'a Snapshots,
     /// Those that a restore has proved.
     pub proven: &'a BTreeSet<Id>,
+    /// Those whose root folder cannot be read: nothing of them can be restored.
+    pub hollow: &'a BTreeSet<Id>,
     /// What this machine has seen before.
     pub history: History,
     /// The time, and whether what came in is believed.
@@ -184,7 +186,7 @@ impl Circumstances<'_> {
             time: one.file.time,
             group: Group::of(&one.file.tags, &one.file.hostname, &one.file.paths),
             tags: one.file.tags.clone(),
-            is_good: is_good(one),
+            is_good: is_good(one) && !self.hollow.contains(&one.id),
             is_proven: self.proven.contains(&one.id),
             original: one.file.original,
             is_selected: selected.contains(&one.id),

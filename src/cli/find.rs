@@ -120,8 +120,8 @@ fn globs(args: &args::Find) -> Result<Vec<Glob>> {
     };
     let glob = |text: &String| {
         let whole = if text.contains('/') && !text.starts_with(['/', '*']) {
-            // A path is meant from the root of the snapshot.
-            format!("/{text}")
+            // Part of a path: at any depth, as in restic.
+            format!("**/{text}")
         } else {
             text.clone()
         };

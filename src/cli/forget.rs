@@ -11,7 +11,7 @@ use crate::config;
 use crate::error::{Error, ExitCode, Result};
 use crate::forget::{Circumstances, Plan};
 use crate::id::Id;
-use crate::monitor::{Monitor, Problem};
+use crate::monitor::{Monitor, Problem, Quiet, go_on};
 use crate::records;
 use crate::repository::Repository;
 use crate::repository::lock::Access;
@@ -43,10 +43,17 @@ pub fn run(session: &Session, args: &args::Forget) -> Result<Done> {
     session.output.finish();
     let remembered = file.read(session.disk.as_ref())?;
     tell_memory(session, &file, &remembered);
-    let (proven, needless) = records(&repository, &snapshots, session.output.as_ref())?;
+    let facts = Facts::read(session, &repository, &snapshots)?;
+    if facts.is_doubtful && policy.is_some() && !args.trust_history {
+        return Err(Error::Damaged {
+            object: "a record of proofs".to_owned(),
+            finding: "nobody can tell which snapshot is the last proven one".to_owned(),
+        });
+    }
     let circumstances = Circumstances {
         snapshots: &snapshots,
-        proven: &proven,
+        proven: &facts.proven,
+        hollow: &facts.hollow,
         history: remembered.history(),
         moment: Moment {
             now: session.services.clock.now(),
@@ -55,7 +62,7 @@ pub fn run(session: &Session, args: &args::Forget) -> Result<Done> {
     };
     let plan = if let Some(policy) = &policy {
         let selected = selected(&args.filter, &snapshots)?;
-        Plan::by_policy(policy, &selected, circumstances).with_needless(needless)
+        Plan::by_policy(policy, &selected, circumstances).with_needless(facts.needless)
     } else {
         Plan::by_name(&named(args, &snapshots)?, circumstances)?
     };
@@ -118,22 +125,56 @@ fn tell_memory(session: &Session, file: &HistoryFile, remembered: &Remembered) {
     }
 }
 
-/// What our records say: which snapshots a restore has proved whole, and which records are said again by
-/// later ones.
-fn records(
-    repository: &Repository,
-    snapshots: &Snapshots,
-    monitor: &dyn Monitor,
-) -> Result<(BTreeSet<Id>, BTreeSet<Id>)> {
-    let all = &snapshots.readable;
-    if !all.iter().any(Snapshot::is_record) {
-        return Ok((BTreeSet::new(), BTreeSet::new()));
+/// What the repository says of the snapshots.
+#[derive(Default)]
+struct Facts {
+    /// Those that a restore has proved whole.
+    proven: BTreeSet<Id>,
+    /// Records that later ones say again.
+    needless: BTreeSet<Id>,
+    /// Whether a record could not be read, or is of nobody's making: it may be the one that counts.
+    is_doubtful: bool,
+    /// Those whose root folder cannot be read.
+    hollow: BTreeSet<Id>,
+}
+
+impl Facts {
+    fn read(session: &Session, repository: &Repository, snapshots: &Snapshots) -> Result<Self> {
+        let (all, monitor) = (&snapshots.readable, session.output.as_ref());
+        let mut facts = Self::default();
+        if all.is_empty() {
+            return Ok(facts);
+        }
+        let index = repository.load_index(monitor)?;
+        if all.iter().any(Snapshot::is_record) {
+            let found = Quiet::default();
+            let proofs = records::proofs(repository, &index, all, &found)?;
+            let whole = proofs.into_iter().filter(|(_, proof)| proof.complete);
+            facts.proven = whole.map(|(id, _)| id).collect();
+            facts.needless = records::superseded(repository, &index, all, monitor)?;
+            facts.is_doubtful = !found.problems().is_empty();
+            for problem in found.problems() {
+                monitor.problem(problem);
+            }
+        }
+        for snapshot in all.iter().filter(|one| !one.is_record()) {
+            go_on(monitor)?;
+            match repository.read_tree(&index, snapshot.file.tree) {
+                Err(cause @ Error::Damaged { .. }) => {
+                    facts.hollow.insert(snapshot.id);
+                    monitor.problem(Problem {
+                        item: format!("snapshot {}", snapshot.id.short()),
+                        finding: format!(
+                            "nothing of it can be restored, so it is no good one: {cause}"
+                        ),
+                        incomplete: false,
+                    });
+                }
+                other => drop(other?),
+            }
+        }
+        Ok(facts)
     }
-    let index = repository.load_index(monitor)?;
-    let proofs = records::proofs(repository, &index, all, monitor)?;
-    let whole = proofs.into_iter().filter(|(_, proof)| proof.complete);
-    let needless = records::superseded(repository, &index, all, monitor)?;
-    Ok((whole.map(|(id, _)| id).collect(), needless))
 }
 
 /// The snapshots that the filters leave.

@@ -4,8 +4,9 @@ use serde_json::json;
 
 use super::Done;
 use super::args;
+use super::failure::Failure;
 use super::session::Session;
-use crate::error::Result;
+use crate::error::{Advice, ExitCode, Result};
 use crate::repository::prune::{Options, PruneReport, prune};
 use crate::units::{ByteSize, counted};
 
@@ -30,7 +31,28 @@ pub fn run(session: &Session, args: &args::Prune) -> Result<Done> {
     let mut fields = json!(report);
     fields["repository"] = repository.location().into();
     fields["dry_run"] = args.dry_run.into();
+    if report.damaged_packs > 0 {
+        session
+            .output
+            .failure(&damage(session, report.damaged_packs));
+        return Ok(Done {
+            code: ExitCode::Damage,
+            fields,
+        });
+    }
     Ok(Done::well(fields))
+}
+
+/// What was damaged before stays as it is: that is no success.
+fn damage(session: &Session, packs: u64) -> Failure {
+    Failure {
+        text: format!("something that snapshots need is damaged in {}", counted(packs, "pack")),
+        advice: Advice {
+            safe: "these packs stay as they are; all else was done".to_owned(),
+            next: session.typed("`tillsafe check --read-data` shows the extent, `tillsafe repair packs` keeps all that is whole"),
+        },
+        code: ExitCode::Damage,
+    }
 }
 
 fn lines(report: &PruneReport, would: bool) -> Vec<String> {

@@ -213,8 +213,8 @@ fn subject_line(subject: &Subject, dry_run: bool) -> String {
     };
     let old = match (subject.forgotten, dry_run) {
         (true, true) => "it would be removed",
-        (true, false) => "it is removed",
-        (false, _) => "it is kept",
+        (true, false) => "the old one is removed",
+        (false, _) => "the old one is kept",
     };
     format!(
         "snapshot {} of {:.0}: {} lost; {rest}, {old}",

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
 
-use super::read::{MAX_FILES, folder, holders};
+use super::read::{MAX_FILES, MAX_RECORDS, folder, holders};
 use crate::error::Result;
 use crate::id::Id;
 use crate::monitor::{Monitor, go_on};
@@ -55,6 +55,10 @@ pub fn superseded(
         let Some(files) = files else {
             continue;
         };
+        // More than are read: it stands for no other, and stays.
+        if files.len() > MAX_RECORDS {
+            continue;
+        }
         if kept.iter().any(|later| files.is_subset(later)) {
             gone.insert(holder.id);
         } else {

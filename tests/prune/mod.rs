@@ -17,7 +17,9 @@ use tillsafe::durable::OsDisk;
 use tillsafe::error::{Error, Result};
 use tillsafe::id::Id;
 use tillsafe::monitor::Quiet;
-use tillsafe::repository::index::Index;
+use tillsafe::repository::crypto::Key;
+use tillsafe::repository::index::{Index, IndexFile, IndexedPack};
+use tillsafe::repository::keys::KeyFile;
 use tillsafe::repository::pack::BlobKind;
 use tillsafe::repository::prune::{MaxUnused, Options, PruneReport, prune};
 use tillsafe::repository::writer::Writer;
@@ -492,6 +494,74 @@ fn a_full_disk_gets_room_again() {
     }
 }
 
+/// An index that says too little of a pack: alone, or beside the true one.
+#[test]
+fn an_index_that_lies_removes_nothing() {
+    for is_alone in [false, true] {
+        let history = History::with_waste();
+        let repository = open_at(&history.backend, &Skewed::by(0));
+        let needed = repository.load_index(&Quiet::default()).unwrap().packs();
+        for pack in needed.keys() {
+            let backend = history.copied();
+            let lie = IndexFile {
+                packs: needed
+                    .iter()
+                    .filter(|(id, _)| is_alone || *id == pack)
+                    .map(|(id, blobs)| {
+                        let blobs = if id == pack { &[][..] } else { blobs };
+                        IndexedPack::new(*id, blobs)
+                    })
+                    .collect(),
+                packs_to_delete: Vec::new(),
+            };
+            if is_alone {
+                for id in ids(&backend, Class::Index) {
+                    backend.delete(Object::Named(Class::Index, id)).unwrap();
+                }
+            }
+            let plain = serde_json::to_vec(&lie).unwrap();
+            let sealed = key_of(&backend).seal(&plain, &SystemRng).unwrap();
+            let object = Object::Named(Class::Index, Id::of(&sealed));
+            backend.put_new(object, &sealed).unwrap();
+            let before = ids(&backend, Class::Data);
+            let _ = prune_at(&backend, 0, &AT_ONCE);
+            let after = ids(&backend, Class::Data);
+            let gone: Vec<&Id> = before.iter().filter(|id| !after.contains(id)).collect();
+            assert!(
+                !gone.contains(&pack) || is_waste(&history, pack),
+                "{pack}: {gone:?}"
+            );
+        }
+    }
+}
+
+fn key_of(backend: &Arc<dyn Backend>) -> Key {
+    let object = Object::Named(Class::Keys, ids(backend, Class::Keys)[0]);
+    let file: KeyFile = serde_json::from_slice(&backend.get(object, 1 << 20).unwrap()).unwrap();
+    file.unwrap_with(&password()).unwrap()
+}
+
+/// Whether no snapshot needs anything of a pack.
+fn is_waste(history: &History, pack: &Id) -> bool {
+    let backend = history.copied();
+    backend.delete(Object::Named(Class::Data, *pack)).unwrap();
+    full_check(&backend).lost_paths == 0
+}
+
+/// A folder that is not mounted is no reason to remove all.
+#[test]
+fn without_any_snapshot_nothing_is_removed() {
+    let mut history = History::with_waste();
+    let last = *history.held.keys().next().unwrap();
+    history.forget(last);
+    let before = objects_of(&history.backend);
+    for options in [USUAL, AT_ONCE] {
+        let refused = prune_at(&history.backend, 0, &options);
+        assert!(matches!(refused, Err(Error::Damaged { .. })), "{refused:?}");
+    }
+    assert_eq!(objects_of(&history.backend), before);
+}
+
 #[test]
 fn a_damaged_blob_keeps_its_pack() {
     let place = Place::new();
@@ -507,6 +577,8 @@ fn a_damaged_blob_keeps_its_pack() {
         .unwrap();
     flip_a_bit(&largest);
     let affected = full_check(&history.backend).affected.len();
-    let _ = prune_at(&history.backend, 0, &AT_ONCE);
+    if let Ok(report) = prune_at(&history.backend, 0, &AT_ONCE) {
+        assert!(report.damaged_packs > 0 || affected == 0, "{report:?}");
+    }
     assert_eq!(full_check(&history.backend).affected.len(), affected);
 }

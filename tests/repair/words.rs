@@ -82,7 +82,8 @@ fn from_damage_to_a_clean_check() {
 
     let run = program.ok(&["repair", "snapshots", "--dry-run"]);
     assert!(
-        run.stdout.contains("would be in a new one, it is kept"),
+        run.stdout
+            .contains("would be in a new one, the old one is kept"),
         "{}",
         run.stdout
     );
@@ -124,7 +125,7 @@ fn from_damage_to_a_clean_check() {
     let run = program.ok(&["repair", "snapshots", "--forget"]);
     assert!(
         run.stdout
-            .contains(&format!("is in {}, it is removed", &new[..8])),
+            .contains(&format!("is in {}, the old one is removed", &new[..8])),
         "{}",
         run.stdout
     );

@@ -301,6 +301,59 @@ fn the_last_one_that_verify_has_proved_stays() {
     program.ok(&["verify", "proven"]);
 }
 
+/// One that has lost its root has nothing that could be restored: it makes no whole one go.
+#[test]
+fn a_snapshot_that_is_hollow_makes_no_good_one_go() {
+    let place = Place::new();
+    let program = Program::with_cheap_repository(place.path());
+    let shop = crate::common::shop::Shop::open(&place.join("shop"), 20, "wal");
+    let folder = shop.folder.to_str().unwrap().to_owned();
+    program.ok(&["backup", &folder]);
+    let whole = snapshots(&program.backend()).pop().unwrap().id;
+    let before = files_below(&program.repository.join("data"));
+    shop.sell(2);
+    program.ok(&["backup", &folder]);
+    for pack in files_below(&program.repository.join("data")) {
+        if !before.contains(&pack) {
+            fs::remove_file(pack).unwrap();
+        }
+    }
+    let run = program.ok(&["forget", "--keep-last", "1"]);
+    assert!(
+        run.stderr.contains("nothing of it can be restored"),
+        "{}",
+        run.text()
+    );
+    let there = snapshots(&program.backend());
+    assert!(there.iter().any(|one| one.id == whole), "{}", run.text());
+}
+
+/// A record that cannot be read may be the proof that counts.
+#[test]
+fn with_a_damaged_record_no_policy_removes_anything() {
+    let place = Place::new();
+    let program = Program::with_cheap_repository(place.path());
+    let shop = crate::common::shop::Shop::open(&place.join("shop"), 20, "wal");
+    let folder = shop.folder.to_str().unwrap().to_owned();
+    program.ok(&["backup", &folder]);
+    let first = snapshots(&program.backend()).pop().unwrap().id;
+    let before = files_below(&program.repository.join("data"));
+    program.ok(&["verify"]);
+    for pack in files_below(&program.repository.join("data")) {
+        if !before.contains(&pack) {
+            flip_a_bit(&pack);
+        }
+    }
+    for _ in 0..2 {
+        shop.sell(2);
+        program.ok(&["backup", &folder]);
+    }
+    let run = program.run(&["forget", "--keep-last", "1"]);
+    assert_eq!(run.code, 4, "{}", run.text());
+    let there = snapshots(&program.backend());
+    assert!(there.iter().any(|one| one.id == first), "{}", run.text());
+}
+
 #[test]
 fn what_is_not_plausibly_dated_is_named_and_stays() {
     let (forged, ids) = Forged::daily(3);

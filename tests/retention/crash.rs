@@ -150,6 +150,7 @@ fn forget(folder: &Path, disk: &Arc<dyn Disk>, keep: u32) -> Result<()> {
         &selected,
         Circumstances {
             snapshots: &snapshots,
+            hollow: &BTreeSet::new(),
             proven: &BTreeSet::new(),
             history: file.read(disk.as_ref())?.history(),
             moment: Moment {

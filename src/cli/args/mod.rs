@@ -150,6 +150,7 @@ pub enum Command {
     #[command(display_order = 21, subcommand, disable_help_subcommand = true)]
     Repair(Repair),
     /// Give snapshots other tags
+    ///
     /// The snapshot is stored anew under the new tags, and so gets a new id; `original` in it is the first one.
     /// Our own marks `incomplete` and `suspect` go only with --remove.
     Tag(Tag),
@@ -166,6 +167,7 @@ pub enum Command {
     #[command(display_order = 8)]
     Stats(Stats),
     /// Print an object of the repository, verified: JSON, or bytes as they are
+    ///
     /// Of a key all is shown but the key itself. Bytes (a blob, a pack) are not written to a terminal.
     Cat(Cat),
     /// List the objects of the repository

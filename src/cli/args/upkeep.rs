@@ -71,7 +71,7 @@ pub struct Cache {
 
 #[derive(Debug, Args)]
 pub struct Prune {
-    /// Free at once, under an exclusive lock all the time: backups wait meanwhile
+    /// Free at once, under an exclusive lock all the time: a backup meanwhile waits (--retry-lock) or ends with 11
     #[arg(long)]
     pub now: bool,
     /// How much that nobody needs may stay beside what is needed: a part of all, a size, or `unlimited`

@@ -18,8 +18,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Repository;
-use super::lock::Access;
+use super::lock::{self, Access};
 use super::replace::{Standing, files_of};
+use crate::backend::Class;
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Step};
 use commit::Change;
@@ -92,6 +93,8 @@ pub struct PruneReport {
     pub removed_bytes: u64,
     /// Packs that were marked or in no index and are needed: they are in use again.
     pub recovered_packs: u64,
+    /// Packs in which something that is needed is damaged: they stay as they are.
+    pub damaged_packs: u64,
     /// Index files before.
     pub index_files_before: u64,
     /// Index files after.
@@ -158,6 +161,7 @@ impl Run<'_> {
         let repacked = Repacked {
             packs: plan.repack.len() as u64,
             bytes: plan.repack.iter().map(|id| plan.needed_bytes[id]).sum(),
+            damaged: 0,
         };
         // Once it is stored anew, nobody needs what it was stored in.
         let now = self.repository.services().clock.now();
@@ -213,14 +217,10 @@ impl Run<'_> {
         };
         let (state, plan) = self.plan(&mut known)?;
         commit::commit(repository, &state, &plan, &lock, monitor)?;
+        // Not all was done that was asked for; what was, is whole.
         if let Some(cause) = failure {
-            monitor.problem(crate::monitor::Problem {
-                item: "prune".to_owned(),
-                finding: format!("{cause}: repacking stopped there; run it again for the rest"),
-                incomplete: false,
-            });
+            return Err(cause);
         }
-
         let mut report = report(&state, &plan, &repacked);
         report.removed_packs += first.removed_packs;
         report.removed_bytes += first.removed_bytes;
@@ -229,8 +229,22 @@ impl Run<'_> {
         Ok(report)
     }
 
+    /// Frees what nobody needs without a lock, for there is no room for one. Whoever worked here between
+    /// the two looks has a lock still, or has left an index or a snapshot: then nothing is removed.
     fn make_room(&self) -> Result<bool> {
+        let look = || {
+            lock::require_alone(self.repository)?;
+            let [index, snapshots] = [Class::Index, Class::Snapshots];
+            Ok::<_, Error>((
+                self.repository.list(index)?,
+                self.repository.list(snapshots)?,
+            ))
+        };
+        let before = look()?;
         let (state, plan) = self.plan(&mut Known::default())?;
+        if look()? != before {
+            return Ok(true);
+        }
         room::make(self.repository, &state, &plan)
     }
 
@@ -240,6 +254,14 @@ impl Run<'_> {
         // Snapshots before the index: what is added in between is then not missed but not asked for.
         let roots = used::roots(repository)?;
         let state = State::read(repository, monitor)?;
+        // The first backup may have stored its index since.
+        if roots.is_empty() && !state.files.is_empty() && used::roots(repository)?.is_empty() {
+            return Err(Error::Damaged {
+                object: Class::Snapshots.folder().to_owned(),
+                finding: "not one is there, but an index is: is the whole repository mounted?"
+                    .to_owned(),
+            });
+        }
         known.used.add(repository, &state.index, roots, monitor)?;
         let Known { used, verified } = known;
         let plan = Plan::make(repository, &state, used, verified, self.options, monitor)?;
@@ -253,6 +275,7 @@ fn report(state: &State, plan: &Plan, repacked: &Repacked) -> PruneReport {
     let mut report = PruneReport {
         repacked_packs: repacked.packs,
         repacked_bytes: repacked.bytes,
+        damaged_packs: repacked.damaged + plan.damaged.len() as u64,
         index_files_before: state.files.len() as u64,
         index_files_after: (left + files_of(change.named(state, plan)).len()) as u64,
         ..PruneReport::default()

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::state::{Pack, State};
 use super::used::Used;
 use super::{MaxUnused, Options};
+use crate::backend::{Class, Object};
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::monitor::{Monitor, go_on};
@@ -36,8 +37,8 @@ pub(super) enum Fate {
     Remove,
 }
 
-/// Copies of blobs that were read and are whole, by pack and offset.
-pub(super) type Verified = HashSet<(Id, u32)>;
+/// Copies of blobs that were read and are whole, by pack: just as they are described.
+pub(super) type Verified = HashSet<(Id, PackedBlob)>;
 
 /// What becomes of all packs.
 #[derive(Debug, Default)]
@@ -47,6 +48,8 @@ pub(super) struct Plan {
     pub needed_bytes: HashMap<Id, u64>,
     /// Packs of which what is needed should be stored anew.
     pub repack: BTreeSet<Id>,
+    /// Packs in which a copy is damaged that is needed.
+    pub damaged: BTreeSet<Id>,
     /// For each blob with several copies, the pack in which it stays.
     keepers: Keepers,
 }
@@ -71,6 +74,7 @@ impl Plan {
             let is_needed = plan.needed_bytes.contains_key(id);
             plan.fates.insert(*id, fate(pack, is_needed, now, options));
         }
+        plan.ask_leaving(repository, state, used, monitor)?;
         plan.choose_repacks(state, options);
         Ok(plan)
     }
@@ -120,7 +124,8 @@ impl Plan {
             let mut same = blob.filter(|blob| (blob.kind, blob.id) == *key);
             locations.extend(same.next().map(|blob| location(pack, blob)));
         }
-        self.keepers = keepers(repository, state, used, several, verified, monitor)?;
+        let stays = keepers(repository, state, used, several, verified, monitor)?;
+        (self.keepers, self.damaged) = stays;
         for (id, pack) in there() {
             let stays = pack
                 .blobs
@@ -132,6 +137,39 @@ impl Plan {
             }
         }
         Ok(())
+    }
+
+    /// Asks packs that leave what they hold: an index may lie, and what only the header knows is needed as
+    /// well.
+    fn ask_leaving(
+        &self,
+        repository: &Repository,
+        state: &State,
+        used: &Used,
+        monitor: &dyn Monitor,
+    ) -> Result<()> {
+        let leaving = self.fates.iter().filter(|(_, fate)| **fate != Fate::Use);
+        let leaving: Vec<Id> = leaving.map(|(id, _)| *id).collect();
+        parallel::for_each(&leaving, |id| {
+            go_on(monitor)?;
+            let pack = &state.packs[id];
+            let Some(size) = pack.size else {
+                return Ok(());
+            };
+            // One without a header holds what its index says.
+            let Ok((blobs, _)) = repository.read_pack_header(*id, size) else {
+                return Ok(());
+            };
+            let is_unknown =
+                |blob: &PackedBlob| used.contains(blob.kind, blob.id) && !pack.blobs.contains(blob);
+            if pack.blobs != blobs && blobs.iter().any(is_unknown) {
+                return Err(Error::Damaged {
+                    object: Object::Named(Class::Data, *id).to_string(),
+                    finding: "its header and its index differ about what snapshots need".to_owned(),
+                });
+            }
+            Ok(())
+        })
     }
 
     /// Chooses packs to store anew: those with the largest unneeded part, until no more than allowed is
@@ -216,7 +254,7 @@ fn keepers(
     several: BTreeMap<(BlobKind, Id), Vec<Location>>,
     verified: &mut Verified,
     monitor: &dyn Monitor,
-) -> Result<Keepers> {
+) -> Result<(Keepers, BTreeSet<Id>)> {
     let mut ranks: HashMap<Id, (Option<Standing>, bool, u64)> = HashMap::new();
     for location in several.values().flatten() {
         ranks.entry(location.pack).or_insert_with(|| {
@@ -235,7 +273,9 @@ fn keepers(
     loop {
         let (keepers, more) = look(repository, &several, &ranks, &broken, verified, monitor)?;
         if more.is_subset(&broken) {
-            return Ok(keepers);
+            let without_a_whole_one = keepers.values().filter(|packs| packs.len() > 1);
+            let damaged = without_a_whole_one.flatten().copied().collect();
+            return Ok((keepers, damaged));
         }
         broken.extend(more);
     }
@@ -266,7 +306,7 @@ fn look(
         });
         let mut stays: Vec<Id> = locations.iter().map(|location| location.pack).collect();
         for location in &locations {
-            let place = (location.pack, location.blob.offset);
+            let place = (location.pack, location.blob);
             let is_known = {
                 let found = found.lock().unwrap_or_else(PoisonError::into_inner);
                 found.2.contains(&place)

@@ -21,6 +21,8 @@ use crate::repository::writer::Writer;
 pub(super) struct Repacked {
     pub packs: u64,
     pub bytes: u64,
+    /// Packs in which something that is needed is damaged.
+    pub damaged: u64,
 }
 
 /// Stores what is needed of the packs that `plan` names. A pack in which something is damaged stays as it
@@ -54,6 +56,8 @@ pub(super) fn repack(
                 Ok(())
             }
             Err(Error::Damaged { object, finding }) => {
+                let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                done.damaged += 1;
                 monitor.problem(Problem {
                     item: object,
                     finding: format!("{finding}; the pack stays as it is"),

@@ -11,15 +11,12 @@ use crate::backend::{Class, Object};
 use crate::error::Result;
 use crate::id::Id;
 use crate::repository::Repository;
-use crate::repository::lock;
 
 /// Makes room; `false` if there is nothing that may go.
 ///
 /// # Errors
-/// [`crate::error::Error::Locked`] if anybody is at work; [`crate::error::Error::Storage`].
+/// [`crate::error::Error::Storage`].
 pub(super) fn make(repository: &Repository, state: &State, plan: &Plan) -> Result<bool> {
-    // Of an exclusive lock we can have only this half: to see that nobody holds one.
-    lock::require_alone(repository)?;
     let mut has_removed = false;
     for (id, pack) in &state.packs {
         if pack.standing.is_none() && plan.fates[id] == Fate::Remove {

@@ -65,13 +65,10 @@ impl State {
         for (id, _) in listing.objects {
             go_on(monitor)?;
             let file: IndexFile = repository.load_json(Class::Index, id)?;
-            state.add(id, &file);
+            state.add(id, &file)?;
         }
         if let Some(pack) = state.index.conflicts().first() {
-            return Err(Error::Damaged {
-                object: Object::Named(Class::Data, *pack).to_string(),
-                finding: "two index files describe it differently".to_owned(),
-            });
+            return Err(contradiction(*pack));
         }
         let sizes = repository.packs(monitor)?;
         let mut unindexed = repository.add_unindexed(&mut state.index, &sizes, monitor)?;
@@ -86,7 +83,7 @@ impl State {
         Ok(state)
     }
 
-    fn add(&mut self, id: Id, file: &IndexFile) {
+    fn add(&mut self, id: Id, file: &IndexFile) -> Result<()> {
         self.index.add(file);
         let in_use = file.packs.iter().map(|pack| (pack, Standing::InUse));
         let marked = file.packs_to_delete.iter();
@@ -98,17 +95,30 @@ impl State {
         for (pack, standing) in in_use.chain(marked) {
             own.packs.push((pack.id, standing));
             own.blobs += pack.blobs.len();
-            let known = self.packs.entry(pack.id).or_insert_with(|| {
-                let mut blobs: Vec<PackedBlob> = pack.packed().collect();
-                blobs.sort_unstable_by_key(|blob| blob.offset);
-                Pack {
-                    standing: Some(standing),
-                    blobs,
-                    size: None,
-                }
+            let mut blobs: Vec<PackedBlob> = pack.packed().collect();
+            blobs.sort_unstable_by_key(|blob| (blob.offset, blob.id));
+            if self
+                .packs
+                .get(&pack.id)
+                .is_some_and(|known| known.blobs != blobs)
+            {
+                return Err(contradiction(pack.id));
+            }
+            let known = self.packs.entry(pack.id).or_insert_with(|| Pack {
+                standing: Some(standing),
+                blobs,
+                size: None,
             });
             known.standing = known.standing.max(Some(standing));
         }
         self.files.insert(id, own);
+        Ok(())
+    }
+}
+
+fn contradiction(pack: Id) -> Error {
+    Error::Damaged {
+        object: Object::Named(Class::Data, pack).to_string(),
+        finding: "two index files describe it differently".to_owned(),
     }
 }
