@@ -8,7 +8,7 @@ use super::Done;
 use super::args::{self, Filter, Keep};
 use super::session::{Session, request};
 use crate::config;
-use crate::error::{Error, ExitCode, Result};
+use crate::error::{A_RECORD, Error, ExitCode, Result};
 use crate::forget::{Circumstances, Plan};
 use crate::id::Id;
 use crate::monitor::{Monitor, Problem, Quiet, go_on};
@@ -46,7 +46,7 @@ pub fn run(session: &Session, args: &args::Forget) -> Result<Done> {
     let facts = Facts::read(session, &repository, &snapshots)?;
     if facts.is_doubtful && policy.is_some() && !args.trust_history {
         return Err(Error::Damaged {
-            object: "a record of proofs".to_owned(),
+            object: A_RECORD.to_owned(),
             finding: "nobody can tell which snapshot is the last proven one".to_owned(),
         });
     }

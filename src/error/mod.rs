@@ -10,6 +10,9 @@ use crate::units::{ByteSize, counted, shown};
 pub use advice::Advice;
 pub use exit_code::ExitCode;
 
+/// What is damaged if nobody can tell what was proved.
+pub const A_RECORD: &str = "a record of proofs";
+
 /// The crate's result.
 pub type Result<T> = std::result::Result<T, Error>;
 

@@ -447,7 +447,12 @@ fn our_own_records_are_no_backups() {
             })
         })
         .collect();
-    forged.program.ok(&["forget", "--keep-last", "1"]);
+    // Nor are they records: who knows what they stand for.
+    let refused = forged.program.run(&["forget", "--keep-last", "1"]);
+    assert_eq!(refused.code, 4, "{}", refused.text());
+    assert_eq!(forged.there().len(), 8);
+    let words = ["forget", "--keep-last", "1", "--trust-history"];
+    forged.program.ok(&words);
     let there = forged.there();
     assert_eq!(there.len(), 6);
     assert!(records.iter().chain(&ids[2..]).all(|id| there.contains(id)));
