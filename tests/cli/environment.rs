@@ -4,10 +4,13 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::Command;
 
+use tillsafe::repository::lock::host_name;
+
 use super::{Original, READING, as_text, shell};
 use crate::common::Place;
 use crate::common::compare::{difference, is_database};
 use crate::common::files::copy_folder;
+use crate::common::forge::Forge;
 use crate::common::library::assert_every_snapshot_restores;
 use crate::common::mount::SmallDisk;
 use crate::common::program::{Program, Run, bare};
@@ -151,4 +154,30 @@ fn nobody_in_particular_can_back_up_and_restore_what_is_theirs() {
     }
     assert_eq!(difference(&shop.folder, &target, &is_database), None);
     assert_eq!(count_orders(&target.join("shop.db")), 100);
+}
+
+/// A lock of a process that is gone from this machine, one that may live elsewhere, and all of them.
+#[test]
+fn unlock_takes_what_is_dead_and_leaves_what_may_live() {
+    let place = Place::new();
+    let program = Program::with_cheap_repository(place.path());
+    let folder = place.join("shop");
+    fs::create_dir(&folder).unwrap();
+    let backup = || program.run(&["backup", folder.to_str().unwrap()]).code;
+    let forge = Forge::open(&program.repository);
+    forge.lock_exclusively(&host_name());
+    assert_eq!(backup(), 11, "as young as it is, it may be of a container");
+    let run = program.ok(&["unlock"]);
+    assert!(run.stdout.contains("1 lock removed"), "{}", run.text());
+    assert_eq!(backup(), 0);
+    forge.lock_exclusively("elsewhere");
+    let run = program.ok(&["unlock"]);
+    assert!(
+        run.stdout.contains("0 locks removed") && run.stdout.contains("1 left"),
+        "{}",
+        run.text()
+    );
+    assert_eq!(backup(), 11);
+    program.ok(&["unlock", "--remove-all"]);
+    assert_eq!(backup(), 0);
 }

@@ -52,7 +52,7 @@ impl Forge {
     /// An exclusive lock of another machine, taken just now: what a `restic prune` elsewhere holds.
     pub fn lock_exclusively(&self, host: &str) {
         let lock = serde_json::json!({
-            "time": Timestamp::now(), "exclusive": true, "hostname": host, "username": "mara", "pid": 4711,
+            "time": Timestamp::now(), "exclusive": true, "hostname": host, "username": "mara", "pid": 4_194_000,
         });
         let sealed = self.seal(&lock);
         let folder = self.folder.join("locks");

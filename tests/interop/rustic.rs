@@ -275,18 +275,22 @@ fn our_prune_leaves_what_a_running_rustic_has_just_written() {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let film = noise(5, 24 << 20);
-    let (first, second) = film.split_at(16 << 20);
+    // As much as it takes until some of it is stored, then a prune beside it, then the rest.
+    let film = noise(5, 64 << 20);
     let mut pipe = backup.stdin.take().unwrap();
-    pipe.write_all(first).unwrap();
-    while packs() < before + 4 {
-        assert!(backup.try_wait().unwrap().is_none(), "it has not ended");
-        std::thread::sleep(Duration::from_millis(10));
+    let mut has_pruned = false;
+    for part in film.chunks(1 << 20) {
+        pipe.write_all(part).unwrap();
+        if !has_pruned && packs() >= before + 2 {
+            assert!(backup.try_wait().unwrap().is_none(), "it has not ended");
+            for _ in 0..2 {
+                program.ok(&["prune"]);
+            }
+            has_pruned = true;
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
-    for _ in 0..2 {
-        program.ok(&["prune"]);
-    }
-    pipe.write_all(second).unwrap();
+    assert!(has_pruned, "nothing was stored before the end");
     drop(pipe);
     assert!(backup.wait().unwrap().success());
     program.ok(&["check", "--read-data"]);

@@ -137,7 +137,7 @@ pub enum Command {
     Forget(Forget),
     /// Remove locks that dead processes have left
     ///
-    /// A lock is taken for dead when it was not refreshed for 30 minutes, or its process is known to be gone.
+    /// A lock is taken for dead when it was not refreshed for 30 minutes, or when it is of this machine and its process is gone.
     #[command(display_order = 17)]
     Unlock(Unlock),
     /// Show what --cache-dir keeps of a repository

@@ -89,7 +89,7 @@ impl LockFile {
     }
 
     /// Whether it says that it is of this machine, where no process has its number.
-    fn is_unknown_here(&self) -> bool {
+    pub fn is_unknown_here(&self) -> bool {
         self.hostname == host_name()
             && self.pid > 0
             && rustix::process::Pid::from_raw(self.pid).is_some_and(|pid| {

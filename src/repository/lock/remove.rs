@@ -35,7 +35,12 @@ impl Repository {
                     id,
                     holder: lock.holder(now),
                     time: Some(lock.time),
-                    standing: Some(lock.standing(now)),
+                    // Its owner asks: then the machine's name is believed, as restic believes it.
+                    standing: Some(if lock.is_unknown_here() {
+                        Standing::Dead
+                    } else {
+                        lock.standing(now)
+                    }),
                 },
                 Err(cause) => FoundLock {
                     id,
