@@ -138,7 +138,7 @@ impl Error {
             ),
             Self::Damaged { .. } => (
                 "nothing was changed; what does not depend on that object can still be restored by its path (SNAPSHOT:PATH)",
-                "run `tillsafe check --read-data` for the extent; then `tillsafe repair index` and `tillsafe repair packs` keep all that is whole, and a backup stores again what was lost where the source still has it",
+                "run `tillsafe check --read-data` for the extent; then `tillsafe repair index` and `tillsafe repair packs` keep all that is whole, a backup stores again what was lost where the source still has it, and `tillsafe repair snapshots --forget` leaves out what is lost for good",
             ),
             Self::SealFailed { .. } => (
                 "the damaged blob was not stored; every earlier snapshot is untouched",
