@@ -1,7 +1,7 @@
 //! What a verb tells whoever watches it. The library itself never prints.
 
 use std::fmt::Debug;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
@@ -131,7 +131,7 @@ impl Quiet {
     pub fn problems(&self) -> Vec<Problem> {
         self.problems
             .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 }
@@ -144,7 +144,56 @@ impl Monitor for Quiet {
     fn problem(&self, problem: Problem) {
         self.problems
             .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .unwrap_or_else(PoisonError::into_inner)
             .push(problem);
+    }
+}
+
+/// Passes everything on, and keeps the problems for who has to know of them, too.
+#[derive(Debug)]
+pub struct Noted<'a> {
+    monitor: &'a dyn Monitor,
+    problems: Mutex<Vec<Problem>>,
+}
+
+impl<'a> Noted<'a> {
+    /// Watches for `monitor`.
+    #[must_use]
+    pub fn new(monitor: &'a dyn Monitor) -> Self {
+        Self {
+            monitor,
+            problems: Mutex::default(),
+        }
+    }
+
+    /// The problems since the last call.
+    ///
+    /// # Panics
+    /// Never: nothing panics while it holds the list.
+    #[must_use]
+    pub fn take(&self) -> Vec<Problem> {
+        std::mem::take(&mut *self.problems.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Monitor for Noted<'_> {
+    fn step(&self, step: Step, bytes: Option<u64>) {
+        self.monitor.step(step, bytes);
+    }
+
+    fn progress(&self, progress: Progress) {
+        self.monitor.progress(progress);
+    }
+
+    fn problem(&self, problem: Problem) {
+        self.monitor.problem(problem.clone());
+        self.problems
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(problem);
+    }
+
+    fn signal(&self) -> Option<i32> {
+        self.monitor.signal()
     }
 }

@@ -67,6 +67,7 @@ fn every() -> Vec<Error> {
         Error::NoSnapshot {
             wanted: text("\"latest\""),
         },
+        Error::ProofsUncertain,
         Error::LatestUncertain {
             object: text("snapshots/ab"),
             readable: Some(text("1a2b3c4d")),

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crossbeam_channel::bounded;
 use jiff::Timestamp;
@@ -21,22 +21,19 @@ use crate::capture::manifest::{self, Database, Files, Manifest, Note};
 use crate::entry::{Entry, Kind, Owner, Place};
 use crate::error::{Error, Result};
 use crate::id::Id;
-use crate::monitor::{Monitor, Problem, Progress, Step};
+use crate::monitor::{Monitor, Noted, Problem, Step};
 use crate::repository::Repository;
 use crate::repository::index::Index;
 use crate::repository::lock::{self, Access};
 use crate::repository::pack::BlobKind;
 pub use crate::repository::snapshot::INCOMPLETE;
-use crate::repository::snapshot::{Snapshot, SnapshotFile, Summary};
+use crate::repository::snapshot::{PROGRAM, Snapshot, SnapshotFile, Summary};
 use crate::repository::tree::{Content, Node};
 use crate::repository::tree_writer::{StoredFile, Trees, file_node, store_tree, write_trees};
 use crate::repository::writer::{Writer, WriterStats};
 use crate::source::sqlite;
 
 use databases::StoredDatabase;
-
-/// Program and version, as snapshots and manifests name them.
-pub const PROGRAM: &str = concat!("tillsafe ", env!("CARGO_PKG_VERSION"));
 
 /// What to back up, and how.
 #[derive(Debug, Clone)]
@@ -296,47 +293,5 @@ fn own_entry(name: &str, kind: Kind, mode: u32, now: Timestamp) -> Entry {
         changed: now,
         owner: Owner::default(),
         place: Place::default(),
-    }
-}
-
-/// Passes everything on, and keeps the problems for the manifest.
-#[derive(Debug)]
-struct Noted<'a> {
-    monitor: &'a dyn Monitor,
-    problems: Mutex<Vec<Problem>>,
-}
-
-impl<'a> Noted<'a> {
-    fn new(monitor: &'a dyn Monitor) -> Self {
-        Self {
-            monitor,
-            problems: Mutex::default(),
-        }
-    }
-
-    fn take(&self) -> Vec<Problem> {
-        std::mem::take(&mut *self.problems.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Monitor for Noted<'_> {
-    fn step(&self, step: Step, bytes: Option<u64>) {
-        self.monitor.step(step, bytes);
-    }
-
-    fn progress(&self, progress: Progress) {
-        self.monitor.progress(progress);
-    }
-
-    fn problem(&self, problem: Problem) {
-        self.monitor.problem(problem.clone());
-        self.problems
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(problem);
-    }
-
-    fn signal(&self) -> Option<i32> {
-        self.monitor.signal()
     }
 }

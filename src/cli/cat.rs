@@ -13,11 +13,11 @@ use super::session::{Session, request, snapshot_and_path};
 use crate::backend::Class;
 use crate::error::{Error, Result};
 use crate::id::Id;
-use crate::look::{self, Found};
+use crate::look;
 use crate::repository::Repository;
 use crate::repository::pack::BlobKind;
 use crate::restore::select;
-use crate::units::{Shown, shown};
+use crate::units::Shown;
 
 /// What is printed of an object.
 enum Printed {
@@ -160,16 +160,7 @@ fn tree(
         let (request, path) = snapshot_and_path(wanted, &args::Filter::default())?;
         let snapshot = select(&request, repository.snapshots(monitor)?)?;
         index = repository.load_index(monitor)?;
-        match look::locate(repository, &index, &snapshot, &path)? {
-            Found::Folder { tree, .. } => tree,
-            Found::Item(_) => {
-                return Err(Error::NoSuchPath {
-                    snapshot: snapshot.id.short(),
-                    path: shown(&path),
-                    finding: Some("it is no folder".to_owned()),
-                });
-            }
-        }
+        look::folder(repository, &index, &snapshot, &path)?
     } else {
         index = repository.load_index(monitor)?;
         let trees = index.blobs().filter(|(kind, _)| *kind == BlobKind::Tree);

@@ -28,16 +28,7 @@ pub fn run(session: &Session, args: &args::Check) -> Result<Done> {
         session.output.object("damage", json!(damage));
         tell_damage(session, damage);
     }
-    for affected in &report.affected {
-        session.output.object("affected", affected_object(affected));
-        session.output.line(affected_line(affected));
-    }
-    if report.unlisted_paths > 0 {
-        session.output.line(format!(
-            "lost: {} more, counted in each snapshot",
-            counted(report.unlisted_paths, "path")
-        ));
-    }
+    tell_affected(session, &report.affected, report.unlisted_paths);
     tell(session, &repository.location(), &report, extent);
     let sound = report.damage.is_empty();
     if !sound {
@@ -108,7 +99,21 @@ fn listed(named: impl Iterator<Item = String>, count: u64) -> String {
     named.join(", ")
 }
 
-pub(super) fn affected_line(affected: &Affected) -> String {
+/// Names what is lost; `unlisted` are more paths, counted in each snapshot.
+pub fn tell_affected(session: &Session, affected: &[Affected], unlisted: u64) {
+    for affected in affected {
+        session.output.object("affected", affected_object(affected));
+        session.output.line(affected_line(affected));
+    }
+    if unlisted > 0 {
+        session.output.line(format!(
+            "lost: {} more, counted in each snapshot",
+            counted(unlisted, "path")
+        ));
+    }
+}
+
+fn affected_line(affected: &Affected) -> String {
     let below = if affected.is_folder {
         " and all below it"
     } else {
@@ -136,7 +141,7 @@ pub(super) fn affected_line(affected: &Affected) -> String {
     )
 }
 
-pub(super) fn affected_object(affected: &Affected) -> Value {
+fn affected_object(affected: &Affected) -> Value {
     let intact_in = affected.intact_in.iter().map(|version| version.snapshot);
     let mut object = path_fields(&affected.path);
     object["type"] = if affected.is_folder { "dir" } else { "file" }.into();

@@ -10,9 +10,9 @@ use super::args;
 use super::output::path_fields;
 use super::session::{Session, snapshot_and_path};
 use super::several::{end_unread, tell_unread};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::id::Id;
-use crate::look::{self, Change, Compared, Differences, Found, Tally};
+use crate::look::{self, Change, Compared, Differences, Tally};
 use crate::monitor::{Monitor, Step};
 use crate::repository::Repository;
 use crate::repository::index::Index;
@@ -78,14 +78,8 @@ fn folder(
 ) -> Result<(Snapshot, Id)> {
     let (request, path) = snapshot_and_path(words, filter)?;
     let snapshot = select(&request, repository.snapshots(session.output.as_ref())?)?;
-    match look::locate(repository, index, &snapshot, &path)? {
-        Found::Folder { tree, .. } => Ok((snapshot, tree)),
-        Found::Item(_) => Err(Error::NoSuchPath {
-            snapshot: snapshot.id.short(),
-            path: shown(&path),
-            finding: Some("it is no folder".to_owned()),
-        }),
-    }
+    let tree = look::folder(repository, index, &snapshot, &path)?;
+    Ok((snapshot, tree))
 }
 
 fn tell(session: &Session, change: &Change) {

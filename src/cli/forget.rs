@@ -8,14 +8,14 @@ use super::Done;
 use super::args::{self, Filter, Keep};
 use super::session::{Session, request};
 use crate::config;
-use crate::error::{A_RECORD, Error, ExitCode, Result};
+use crate::error::{Error, ExitCode, Result};
 use crate::forget::{Circumstances, Plan};
 use crate::id::Id;
-use crate::monitor::{Monitor, Problem, Quiet, go_on};
+use crate::monitor::{Monitor, Noted, Problem, go_on};
 use crate::records;
 use crate::repository::Repository;
 use crate::repository::lock::Access;
-use crate::repository::snapshot::{Snapshot, Snapshots};
+use crate::repository::snapshot::Snapshots;
 use crate::restore::select;
 use crate::retention::{
     Decision, Described, HistoryFile, Judged, Moment, Policy, Reason, Remembered, Rules,
@@ -45,10 +45,7 @@ pub fn run(session: &Session, args: &args::Forget) -> Result<Done> {
     tell_memory(session, &file, &remembered);
     let facts = Facts::read(session, &repository, &snapshots)?;
     if facts.is_doubtful && policy.is_some() && !args.trust_history {
-        return Err(Error::Damaged {
-            object: A_RECORD.to_owned(),
-            finding: "nobody can tell which snapshot is the last proven one".to_owned(),
-        });
+        return Err(Error::ProofsUncertain);
     }
     let circumstances = Circumstances {
         snapshots: &snapshots,
@@ -146,17 +143,12 @@ impl Facts {
             return Ok(facts);
         }
         let index = repository.load_index(monitor)?;
-        if all.iter().any(Snapshot::is_record) {
-            let found = Quiet::default();
-            let proofs = records::proofs(repository, &index, all, &found)?;
-            let whole = proofs.into_iter().filter(|(_, proof)| proof.complete);
-            facts.proven = whole.map(|(id, _)| id).collect();
-            facts.needless = records::superseded(repository, &index, all, monitor)?;
-            facts.is_doubtful = !found.problems().is_empty();
-            for problem in found.problems() {
-                monitor.problem(problem);
-            }
-        }
+        let noted = Noted::new(monitor);
+        let proofs = records::proofs(repository, &index, all, &noted)?;
+        let whole = proofs.into_iter().filter(|(_, proof)| proof.complete);
+        facts.proven = whole.map(|(id, _)| id).collect();
+        facts.is_doubtful = !noted.take().is_empty();
+        facts.needless = records::superseded(repository, &index, all, monitor)?;
         for snapshot in all.iter().filter(|one| !one.is_record()) {
             go_on(monitor)?;
             match repository.read_tree(&index, snapshot.file.tree) {
@@ -180,8 +172,7 @@ impl Facts {
 /// The snapshots that the filters leave.
 fn selected(filter: &Filter, snapshots: &Snapshots) -> Result<BTreeSet<Id>> {
     let fitting = request("", filter).filter(snapshots.readable.clone());
-    let is_filtered = filter.host.is_some() || filter.tag.is_some() || !filter.path.is_empty();
-    if fitting.is_empty() && is_filtered {
+    if fitting.is_empty() && !filter.is_empty() {
         return Err(Error::NoSnapshot {
             wanted: "--host, --path and --tag".to_owned(),
         });

@@ -6,20 +6,19 @@ use serde_json::{Value, json};
 
 use super::Done;
 use super::args::{self, Repair};
-use super::check::{affected_line, affected_object};
+use super::check::tell_affected;
 use super::failure::Failure;
 use super::output::plain;
-use super::session::{Session, request};
+use super::session::Session;
+use super::several::several;
 use crate::error::{Advice, ExitCode, Result};
 use crate::id::Id;
 use crate::repository::Repository;
-use crate::repository::check::Affected;
 use crate::repository::lock::{Access, Lock};
 use crate::repository::repair::{
     IndexReport, Note, PacksReport, SnapshotsReport, Subject, Which, find_broken, repair_index,
     repair_packs, repair_snapshots,
 };
-use crate::restore::select;
 use crate::units::{ByteSize, counted};
 
 pub fn run(session: &Session, args: &Repair) -> Result<Done> {
@@ -52,9 +51,7 @@ fn index(session: &Session, args: &args::RepairIndex) -> Result<Done> {
         counted(kept_files, "file"),
         counted(packs, "pack"),
     ));
-    if !report.all_mended {
-        session.output.failure(&left_undone(session, &report.notes));
-    }
+    tell_undone(session, &report.notes);
     Ok(done(
         &repository,
         json!(report),
@@ -66,11 +63,7 @@ fn index(session: &Session, args: &args::RepairIndex) -> Result<Done> {
 fn packs(session: &Session, args: &args::RepairPacks) -> Result<Done> {
     let repository = session.open_itself()?;
     let monitor = session.output.as_ref();
-    let named = args.packs.iter();
-    let named: Result<BTreeSet<Id>> = named
-        .map(|words| repository.find_pack(words, monitor))
-        .collect();
-    let named = named?;
+    let named = repository.find_packs(&args.packs, monitor)?;
     // Backups go on while all packs are read; only what is found needs the repository to itself.
     let mut found = None;
     if named.is_empty() && !args.dry_run {
@@ -106,9 +99,8 @@ fn packs(session: &Session, args: &args::RepairPacks) -> Result<Done> {
         ByteSize(bytes_read),
         counted(saved_blobs, "blob"),
     ));
-    if !report.all_mended {
-        session.output.failure(&left_undone(session, &report.notes));
-    } else if report.lost_paths > 0 {
+    tell_undone(session, &report.notes);
+    if report.all_mended && report.lost_paths > 0 {
         session.output.failure(&Failure {
             text: format!("{} lost, counted in each snapshot", counted(report.lost_paths, "path")),
             advice: Advice {
@@ -158,9 +150,7 @@ fn snapshots(session: &Session, args: &args::RepairSnapshots) -> Result<Done> {
         report.subjects.len(),
         snapshots,
     ));
-    if !report.all_mended {
-        session.output.failure(&left_undone(session, &report.notes));
-    }
+    tell_undone(session, &report.notes);
     Ok(done(
         &repository,
         json!(report),
@@ -190,18 +180,12 @@ fn chosen(
     args: &args::RepairSnapshots,
     session: &Session,
 ) -> Result<Option<BTreeSet<Id>>> {
-    let read = || repository.snapshots(session.output.as_ref());
-    let args::Filter { host, path, tag } = &args.filter;
-    if !args.snapshots.is_empty() {
-        let words = args.snapshots.iter();
-        let one = |words: &String| Ok(select(&request(words, &args.filter), read()?)?.id);
-        return words.map(one).collect::<Result<_>>().map(Some);
-    }
-    if host.is_none() && path.is_empty() && tag.is_none() {
+    if args.snapshots.is_empty() && args.filter.is_empty() {
         return Ok(None);
     }
-    let fitting = request("", &args.filter).filter(read()?.readable);
-    Ok(Some(fitting.iter().map(|snapshot| snapshot.id).collect()))
+    let found = repository.snapshots(session.output.as_ref())?;
+    let chosen = several(&args.snapshots, &args.filter, &found)?;
+    Ok(Some(chosen.iter().map(|snapshot| snapshot.id).collect()))
 }
 
 fn subject_line(subject: &Subject, dry_run: bool) -> String {
@@ -241,19 +225,6 @@ fn tell_notes(session: &Session, notes: &[Note], dry_run: bool) {
     }
 }
 
-fn tell_affected(session: &Session, affected: &[Affected], unlisted: u64) {
-    for affected in affected {
-        session.output.object("affected", affected_object(affected));
-        session.output.line(affected_line(affected));
-    }
-    if unlisted > 0 {
-        session.output.line(format!(
-            "lost: {} more, counted in each snapshot",
-            counted(unlisted, "path")
-        ));
-    }
-}
-
 /// How the last line begins.
 fn said(what: &str, dry_run: bool, count: u64) -> String {
     match (count, dry_run) {
@@ -263,26 +234,29 @@ fn said(what: &str, dry_run: bool, count: u64) -> String {
     }
 }
 
-/// What could not be mended: part of the result, for people and for programs.
-fn left_undone(session: &Session, notes: &[Note]) -> Failure {
+/// Tells what could not be mended, if anything: part of the result, for people and for programs.
+fn tell_undone(session: &Session, notes: &[Note]) {
     let left: Vec<&Note> = notes.iter().filter(|note| note.next.is_some()).collect();
+    let Some(first) = left.first() else {
+        return;
+    };
     let next: BTreeSet<&str> = left
         .iter()
         .filter_map(|note| note.next.as_deref())
         .collect();
     let next: Vec<&str> = next.into_iter().collect();
-    Failure {
+    session.output.failure(&Failure {
         text: format!(
             "{} left as it was, {} among them",
             counted(left.len() as u64, "object"),
-            left.first().map_or("none", |note| note.object.as_str())
+            first.object
         ),
         advice: Advice {
             safe: "nothing that can be restored was given up".to_owned(),
             next: session.typed(&next.join("; ")),
         },
         code: ExitCode::Damage,
-    }
+    });
 }
 
 fn done(repository: &Repository, mut fields: Value, dry_run: bool, is_well: bool) -> Done {

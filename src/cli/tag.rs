@@ -66,9 +66,7 @@ fn require_tag(tag: &str) -> Result<()> {
 
 /// Fails if nothing says which snapshots are meant: all of them is never what an empty list means.
 fn require_choice(args: &args::Tag) -> Result<()> {
-    let filter = &args.filter;
-    let is_filtered = filter.host.is_some() || filter.tag.is_some() || !filter.path.is_empty();
-    if is_filtered || !args.snapshots.is_empty() {
+    if !args.filter.is_empty() || !args.snapshots.is_empty() {
         return Ok(());
     }
     Err(Error::Usage {

@@ -128,7 +128,7 @@ impl Error {
                 "nothing was changed; all that is in the repository can still be read and restored",
                 "put `config` back from any copy of the repository, then run the same command again; without one, make a new repository elsewhere and back up there",
             ),
-            Self::Damaged { object, .. } if object == crate::error::A_RECORD => (
+            Self::ProofsUncertain => (
                 "nothing was removed",
                 "`tillsafe verify` proves the last snapshot anew; then `tillsafe forget ID` removes the snapshot of records that the warning names (`tillsafe snapshots --all` lists it), or --trust-history, once, does without what it said",
             ),

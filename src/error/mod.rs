@@ -10,9 +10,6 @@ use crate::units::{ByteSize, counted, shown};
 pub use advice::Advice;
 pub use exit_code::ExitCode;
 
-/// What is damaged if nobody can tell what was proved.
-pub const A_RECORD: &str = "a record of proofs";
-
 /// The crate's result.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -76,6 +73,9 @@ pub enum Error {
         /// Who: user, host, process, since when.
         holder: String,
     },
+    /// Not all records of proofs can be read.
+    #[error("a record of proofs is damaged: nobody can tell which snapshot is the last proven one")]
+    ProofsUncertain,
     /// No key file opens with the password.
     #[error("the password opens none of the {tried} key(s) of {location}{}", untried(*.left))]
     WrongPassword {
@@ -402,6 +402,7 @@ impl Error {
             Self::Damaged { .. }
             | Self::ItemsLost { .. }
             | Self::LatestUncertain { .. }
+            | Self::ProofsUncertain
             | Self::NotWhole { .. }
             | Self::OutputCut { .. }
             | Self::NoKey { .. } => ExitCode::Damage,

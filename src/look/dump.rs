@@ -18,7 +18,7 @@ use crate::repository::extras::{self, Extra};
 use crate::repository::index::Index;
 use crate::repository::pack::BlobKind;
 use crate::repository::snapshot::Snapshot;
-use crate::repository::tree::{self, Content, Node};
+use crate::repository::tree::{Content, Node};
 use crate::units::shown;
 
 /// Most items that may wait in the folders that an archive is in: one of the largest size, and more.
@@ -175,12 +175,11 @@ impl Archive<'_> {
     /// Reads a folder. An archive that lacks one must not look whole.
     fn enter(&mut self, path: PathBuf, tree: Id) -> Result<()> {
         go_on(self.monitor)?;
-        let bytes = self.repository.read_blob(self.index, BlobKind::Tree, tree);
-        let bytes = bytes.map_err(|cause| match cause {
+        let read = self.repository.read_tree_bytes(self.index, tree);
+        let (nodes, bytes) = read.map_err(|cause| match cause {
             Error::Damaged { object, finding } => damaged(&path, format!("{object}: {finding}")),
             other => other,
         })?;
-        let nodes = tree::from_bytes(&bytes).map_err(|finding| damaged(&path, finding))?;
         let extras = extras::from_bytes(&bytes).map_err(|finding| damaged(&path, finding))?;
         let depth = self.open.len();
         self.limits.admit(tree, depth, &path, nodes.iter())?;

@@ -19,6 +19,6 @@ pub use diff::{Change, Compared, Differences, Tally, diff};
 pub use dump::Dump;
 pub use find::{Match, Objects, Query, Wanted};
 pub use new_file::{NewFile, Sink};
-pub use place::{Found, locate};
+pub use place::{Found, folder, locate};
 pub use stats::{Mode, Stats, stats};
 pub use walk::{Step, Walk};

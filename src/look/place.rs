@@ -24,6 +24,26 @@ pub enum Found {
     Item(Box<Node>),
 }
 
+/// The tree of the folder at `path`, which is absolute.
+///
+/// # Errors
+/// As [`locate`]; [`Error::NoSuchPath`] if it is no folder.
+pub fn folder(
+    repository: &Repository,
+    index: &Index,
+    snapshot: &Snapshot,
+    path: &Path,
+) -> Result<Id> {
+    match locate(repository, index, snapshot, path)? {
+        Found::Folder { tree, .. } => Ok(tree),
+        Found::Item(_) => Err(Error::NoSuchPath {
+            snapshot: snapshot.id.short(),
+            path: shown(path),
+            finding: Some("it is no folder".to_owned()),
+        }),
+    }
+}
+
 /// Finds what stands at `path`, which is absolute.
 ///
 /// # Errors

@@ -16,13 +16,11 @@ use crate::monitor::{Monitor, Quiet};
 use crate::repository::Repository;
 use crate::repository::lock::{self, Access};
 use crate::repository::pack::BlobKind;
-use crate::repository::snapshot::{RECORDS, Snapshot, SnapshotFile, Summary};
+use crate::repository::snapshot::{PROGRAM, RECORDS, Snapshot, SnapshotFile, Summary};
 use crate::repository::tree::{Content, Node};
 use crate::repository::tree_writer::{StoredFile, file_node, store_tree};
 use crate::repository::writer::{Writer, WriterStats};
 
-/// Program and version, as snapshots name them.
-const PROGRAM: &str = concat!("tillsafe ", env!("CARGO_PKG_VERSION"));
 /// The mark of a snapshot of records.
 const TAG: &str = "tillsafe-records";
 

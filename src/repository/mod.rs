@@ -282,14 +282,20 @@ impl Repository {
     /// # Errors
     /// [`Error::LockLost`]: then there is no snapshot; [`Error::Storage`].
     pub fn save_snapshot_under(&self, file: SnapshotFile, held: &Lock) -> Result<Snapshot> {
+        let id = self.save_snapshot_json(&file, held)?;
+        Ok(Snapshot { id, file })
+    }
+
+    /// The same of fields that may be more than we know.
+    fn save_snapshot_json<T: Serialize>(&self, fields: &T, held: &Lock) -> Result<Id> {
         held.require_held()?;
-        let snapshot = self.save_snapshot(file)?;
+        let id = self.save_json(Class::Snapshots, fields)?;
         // Stopped before it was stored, we may have been taken for dead in between.
         if let Err(cause) = held.require_held() {
-            self.remove_snapshot(snapshot.id)?;
+            self.remove_snapshot(id)?;
             return Err(cause);
         }
-        Ok(snapshot)
+        Ok(id)
     }
 
     /// Removes a snapshot. What it alone needs stays until somebody prunes. One that is gone already is no

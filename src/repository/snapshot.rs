@@ -8,6 +8,9 @@ use crate::id::Id;
 /// The path of a snapshot that holds our own records (what was proved when), and nothing of a shop.
 pub const RECORDS: &str = "/.tillsafe/records";
 
+/// Program and version, as snapshots and what is in them name them.
+pub const PROGRAM: &str = concat!("tillsafe ", env!("CARGO_PKG_VERSION"));
+
 /// A snapshot object. Field order is restic's; no field of our own, for other tools drop those.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotFile {

@@ -115,7 +115,7 @@ impl Repository {
     /// Stores `old` under other tags, and reads it back. All else stays as it stands there, also what
     /// only other programs know.
     fn store_tagged(&self, old: &Snapshot, tags: Vec<String>, lock: &Lock) -> Result<Snapshot> {
-        let original = origin(old);
+        let original = old.origin();
         let mut json: Value = self.load_json(Class::Snapshots, old.id)?;
         let Some(fields) = json.as_object_mut() else {
             unreachable!("it was read as a snapshot before");
@@ -126,12 +126,7 @@ impl Repository {
         } else {
             fields.insert("tags".to_owned(), tags.clone().into());
         }
-        let id = self.save_json(Class::Snapshots, &json)?;
-        // Without our lock somebody may have removed the old one and what it needs.
-        if let Err(cause) = lock.require_held() {
-            self.remove_snapshot(id)?;
-            return Err(cause);
-        }
+        let id = self.save_snapshot_json(&json, lock)?;
         let stored: Value = self.load_json(Class::Snapshots, id)?;
         if stored != json {
             return Err(Error::Damaged {
@@ -148,19 +143,14 @@ impl Repository {
     }
 }
 
-/// The first id of a snapshot.
-fn origin(snapshot: &Snapshot) -> Id {
-    snapshot.file.original.unwrap_or(snapshot.id)
-}
-
 /// Whether two objects are the same snapshot under perhaps different tags.
 fn is_same_capture(one: &Snapshot, other: &Snapshot) -> bool {
     let bare = |snapshot: &Snapshot| SnapshotFile {
         tags: Vec::new(),
-        original: Some(origin(snapshot)),
+        original: Some(snapshot.origin()),
         ..snapshot.file.clone()
     };
-    one.id == other.id || (origin(one) == origin(other) && bare(one) == bare(other))
+    one.id == other.id || (one.origin() == other.origin() && bare(one) == bare(other))
 }
 
 fn as_set(tags: &[String]) -> BTreeSet<&String> {

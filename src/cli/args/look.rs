@@ -9,7 +9,7 @@ use super::Filter;
 
 pub const FIND: &str = "Find files by name, time or the objects that they are made of, in all snapshots
 
-A pattern without a slash is a name at any depth, one with a slash a path; a star fits no slash, two stars fit any folders.
+A pattern without a slash is a name at any depth, one with a slash a path, or the end of one; a star fits no slash, two stars fit any folders.
 Example: tillsafe -r /media/backup/shop -p /root/shop.pass find '*.jpg' --oldest 2026-11-01";
 pub const DIFF: &str = "Show what differs between two snapshots
 

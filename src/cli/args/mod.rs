@@ -217,6 +217,13 @@ pub struct Filter {
     pub tag: Option<String>,
 }
 
+impl Filter {
+    /// Whether it lets everything through.
+    pub fn is_empty(&self) -> bool {
+        self.host.is_none() && self.path.is_empty() && self.tag.is_none()
+    }
+}
+
 /// Which items of a snapshot.
 #[derive(Debug, Default, Args)]
 pub struct Choice {

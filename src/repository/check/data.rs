@@ -154,31 +154,41 @@ impl PackFindings {
         run: &[PackedBlob],
         hasher: &mut Hasher,
     ) {
-        let length: usize = run.iter().map(|blob| blob.length as usize).sum();
-        let _held = repository.hold(run.iter());
-        let bytes = repository.read_pack_range(id, run[0].offset.into(), length);
-        if let Ok(bytes) = &bytes {
-            hasher.update(bytes);
-        }
-        let mut at = 0;
-        for blob in run {
-            let location = Location {
-                pack: id,
-                blob: *blob,
-            };
-            let opened = if let Ok(bytes) = &bytes {
-                let sealed = &bytes[at..at + blob.length as usize];
-                repository.open_blob(&location, sealed)
-            } else {
-                // One bad sector costs the blobs on it, not its neighbours.
-                repository.read_blob_at(&location)
-            };
-            at += blob.length as usize;
+        read_run(repository, id, run, hasher, |blob, opened| {
             if let Err(cause) = opened {
                 self.findings.push(finding(&cause));
                 self.bad.push(*blob);
             }
-        }
+        });
+    }
+}
+
+/// Reads blobs that lie side by side in one piece; each is told with its plain bytes, or why it has none.
+pub(in crate::repository) fn read_run(
+    repository: &Repository,
+    pack: Id,
+    run: &[PackedBlob],
+    hasher: &mut Hasher,
+    mut told: impl FnMut(&PackedBlob, Result<Vec<u8>>),
+) {
+    let length: usize = run.iter().map(|blob| blob.length as usize).sum();
+    let _held = repository.hold(run.iter());
+    let bytes = repository.read_pack_range(pack, run[0].offset.into(), length);
+    if let Ok(bytes) = &bytes {
+        hasher.update(bytes);
+    }
+    let mut at = 0;
+    for blob in run {
+        let location = Location { pack, blob: *blob };
+        let opened = if let Ok(bytes) = &bytes {
+            let sealed = &bytes[at..at + blob.length as usize];
+            repository.open_blob(&location, sealed)
+        } else {
+            // One bad sector costs the blobs on it, not its neighbours.
+            repository.read_blob_at(&location)
+        };
+        at += blob.length as usize;
+        told(blob, opened);
     }
 }
 

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 pub use affected::{Affected, Version};
 pub use data::Extent;
-pub(super) use data::runs;
+pub(super) use data::{read_run, runs};
 pub use findings::{Damage, DamagedBlob};
 pub(super) use losses::Losses;
 

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::id::Id;
 use crate::monitor::{Monitor, Progress, Step, go_on};
 use crate::repository::Repository;
-use crate::repository::index::MAX_BLOBS;
+use crate::repository::index::{IndexFile, MAX_BLOBS};
 use crate::repository::lock::Lock;
 use crate::repository::replace::{Named, Standing, files_of, replace};
 
@@ -26,13 +26,12 @@ const MANY_SMALL: usize = 8;
 pub(super) struct Change {
     /// Index files that go.
     pub old: BTreeSet<Id>,
-    /// Packs that the new ones name.
-    pub packs: BTreeSet<Id>,
+    /// Those that come, with all packs that are then named by none of the others.
+    pub new: Vec<IndexFile>,
 }
 
 impl Change {
-    /// Index files that say what is no longer so, or are small and many; and packs that are then named by
-    /// none of the others.
+    /// Takes out index files that say what is no longer so, or are small and many.
     pub fn of(state: &State, plan: &Plan) -> Self {
         let mut change = Self::default();
         for (id, file) in &state.files {
@@ -53,19 +52,8 @@ impl Change {
         let named: BTreeSet<Id> = stay
             .flat_map(|(_, file)| file.packs.iter().map(|(id, _)| *id))
             .collect();
-        let remains = |id: &Id| plan.fates[id] != Fate::Remove && !named.contains(id);
-        change.packs = state
-            .packs
-            .keys()
-            .filter(|id| remains(id))
-            .copied()
-            .collect();
-        change
-    }
-
-    /// Its packs, as the new index files name them.
-    pub fn named(&self, state: &State, plan: &Plan) -> Vec<Named> {
-        let packs = self.packs.iter().map(|id| Named {
+        let remains = |id: &&Id| plan.fates[*id] != Fate::Remove && !named.contains(*id);
+        let packs = state.packs.keys().filter(remains).map(|id| Named {
             pack: *id,
             blobs: state.packs[id].blobs.clone(),
             standing: match plan.fates[id] {
@@ -73,7 +61,8 @@ impl Change {
                 Fate::Use | Fate::Remove => Standing::InUse,
             },
         });
-        packs.collect()
+        change.new = files_of(packs.collect());
+        change
     }
 }
 
@@ -95,13 +84,12 @@ pub(super) fn commit(
     repository: &Repository,
     state: &State,
     plan: &Plan,
+    change: &Change,
     lock: &Lock,
     monitor: &dyn Monitor,
 ) -> Result<()> {
-    let change = Change::of(state, plan);
-    if !change.old.is_empty() || !change.packs.is_empty() {
-        let new = files_of(change.named(state, plan));
-        replace(repository, lock, &new, &change.old, || Ok(()))?;
+    if !change.old.is_empty() || !change.new.is_empty() {
+        replace(repository, lock, &change.new, &change.old, || Ok(()))?;
     }
     remove_packs(repository, state, plan, lock, monitor)
 }

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use super::Repository;
 use super::lock::{self, Access};
-use super::replace::{Standing, files_of};
+use super::replace::Standing;
 use crate::backend::Class;
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Step};
@@ -173,7 +173,8 @@ impl Run<'_> {
             };
             plan.fates.insert(*id, fate);
         }
-        let mut report = report(&state, &plan, &repacked);
+        let change = Change::of(&state, &plan);
+        let mut report = report(&state, &plan, &change, &repacked);
         report.kept_packs += u64::from(repacked.packs > 0);
         report.kept_bytes += repacked.bytes;
         Ok(report)
@@ -193,8 +194,9 @@ impl Run<'_> {
         drop((state, plan, shared));
         let lock = repository.lock(Access::Exclusive, monitor)?;
         let (state, plan) = self.plan(&mut known)?;
-        commit::commit(repository, &state, &plan, &lock, monitor)?;
-        Ok(report(&state, &plan, &repacked))
+        let change = Change::of(&state, &plan);
+        commit::commit(repository, &state, &plan, &change, &lock, monitor)?;
+        Ok(report(&state, &plan, &change, &repacked))
     }
 
     /// Frees first what goes whole, for repacking needs room; then repacks, then frees the rest.
@@ -203,8 +205,9 @@ impl Run<'_> {
         let mut known = Known::default();
         let lock = repository.lock(Access::Exclusive, monitor)?;
         let (state, plan) = self.plan(&mut known)?;
-        commit::commit(repository, &state, &plan, &lock, monitor)?;
-        let first = report(&state, &plan, &Repacked::default());
+        let change = Change::of(&state, &plan);
+        commit::commit(repository, &state, &plan, &change, &lock, monitor)?;
+        let first = report(&state, &plan, &change, &Repacked::default());
         if plan.repack.is_empty() {
             return Ok(first);
         }
@@ -216,12 +219,13 @@ impl Run<'_> {
             Err(cause) => return Err(cause),
         };
         let (state, plan) = self.plan(&mut known)?;
-        commit::commit(repository, &state, &plan, &lock, monitor)?;
+        let change = Change::of(&state, &plan);
+        commit::commit(repository, &state, &plan, &change, &lock, monitor)?;
         // Not all was done that was asked for; what was, is whole.
         if let Some(cause) = failure {
             return Err(cause);
         }
-        let mut report = report(&state, &plan, &repacked);
+        let mut report = report(&state, &plan, &change, &repacked);
         report.removed_packs += first.removed_packs;
         report.removed_bytes += first.removed_bytes;
         report.recovered_packs += first.recovered_packs;
@@ -269,15 +273,14 @@ impl Run<'_> {
     }
 }
 
-fn report(state: &State, plan: &Plan, repacked: &Repacked) -> PruneReport {
-    let change = Change::of(state, plan);
+fn report(state: &State, plan: &Plan, change: &Change, repacked: &Repacked) -> PruneReport {
     let left = state.files.len() - change.old.len();
     let mut report = PruneReport {
         repacked_packs: repacked.packs,
         repacked_bytes: repacked.bytes,
         damaged_packs: repacked.damaged + plan.damaged.len() as u64,
         index_files_before: state.files.len() as u64,
-        index_files_after: (left + files_of(change.named(state, plan)).len()) as u64,
+        index_files_after: (left + change.new.len()) as u64,
         ..PruneReport::default()
     };
     for (id, pack) in &state.packs {

@@ -148,8 +148,9 @@ impl Plan {
         used: &Used,
         monitor: &dyn Monitor,
     ) -> Result<()> {
-        let leaving = self.fates.iter().filter(|(_, fate)| **fate != Fate::Use);
-        let leaving: Vec<Id> = leaving.map(|(id, _)| *id).collect();
+        // What is in no index is known by its header alone.
+        let leaves = |id: &&Id| self.fates[*id] != Fate::Use && state.packs[*id].standing.is_some();
+        let leaving: Vec<Id> = self.fates.keys().filter(leaves).copied().collect();
         parallel::for_each(&leaving, |id| {
             go_on(monitor)?;
             let pack = &state.packs[id];
@@ -160,9 +161,13 @@ impl Plan {
             let Ok((blobs, _)) = repository.read_pack_header(*id, size) else {
                 return Ok(());
             };
+            if pack.blobs == blobs {
+                return Ok(());
+            }
+            let known: HashSet<&PackedBlob> = pack.blobs.iter().collect();
             let is_unknown =
-                |blob: &PackedBlob| used.contains(blob.kind, blob.id) && !pack.blobs.contains(blob);
-            if pack.blobs != blobs && blobs.iter().any(is_unknown) {
+                |blob: &PackedBlob| used.contains(blob.kind, blob.id) && !known.contains(blob);
+            if blobs.iter().any(is_unknown) {
                 return Err(Error::Damaged {
                     object: Object::Named(Class::Data, *id).to_string(),
                     finding: "its header and its index differ about what snapshots need".to_owned(),

@@ -4,8 +4,7 @@ use std::collections::HashSet;
 
 use crate::error::Error;
 use crate::id::{Hasher, Id};
-use crate::repository::check::runs;
-use crate::repository::index::Location;
+use crate::repository::check::{read_run, runs};
 use crate::repository::pack::PackedBlob;
 use crate::repository::{Repository, finding};
 
@@ -77,29 +76,10 @@ impl Examined {
     fn read_run(&mut self, repository: &Repository, id: Id, run: &[PackedBlob], hash: &mut Hasher) {
         /// As many findings are told of one pack.
         const TOLD: usize = 3;
-        let length: usize = run.iter().map(|blob| blob.length as usize).sum();
-        let _held = repository.hold(run.iter());
-        let bytes = repository.read_pack_range(id, run[0].offset.into(), length);
-        if let Ok(bytes) = &bytes {
-            hash.update(bytes);
-        }
-        let mut at = 0;
-        for blob in run {
-            let location = Location {
-                pack: id,
-                blob: *blob,
-            };
-            let opened = if let Ok(bytes) = &bytes {
-                let sealed = &bytes[at..at + blob.length as usize];
-                repository.open_blob(&location, sealed)
-            } else {
-                // One bad sector costs the blobs on it, not its neighbours.
-                repository.read_blob_at(&location)
-            };
-            at += blob.length as usize;
+        read_run(repository, id, run, hash, |blob, opened| {
             let Err(cause) = opened else {
                 self.whole.push(*blob);
-                continue;
+                return;
             };
             if self.findings.len() < TOLD {
                 self.findings.push(finding(&cause));
@@ -109,6 +89,6 @@ impl Examined {
             } else {
                 self.unreachable.push(*blob);
             }
-        }
+        });
     }
 }

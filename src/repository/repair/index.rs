@@ -171,9 +171,7 @@ impl Plan {
         let doubtful = doubtful
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
-        let wanted: BTreeSet<Id> = doubtful.iter().map(|(pack, _)| *pack).collect();
-        let is_wanted = |pack| wanted.contains(&pack);
-        let said = inventory.entries(repository, inventory.files.keys(), is_wanted)?;
+        let said = inventory.said_of(repository, &doubtful)?;
         parallel::for_each(&doubtful, |(pack, size)| {
             go_on(monitor)?;
             let description = describe(repository, *pack, *size, &said[pack]);

@@ -111,6 +111,16 @@ impl Inventory {
             .collect()
     }
 
+    /// Reads once more what all index files say of these packs, each given with its size.
+    pub fn said_of(
+        &self,
+        repository: &Repository,
+        packs: &[(Id, u64)],
+    ) -> Result<BTreeMap<Id, Vec<Vec<PackedBlob>>>> {
+        let wanted: BTreeSet<Id> = packs.iter().map(|(pack, _)| *pack).collect();
+        self.entries(repository, self.files.keys(), |pack| wanted.contains(&pack))
+    }
+
     /// Reads once more what these index files say of those packs: each different entry once.
     pub fn entries<'a>(
         &self,

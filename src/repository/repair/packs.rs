@@ -145,15 +145,24 @@ pub fn repair_packs(
 }
 
 impl Repository {
-    /// The packs that are there, or that an index names, whose id begins so; a path that ends in one is taken
-    /// as well.
+    /// The packs that are there, or that an index names, whose ids begin so; a path that ends in one is
+    /// taken as well.
     ///
     /// # Errors
-    /// [`Error::Usage`] if it is not exactly one; [`Error::Storage`].
-    pub fn find_pack(&self, words: &str, monitor: &dyn Monitor) -> Result<Id> {
-        let digits = words.rsplit('/').next().unwrap_or(words);
+    /// [`Error::Usage`] if it is not exactly one for each; [`Error::Storage`].
+    pub fn find_packs(&self, words: &[String], monitor: &dyn Monitor) -> Result<BTreeSet<Id>> {
+        if words.is_empty() {
+            return Ok(BTreeSet::new());
+        }
         let inventory = Inventory::read(self, &Hushed(monitor))?;
-        let all = inventory.sizes.keys().chain(inventory.mentions.keys());
+        words.iter().map(|words| inventory.find(words)).collect()
+    }
+}
+
+impl Inventory {
+    fn find(&self, words: &str) -> Result<Id> {
+        let digits = words.rsplit('/').next().unwrap_or(words);
+        let all = self.sizes.keys().chain(self.mentions.keys());
         let fits = |id: &&Id| digits.len() >= 4 && id.to_string().starts_with(digits);
         let found: BTreeSet<Id> = all.filter(fits).copied().collect();
         match found.first() {
@@ -317,9 +326,7 @@ impl Plan {
         let doubtful = doubtful
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
-        let wanted: BTreeSet<Id> = doubtful.iter().map(|(pack, _)| *pack).collect();
-        let is_wanted = |pack| wanted.contains(&pack);
-        let said = inventory.entries(repository, inventory.files.keys(), is_wanted)?;
+        let said = inventory.said_of(repository, &doubtful)?;
         parallel::for_each(&doubtful, |(pack, size)| {
             go_on(monitor)?;
             let examined = examine(repository, *pack, *size, &said[pack]);

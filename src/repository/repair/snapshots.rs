@@ -178,7 +178,7 @@ impl Repair<'_> {
 
     /// The snapshot that an earlier run has made of this one.
     fn find_repaired(&self, snapshot: &Snapshot, tree: Id) -> Option<Id> {
-        let original = snapshot.file.original.unwrap_or(snapshot.id);
+        let original = snapshot.origin();
         let is_it = |other: &&Snapshot| {
             other.file.tree == tree
                 && other.file.time == snapshot.file.time
@@ -202,8 +202,7 @@ impl Repair<'_> {
         }
         for (number, fields) in files {
             go_on(self.monitor)?;
-            lock.require_held()?;
-            let id = self.repository.save_json(Class::Snapshots, &fields)?;
+            let id = self.repository.save_snapshot_json(&fields, lock)?;
             ends[number].subject.new_id = Some(id);
         }
         self.monitor.step(Step::Removing, None);
@@ -238,7 +237,7 @@ impl Repair<'_> {
                 tags.push(INCOMPLETE.to_owned());
             }
             fields.set("tags", &tags)?;
-            fields.set("original", &snapshot.file.original.unwrap_or(snapshot.id))?;
+            fields.set("original", &snapshot.origin())?;
             if let Some(Some(mut summary)) = fields.get::<Option<Fields>>("summary") {
                 let totals = rebuild.totals_of(tree)?;
                 summary.set("total_files_processed", &totals.files)?;
