@@ -2,7 +2,6 @@
 //! before is whole, the next run needs no help, and nothing half-done has a final name.
 
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,6 +14,7 @@ use tillsafe::repository::prune::{MaxUnused, Options, prune};
 use tillsafe::rng::SystemRng;
 
 use crate::common::Place;
+use crate::common::child::run_child;
 use crate::common::compare::{difference, is_database};
 use crate::common::library::{
     assert_every_snapshot_restores, back_up, back_up_through, create, open, restore, snapshots,
@@ -246,14 +246,9 @@ fn a_backup_killed_before_each_operation_costs_no_snapshot_and_the_next_needs_no
         create(&backend);
         back_up(&backend, &shop.folder).unwrap();
         shop.sell(20);
-        let output = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "crash::child"])
-            .env(KILLED, place.path())
-            .env(AT, at.to_string())
-            .output()
-            .unwrap();
-        let was_killed = output.status.signal() == Some(9);
-        assert!(was_killed || output.status.success(), "{at}: {output:?}");
+        let number = at.to_string();
+        let variables = [(KILLED, place.path().as_os_str()), (AT, number.as_ref())];
+        let was_killed = run_child("crash::child", &variables).killed;
         let kept = assert_every_snapshot_restores(&backend, &shop.folder, place.path());
         assert!(kept == 2 || (kept == 1 && was_killed), "killed before {at}");
         // Nobody has to remove the dead one's lock, not even for what takes an exclusive one.

@@ -1,5 +1,6 @@
 //! What the tests share: a shop, a repository, the program, the tools.
 
+pub mod child;
 pub mod compare;
 pub mod files;
 pub mod forge;
@@ -9,8 +10,8 @@ pub mod mount;
 pub mod program;
 pub mod raw;
 pub mod recording;
+pub mod restic;
 pub mod shop;
-pub mod stock;
 pub mod terminal;
 pub mod tools;
 

@@ -9,8 +9,8 @@ use super::{Class, Honest, Scene, contents, keys, names, objects, packs, snapsho
 use crate::common::files::{files_below, flip_a_bit};
 use crate::common::forge::Forge;
 use crate::common::program::Run;
+use crate::common::restic::Restic;
 use crate::common::tools::{find, restics, skipped};
-use crate::interop::Restic;
 
 /// What restic cannot be asked about: it takes all memory, or tries again for a quarter of an hour.
 const TOO_MUCH: [&str; 17] = [

@@ -4,9 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 use rusqlite::Connection;
@@ -19,6 +17,7 @@ use tillsafe::repository::snapshot::Snapshot;
 use tillsafe::restore::in_place::{Kept, Registry};
 use tillsafe::rng::SystemRng;
 
+use crate::common::child::{Ended, run_child};
 use crate::common::compare::describe;
 use crate::common::files::{copy_folder, names_with};
 use crate::common::library::{back_up_all, create, restore_in_place, snapshots};
@@ -36,7 +35,7 @@ const NOTHING: &str = "nothing to do";
 
 /// How a child ended.
 #[derive(Debug)]
-struct Ended {
+struct Outcome {
     fired: bool,
     well: bool,
     nothing: bool,
@@ -166,22 +165,17 @@ impl Scene {
 
     /// Runs a verb in a process of its own, with a fault at its `at`-th operation. All that takes locks
     /// runs so: a test beside us that starts a program holds ours for a moment as well.
-    fn run(&self, verb: &str, fault: &str, at: u64) -> Ended {
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["in_place::crash::child", "--exact", "--nocapture"])
-            .env(VERB, verb)
-            .env(FAULT, fault)
-            .env(AT, at.to_string())
-            .env(FOLDER, self.folder.path())
-            .output()
-            .unwrap();
-        let killed = output.status.signal() == Some(9);
-        assert!(
-            killed || output.status.success(),
-            "{verb} {fault} {at}: {output:?}"
+    fn run(&self, verb: &str, fault: &str, at: u64) -> Outcome {
+        let Ended { killed, text } = run_child(
+            "in_place::crash::child",
+            &[
+                (VERB, verb.as_ref()),
+                (FAULT, fault.as_ref()),
+                (AT, at.to_string().as_ref()),
+                (FOLDER, self.folder.path().as_os_str()),
+            ],
         );
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        Ended {
+        Outcome {
             fired: killed || text.contains(FIRED),
             well: text.contains(WELL),
             nothing: text.contains(NOTHING),

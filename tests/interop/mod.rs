@@ -13,8 +13,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
@@ -25,77 +24,9 @@ use tillsafe::rng::SystemRng;
 
 use crate::common::files::files_below;
 use crate::common::library::{PASSWORD, password};
-use crate::common::program::{Program, Run};
+use crate::common::program::Program;
+use crate::common::restic::{Restic, each};
 use crate::common::shop::{Shop, noise};
-use crate::common::tools::{restics, skipped};
-
-/// A restic on one repository.
-pub struct Restic {
-    path: PathBuf,
-    repository: PathBuf,
-    password_file: PathBuf,
-}
-
-impl Restic {
-    pub fn on(path: &Path, program: &Program) -> Self {
-        Self {
-            path: path.to_owned(),
-            repository: program.repository.clone(),
-            password_file: program.password_file.clone(),
-        }
-    }
-
-    pub fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(&self.path);
-        command.env_clear().env("TMPDIR", std::env::temp_dir());
-        command.args(["--no-cache", "-r"]).arg(&self.repository);
-        command.arg("--password-file").arg(&self.password_file);
-        command.args(words);
-        command
-    }
-
-    /// Runs, and expects exit code 0.
-    pub fn ok(&self, words: &[&str]) -> Run {
-        let run = Run::of(&mut self.command(words));
-        assert_eq!(
-            run.code, 0,
-            "restic {words:?}: {}{}",
-            run.stdout, run.stderr
-        );
-        run
-    }
-
-    /// Runs with `--json` and returns the lines that are objects.
-    pub fn json(&self, words: &[&str]) -> Vec<Value> {
-        let run = self.ok(&[words, &["--json"]].concat());
-        run.stdout
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
-    }
-
-    /// Whether it knows the commands that came after 0.14.
-    pub fn is_current(&self) -> bool {
-        let version = Run::of(Command::new(&self.path).arg("version")).stdout;
-        !version.starts_with("restic 0.14")
-    }
-
-    /// Reads everything, and finds nothing to remark upon.
-    pub fn assert_clean(&self) {
-        let run = self.ok(&["check", "--read-data"]);
-        let said = format!("{}{}", run.stdout, run.stderr);
-        assert!(said.contains("no errors were found"), "{said}");
-        for remark in [
-            "additional file",
-            "hint",
-            "not referenced",
-            "mixed",
-            "duplicate",
-        ] {
-            assert!(!said.to_lowercase().contains(remark), "{remark}: {said}");
-        }
-    }
-}
 
 /// Has restic make the repository of `program`; its key costs next to nothing from then on.
 fn made_by(restic: &Restic, program: &Program, version: &str) {
@@ -117,21 +48,6 @@ fn made_by(restic: &Restic, program: &Program, version: &str) {
     let bytes = serde_json::to_vec(&cheap.unwrap()).unwrap();
     fs::write(path.with_file_name(Id::of(&bytes).to_string()), bytes).unwrap();
     fs::remove_file(path).unwrap();
-}
-
-/// Runs a test with each restic there is; in CI both must be there.
-pub fn each(test: impl Fn(&Path)) {
-    let found = restics();
-    if found.len() < 2 {
-        skipped(
-            "one of two versions of restic",
-            "`make tools` installs them",
-        );
-    }
-    for (name, path) in found {
-        println!("{name}");
-        test(&path);
-    }
 }
 
 /// A shop with all that a version-2 tree has pitfalls for.

@@ -2,9 +2,7 @@
 //! each: at every point a password opens, and the same command can be run again.
 
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 use tillsafe::backend::{Backend, LocalBackend};
@@ -18,6 +16,7 @@ use tillsafe::rng::SystemRng;
 
 use super::secret;
 use crate::common::Place;
+use crate::common::child::run_child;
 use crate::common::files::{copy_folder, names_with};
 use crate::common::library::{self, services};
 
@@ -161,16 +160,15 @@ fn a_failing_disk_never_locks_anybody_out() {
 fn a_killed_process_never_locks_anybody_out() {
     for verb in ["add", "passwd", "remove"] {
         let operations = sweep(verb, |folder, at| {
-            let output = Command::new(std::env::current_exe().unwrap())
-                .args(["keys::crash::child", "--exact", "--nocapture"])
-                .env(VERB, verb)
-                .env(AT, at.to_string())
-                .env(FOLDER, folder)
-                .output()
-                .unwrap();
-            let killed = output.status.signal() == Some(9);
-            assert!(killed || output.status.success(), "{output:?}");
-            (killed, !killed)
+            let ended = run_child(
+                "keys::crash::child",
+                &[
+                    (VERB, verb.as_ref()),
+                    (AT, at.to_string().as_ref()),
+                    (FOLDER, folder.as_os_str()),
+                ],
+            );
+            (ended.killed, !ended.killed)
         });
         println!("key {verb}: killed before each of {operations} operations");
         assert!(operations >= 5, "the sweep saw too little: {operations}");

@@ -20,7 +20,7 @@ use crate::common::Place;
 use crate::common::files::names_with;
 use crate::common::library::{self, PASSWORD, services};
 use crate::common::program::{Program, Run};
-use crate::common::stock::each_stock;
+use crate::common::restic::Restic;
 use crate::common::terminal::at_a_terminal;
 use crate::common::tools::skipped;
 
@@ -73,35 +73,45 @@ fn stock_restic_opens_what_we_add_and_we_open_what_it_adds() {
     ];
     let place = Place::new();
     let program = Program::with_cheap_repository(place.path());
-    for (number, stock) in each_stock(&program.repository).iter().enumerate() {
+    for (number, stock) in Restic::all_on(&program).iter().enumerate() {
         for (index, text) in HARD.iter().enumerate() {
             let name = |whose: &str| format!("{whose}-{number}-{index}");
             let text = |whose: &str| format!("{whose} {number} {text}");
             let ours = with_password(&program, place.path(), &name("ours"), &text("ours"));
             assert_eq!(add(&program, &ours).code, 0);
-            stock.ok(&ours.password_file, &["snapshots"]);
+            stock.with_password(&ours.password_file).ok(&["snapshots"]);
             let theirs = with_password(&program, place.path(), &name("theirs"), &text("theirs"));
             assert_eq!(theirs.run(&["snapshots"]).code, 12);
             let file = as_text(&theirs.password_file);
-            stock.ok(
-                &ours.password_file,
-                &["key", "add", "--new-password-file", file],
-            );
+            stock.with_password(&ours.password_file).ok(&[
+                "key",
+                "add",
+                "--new-password-file",
+                file,
+            ]);
             theirs.ok(&["snapshots"]);
             // It changes ours, we change its.
             let later = with_password(&program, place.path(), &name("later"), &text("later"));
             let file = as_text(&later.password_file);
-            stock.ok(
-                &ours.password_file,
-                &["key", "passwd", "--new-password-file", file],
-            );
+            stock.with_password(&ours.password_file).ok(&[
+                "key",
+                "passwd",
+                "--new-password-file",
+                file,
+            ]);
             assert_eq!(ours.run(&["snapshots"]).code, 12);
             later.ok(&["snapshots"]);
             let last = with_password(&program, place.path(), &name("last"), &text("last"));
             let file = as_text(&last.password_file);
             theirs.ok(&["key", "passwd", "--new-password-file", file]);
-            assert_ne!(stock.run(&theirs.password_file, &["snapshots"]).code, 0);
-            stock.ok(&last.password_file, &["snapshots"]);
+            assert_ne!(
+                stock
+                    .with_password(&theirs.password_file)
+                    .run(&["snapshots"])
+                    .code,
+                0
+            );
+            stock.with_password(&last.password_file).ok(&["snapshots"]);
             // It removes one of ours, we remove one of its.
             let id = |program: &Program| {
                 let in_use = listed(program)
@@ -109,12 +119,20 @@ fn stock_restic_opens_what_we_add_and_we_open_what_it_adds() {
                     .find(|key| key["in_use"] == true);
                 in_use.unwrap()["id"].as_str().unwrap().to_owned()
             };
-            stock.ok(&program.password_file, &["key", "remove", &id(&last)]);
+            stock
+                .with_password(&program.password_file)
+                .ok(&["key", "remove", &id(&last)]);
             assert_eq!(last.run(&["snapshots"]).code, 12);
             program.ok(&["key", "remove", &id(&later)[..9]]);
-            assert_ne!(stock.run(&later.password_file, &["snapshots"]).code, 0);
+            assert_ne!(
+                stock
+                    .with_password(&later.password_file)
+                    .run(&["snapshots"])
+                    .code,
+                0
+            );
         }
-        stock.ok(&program.password_file, &["check"]);
+        stock.with_password(&program.password_file).ok(&["check"]);
     }
     assert_eq!(key_files(&program).len(), 1);
 }
@@ -141,8 +159,8 @@ fn there_are_at_most_twenty_and_each_opens_for_both_programs() {
         let text = format!("number {number}");
         let other = with_password(&program, place.path(), "other", &text);
         other.ok(&["snapshots"]);
-        for stock in each_stock(&program.repository) {
-            stock.ok(&other.password_file, &["snapshots"]);
+        for stock in Restic::all_on(&program) {
+            stock.with_password(&other.password_file).ok(&["snapshots"]);
         }
     }
     // A change does not need room for one more.
@@ -183,8 +201,10 @@ fn a_change_puts_a_strong_key_in_the_place_of_a_weak_one() {
     assert_eq!(run.code, 0);
     assert!(run.stdout.contains("already"), "{}", run.text());
     assert_eq!(key_files(&program).len(), 1);
-    for stock in each_stock(&program.repository) {
-        stock.ok(&program.password_file, &["snapshots"]);
+    for stock in Restic::all_on(&program) {
+        stock
+            .with_password(&program.password_file)
+            .ok(&["snapshots"]);
     }
 }
 

@@ -10,10 +10,11 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use super::{Stock, each_stock, newest_stock, objects, word};
+use super::{objects, word};
 use crate::common::Place;
 use crate::common::library::{back_up, snapshots};
 use crate::common::program::Program;
+use crate::common::restic::Restic;
 use crate::common::shop::{Shop, noise};
 
 /// A shop with names, links, modes and times that are hard to tell.
@@ -54,11 +55,11 @@ pub fn difficult_shop(folder: &Path) -> Shop {
 }
 
 /// The shop twice by us and twice by restic, before and after the same changes.
-fn stored() -> Option<(Place, Shop, Program, Stock, [String; 4])> {
+fn stored() -> Option<(Place, Shop, Program, Restic, [String; 4])> {
     let place = Place::new();
     let shop = difficult_shop(&place.join("shop"));
     let program = Program::with_cheap_repository(place.path());
-    let stock = newest_stock(&program)?;
+    let stock = Restic::newest_on(&program)?;
     let both = || {
         back_up(&program.backend(), &shop.folder).unwrap();
         stock.bytes(&["backup", "--host", "stock", word(&shop.folder)]);
@@ -145,7 +146,7 @@ fn differences_have_restics_letters_and_figures() {
         return;
     };
     let within = format!("{}:{}", ids[2], shop.folder.display());
-    for stock in each_stock(&program) {
+    for stock in Restic::all_on(&program) {
         for (a, b) in [(0, 1), (1, 0), (2, 3), (3, 2), (0, 2), (1, 1)] {
             for metadata in [&[][..], &["--metadata"]] {
                 let words = [&["diff", &ids[a], &ids[b]], metadata].concat();
@@ -162,7 +163,7 @@ fn differences_have_restics_letters_and_figures() {
                     (text(line, "path") + slash, text(line, "modifier"))
                 });
                 let found: BTreeSet<(String, String)> = found.collect();
-                assert_eq!(found, expected, "{} {words:?}", stock.name);
+                assert_eq!(found, expected, "{} {words:?}", stock.path.display());
                 assert!(
                     !found.is_empty() || a == b || (a == 0 && b == 2),
                     "{words:?}"
@@ -228,7 +229,7 @@ fn assert_same_figures(ours: &Value, theirs: &Value) {
 }
 
 /// What restic finds: snapshot and path.
-fn found_by(stock: &Stock, words: &[&str]) -> BTreeSet<(String, String)> {
+fn found_by(stock: &Restic, words: &[&str]) -> BTreeSet<(String, String)> {
     let found = stock.json(&[&["find"], words].concat());
     let mut places = BTreeSet::new();
     for group in found.iter().flat_map(|found| found.as_array().unwrap()) {

@@ -17,13 +17,14 @@ use tillsafe::monitor::Quiet;
 use tillsafe::rng::SystemRng;
 
 use super::compare::difficult_shop;
-use super::{bytes, newest_stock, word};
+use super::{bytes, word};
 use crate::common::Place;
 use crate::common::compare::{difference, is_database};
 use crate::common::files::{files_below, flip_a_bit, make_pipe, names_with};
 use crate::common::forge::{Forge, Thing};
 use crate::common::library::{back_up, open};
 use crate::common::program::Program;
+use crate::common::restic::Restic;
 use crate::common::shop::{Shop, count_orders, noise};
 use crate::common::terminal::type_shown;
 use crate::common::tools::{find, skipped};
@@ -102,7 +103,7 @@ with tarfile.open(fileobj=sys.stdin.buffer, mode='r|') as archive:
 #[test]
 fn a_file_comes_out_as_it_was_stored() {
     let (place, shop, program) = stored();
-    let stock = newest_stock(&program);
+    let stock = Restic::newest_on(&program);
     for path in files_below(&shop.folder) {
         if is_database(&path) || path.is_symlink() {
             continue;
@@ -185,7 +186,7 @@ fn an_archive_is_read_by_python_and_holds_what_restics_holds() {
             .find(|line| line.starts_with(&format!("{name}|")));
         assert!(line.is_some(), "{} is missing", path.display());
     }
-    let Some(stock) = newest_stock(&program) else {
+    let Some(stock) = Restic::newest_on(&program) else {
         return;
     };
     let theirs = stock.bytes(&["dump", "latest", word(&shop.folder)]);
@@ -222,7 +223,7 @@ fn what_restic_stores_beyond_our_own_trees_is_in_the_archive() {
     let place = Place::new();
     let shop = Shop::open(&place.join("shop"), 5, "delete");
     let program = Program::with_cheap_repository(place.path());
-    let Some(stock) = newest_stock(&program) else {
+    let Some(stock) = Restic::newest_on(&program) else {
         return;
     };
     make_pipe(&shop.folder.join("pipe"));

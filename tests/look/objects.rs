@@ -5,11 +5,12 @@ use std::os::unix::fs::symlink;
 
 use serde_json::Value;
 
-use super::{bytes, each_stock, objects};
+use super::{bytes, objects};
 use crate::common::Place;
 use crate::common::files::{flip_a_bit, names_with};
 use crate::common::library::back_up;
 use crate::common::program::Program;
+use crate::common::restic::Restic;
 use crate::common::shop::Shop;
 use crate::common::terminal::type_shown;
 use crate::common::tools::skipped;
@@ -31,12 +32,12 @@ fn sorted(text: &str) -> Vec<String> {
 #[test]
 fn every_list_is_the_one_that_restic_prints() {
     let (_place, _shop, program) = stored();
-    for stock in each_stock(&program) {
+    for stock in Restic::all_on(&program) {
         for kind in ["keys", "snapshots", "index", "packs", "blobs"] {
             let ours = sorted(&program.ok(&["list", kind]).stdout);
             // Without its own lock, which only one of the lists would show.
-            let theirs = sorted(&stock.text(&["list", kind, "--no-lock"]));
-            assert_eq!(ours, theirs, "{} {kind}", stock.name);
+            let theirs = sorted(&stock.ok(&["list", kind, "--no-lock"]).stdout);
+            assert_eq!(ours, theirs, "{} {kind}", stock.path.display());
             assert!(!ours.is_empty(), "{kind}");
             let objects = objects(&program, &["list", kind], "object", 0);
             assert_eq!(objects.len(), ours.len(), "{kind}");
@@ -53,7 +54,7 @@ fn every_list_is_the_one_that_restic_prints() {
 #[test]
 fn every_object_is_the_one_that_restic_prints() {
     let (_place, shop, program) = stored();
-    for stock in each_stock(&program) {
+    for stock in Restic::all_on(&program) {
         let mut seen = 0;
         for (list, kind) in [
             ("snapshots", "snapshot"),
@@ -93,7 +94,7 @@ fn every_object_is_the_one_that_restic_prints() {
         let root = bytes(&program, &["cat", "tree", "latest"]).1;
         let inner = bytes(&program, &["cat", "tree", &pictures]).1;
         assert!(root.starts_with(b"{\"nodes\":[{\"name\":") && inner != root);
-        if !stock.name.starts_with("system") {
+        if stock.is_current() {
             let id = program.ok(&["list", "snapshots"]).stdout;
             let pictures = pictures.replace("latest", id.trim());
             let all = format!("{}:/", id.trim());

@@ -16,11 +16,12 @@ use tillsafe::repository::lock::Access;
 use tillsafe::repository::snapshot::{Snapshot, SnapshotFile};
 use tillsafe::repository::tag::{Retagged, TagChange};
 
-use super::{each_stock, newest_stock, objects};
+use super::objects;
 use crate::common::Place;
 use crate::common::files::files_below;
 use crate::common::library::{back_up, create, open, snapshots};
 use crate::common::program::{Program, Started};
+use crate::common::restic::Restic;
 use crate::common::shop::Shop;
 
 fn stored(count: usize) -> (Place, Program) {
@@ -90,7 +91,7 @@ fn tags_are_added_removed_and_set() {
         0,
     );
     assert_eq!(all.len(), 2);
-    for stock in each_stock(&program) {
+    for stock in Restic::all_on(&program) {
         let listed = stock.json(&["snapshots"]).remove(0);
         let listed = listed.as_array().unwrap();
         assert_eq!(listed.len(), 2);
@@ -125,7 +126,7 @@ fn words_that_do_not_fit_change_nothing() {
 #[test]
 fn what_only_another_program_knows_of_a_snapshot_stays() {
     let (place, program) = stored(1);
-    let Some(stock) = newest_stock(&program) else {
+    let Some(stock) = Restic::newest_on(&program) else {
         return;
     };
     let shop = place.join("shop");

@@ -1,13 +1,11 @@
 //! Prune, killed before each of its operations, and with each of them failing in turn: every snapshot
 //! stays whole, and the next prune needs no help.
 
-use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
-
 use tillsafe::backend::faults::FaultyBackend;
 use tillsafe::durable::faults::{Fault, FaultyDisk};
 
 use super::*;
+use crate::common::child::run_child;
 use crate::common::files::copy_folder;
 
 const PATH: &str = "TILLSAFE_TEST_PRUNE";
@@ -118,18 +116,13 @@ fn killed_before_each_operation_it_costs_nothing_and_needs_no_help() {
         for at in 1.. {
             let path = folder.path().join("repository");
             copy_folder(&template, &path);
-            let mut command = Command::new(std::env::current_exe().unwrap());
-            command
-                .args(["--exact", "prune::crash::child", "--nocapture"])
-                .env(PATH, &path)
-                .env(AT, at.to_string());
+            let at_text = at.to_string();
+            let mut variables = vec![(PATH, path.as_os_str()), (AT, at_text.as_ref())];
             if now {
-                command.env(NOW, "1");
+                variables.push((NOW, "1".as_ref()));
             }
-            let output = command.output().unwrap();
-            let killed = output.status.signal() == Some(9);
+            let killed = run_child("prune::crash::child", &variables).killed;
             let what = format!("now {now}, killed before {at}");
-            assert!(killed || output.status.success(), "{what}: {output:?}");
             let backend = local(&path);
             history.assert_all_whole(&backend, &what);
             if at % 5 == 0 || !killed {

@@ -31,9 +31,10 @@ use crate::common::compare::describe;
 use crate::common::files::{files_below, flip_a_bit};
 use crate::common::library::{back_up, create, full_check, password, restore, services, snapshots};
 use crate::common::mount::SmallDisk;
-use crate::common::program::{Program, Run};
+use crate::common::program::Program;
+use crate::common::restic::Restic;
 use crate::common::shop::noise;
-use crate::common::tools::{restics, skipped};
+use crate::common::tools::skipped;
 
 /// A clock that is wrong by so many minutes, and never waits.
 #[derive(Debug, Default)]
@@ -235,15 +236,8 @@ fn nothing_goes_before_a_day_is_over_and_restic_agrees_at_each_step() {
     let mut history = History::on(program.backend());
     history.waste();
     let check = |when: &str| {
-        for (_, restic) in restics() {
-            let mut command = std::process::Command::new(restic);
-            command.args(["--no-cache", "check", "--read-data", "-r"]);
-            command
-                .arg(&program.repository)
-                .arg("--password-file")
-                .arg(&program.password_file);
-            let run = Run::of(&mut command);
-            assert_eq!(run.code, 0, "{when}: {}", run.text());
+        for restic in Restic::all_on(&program) {
+            let run = restic.ok(&["check", "--read-data"]);
             assert!(
                 run.stdout.contains("no errors were found"),
                 "{when}: {}",

@@ -14,8 +14,8 @@ use crate::common::files::{copy_folder, files_below, flip_a_bit};
 use crate::common::forge::Forge;
 use crate::common::library::{back_up, snapshots};
 use crate::common::program::Program;
+use crate::common::restic::Restic;
 use crate::common::shop::{Shop, count_orders};
-use crate::common::stock::each_stock;
 
 /// A shop with one snapshot.
 struct Scene {
@@ -213,8 +213,11 @@ fn stock_restic_sees_ordinary_snapshots_and_its_latest_is_the_shop() {
     scene.sell_and_back_up();
     verify(program, &["latest"]);
     let host = snapshots(&program.backend())[0].file.hostname.clone();
-    for (number, stock) in each_stock(&program.repository).iter().enumerate() {
-        let checked = stock.ok(password, &["check", "--read-data"]).text();
+    for (number, stock) in Restic::all_on(program).iter().enumerate() {
+        let checked = stock
+            .with_password(password)
+            .ok(&["check", "--read-data"])
+            .text();
         assert!(checked.contains("no errors were found"), "{checked}");
         for remark in ["hint", "not referenced", "mixed", "duplicate"] {
             assert!(!checked.to_lowercase().contains(remark), "{checked}");
@@ -224,19 +227,23 @@ fn stock_restic_sees_ordinary_snapshots_and_its_latest_is_the_shop() {
                 .place
                 .join(&format!("restic-{number}-{}", words.len()));
             let restore = ["restore", "latest", "--target", target.to_str().unwrap()];
-            stock.ok(password, &[&restore, words].concat());
+            stock
+                .with_password(password)
+                .ok(&[&restore, words].concat());
             let database = scene.shop.folder.strip_prefix("/").unwrap().join("shop.db");
             assert_eq!(count_orders(&target.join(database)), 60);
         }
         // A mark gives each snapshot a new name; what was proved stays so.
         let before: Vec<Value> = listed(program, &[]);
-        stock.ok(password, &["tag", "--add", &format!("mark{number}")]);
+        stock
+            .with_password(password)
+            .ok(&["tag", "--add", &format!("mark{number}")]);
         let after = listed(program, &[]);
         assert!(before.iter().zip(&after).all(|(a, b)| a["id"] != b["id"]));
         assert_eq!(levels(program), ["matched", "matched"]);
         assert_eq!(records(program).len(), 2);
         // Its own record is of the mark's time, not of the snapshot's: no harm.
-        stock.ok(password, &["check"]);
+        stock.with_password(password).ok(&["check"]);
     }
 }
 
@@ -248,11 +255,11 @@ fn a_copy_keeps_what_was_proved() {
     scene.sell_and_back_up();
     let password = program.password_file.to_str().unwrap();
     let from = program.repository.to_str().unwrap();
-    for (number, _) in each_stock(&program.repository).iter().enumerate() {
+    for (number, _) in Restic::all_on(program).iter().enumerate() {
         let folder = scene.place.join(&format!("copy-{number}"));
         fs::create_dir(&folder).unwrap();
         let copy = Program::with_cheap_repository(&folder);
-        let stock = each_stock(&copy.repository).remove(number);
+        let stock = Restic::all_on(&copy).remove(number);
         let words = [
             "copy",
             "--from-repo",
@@ -260,13 +267,15 @@ fn a_copy_keeps_what_was_proved() {
             "--from-password-file",
             password,
         ];
-        stock.ok(&copy.password_file, &words);
+        stock.with_password(&copy.password_file).ok(&words);
         assert_eq!(levels(&copy), ["matched", "-"]);
         assert_eq!(records(&copy).len(), 1);
         // It goes on from there.
         verify(&copy, &["latest"]);
         assert_eq!(levels(&copy), ["matched", "matched"]);
-        stock.ok(&copy.password_file, &["check", "--read-data"]);
+        stock
+            .with_password(&copy.password_file)
+            .ok(&["check", "--read-data"]);
     }
 }
 
@@ -313,8 +322,10 @@ fn records_that_know_nothing_of_each_other_are_united() {
     assert_eq!(levels(program), ["matched", "matched"]);
     let run = program.ok(&["snapshots"]);
     assert_eq!(run.stderr, "", "nothing is missing");
-    for stock in each_stock(&program.repository) {
-        stock.ok(Path::new(&program.password_file), &["check"]);
+    for stock in Restic::all_on(program) {
+        stock
+            .with_password(Path::new(&program.password_file))
+            .ok(&["check"]);
     }
 }
 

@@ -1,9 +1,7 @@
 //! A repair that fails at each of its operations, or is killed before it: nothing is given up, and the next
 //! run completes it.
 
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -18,6 +16,7 @@ use tillsafe::rng::SystemRng;
 use super::matrix::{delete, pack_entry, put_index, unlocked};
 use super::{Restorable, assert_nothing_given_up, content, repair_all, restorable};
 use crate::common::Place;
+use crate::common::child::run_child;
 use crate::common::library;
 use crate::common::mount::SmallDisk;
 use crate::common::tools::skipped;
@@ -224,16 +223,12 @@ fn child() {
 
 /// Runs the three repairs in a process of its own; whether it was killed.
 fn run(folder: &Path, at: u64) -> bool {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["repair::crash::child", "--exact", "--nocapture"])
-        .env(AT, at.to_string())
-        .env(FOLDER, folder)
-        .output()
-        .unwrap();
-    let killed = output.status.signal() == Some(9);
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(killed || said.contains(WELL), "{at}: {output:?}");
-    killed
+    let ended = run_child(
+        "repair::crash::child",
+        &[(AT, at.to_string().as_ref()), (FOLDER, folder.as_os_str())],
+    );
+    assert!(ended.killed || ended.text.contains(WELL), "{at}: {ended:?}");
+    ended.killed
 }
 
 /// The locks of the dead are nobody's: the next run needs no help.

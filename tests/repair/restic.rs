@@ -11,8 +11,8 @@ use crate::common::Place;
 use crate::common::files::{copy_folder, files_below, flip_a_bit};
 use crate::common::library::{back_up, open};
 use crate::common::program::Program;
+use crate::common::restic::{Restic, each};
 use crate::common::shop::{Shop, noise};
-use crate::interop::{Restic, each};
 
 /// A repository of restic's own with two snapshots, in which no pack holds two kinds of blobs.
 fn of_restic(place: &Place, path: &Path) -> Program {

@@ -1,9 +1,7 @@
 //! `forget` with each of its operations failing in turn, and killed before each. What is to stay stays
 //! and restores, and the same command again does the rest.
 
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::{collections::BTreeSet, fs};
 
@@ -20,6 +18,7 @@ use tillsafe::retention::{HistoryFile, Moment};
 use tillsafe::rng::SystemRng;
 
 use super::keep_last;
+use crate::common::child::{Ended, run_child};
 use crate::common::files::{copy_folder, names_with};
 use crate::common::library::{assert_every_snapshot_restores, back_up, create, open, snapshots};
 use crate::common::shop::Shop;
@@ -39,7 +38,7 @@ struct Scene {
     stay: BTreeSet<Id>,
 }
 
-struct Ended {
+struct Outcome {
     fired: bool,
     well: bool,
     text: String,
@@ -107,22 +106,17 @@ impl Scene {
     }
 
     /// Forgets in a process of its own: a lock that is left is then one of the dead.
-    fn forget(&self, fault: &str, at: u64, keep: u32) -> Ended {
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["retention::crash::child", "--exact", "--nocapture"])
-            .env(FAULT, fault)
-            .env(AT, at.to_string())
-            .env(KEEP, keep.to_string())
-            .env(FOLDER, self.folder.path())
-            .output()
-            .unwrap();
-        let killed = output.status.signal() == Some(9);
-        assert!(
-            killed || output.status.success(),
-            "{fault} {at}: {output:?}"
+    fn forget(&self, fault: &str, at: u64, keep: u32) -> Outcome {
+        let Ended { killed, text } = run_child(
+            "retention::crash::child",
+            &[
+                (FAULT, fault.as_ref()),
+                (AT, at.to_string().as_ref()),
+                (KEEP, keep.to_string().as_ref()),
+                (FOLDER, self.folder.path().as_os_str()),
+            ],
         );
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        Ended {
+        Outcome {
             fired: killed || text.contains(FIRED),
             well: text.contains(WELL),
             text,
