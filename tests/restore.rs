@@ -22,8 +22,9 @@ use crate::common::Place;
 use crate::common::compare::{difference, is_database};
 use crate::common::library::{back_up, create, open, restore, snapshots};
 use crate::common::program::{Program, Run, bare};
+use crate::common::restic::Restic;
 use crate::common::shop::{Shop, count_orders};
-use crate::common::tools::{find, restics, skipped};
+use crate::common::tools::{find, skipped};
 
 /// What a restore that was killed left in a folder: it makes the folder one that is filled in place.
 const LEFT: &str = ".tillsafe-stage-of-a-crash";
@@ -278,15 +279,8 @@ fn what_restic_rewrite_left_of_a_snapshot_restores() {
     let program = Program::with_repository(place.path());
     program.ok(&["backup", text(&shop.folder)]);
     let mut rewritten = false;
-    for (_, restic) in restics() {
-        let mut command = Command::new(&restic);
-        command
-            .env_clear()
-            .args(["--no-cache", "-r"])
-            .arg(&program.repository);
-        command.arg("--password-file").arg(&program.password_file);
-        let run =
-            Run::of(command.args(["rewrite", "--forget", "--exclude", "notes.txt", "latest"]));
+    for restic in Restic::all_on(&program) {
+        let run = restic.run(&["rewrite", "--forget", "--exclude", "notes.txt", "latest"]);
         // restic 0.14 has no such command.
         rewritten |= run.code == 0;
     }

@@ -1,7 +1,6 @@
 //! `forget` from outside: what it says, what it removes, what it refuses.
 
 use std::fs;
-use std::process::Command;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -13,7 +12,7 @@ use crate::common::files::{files_below, flip_a_bit, names_with};
 use crate::common::forge::Forge;
 use crate::common::library::{back_up, full_check, snapshots};
 use crate::common::program::Program;
-use crate::common::tools::restics;
+use crate::common::restic::Restic;
 
 const DAY: i64 = 24 * 60;
 
@@ -151,17 +150,8 @@ fn a_dry_run_explains_each_snapshot_and_the_run_does_just_that() {
 fn restic_finds_nothing_wrong_afterwards() {
     let (forged, _) = Forged::daily(9);
     forged.program.ok(&["forget", "--keep-last", "3"]);
-    for (name, restic) in restics() {
-        let mut command = Command::new(restic);
-        command.env_clear().env("TMPDIR", std::env::temp_dir());
-        command
-            .args(["--no-cache", "-r"])
-            .arg(&forged.program.repository);
-        command
-            .arg("--password-file")
-            .arg(&forged.program.password_file);
-        let output = command.args(["check", "--read-data"]).output().unwrap();
-        assert!(output.status.success(), "{name}: {output:?}");
+    for restic in Restic::all_on(&forged.program) {
+        restic.ok(&["check", "--read-data"]);
     }
 }
 

@@ -2,13 +2,12 @@
 //! reasons.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 
 use serde_json::Value;
 
 use super::command::Forged;
 use super::{Dice, Rules};
-use crate::common::program::Run;
+use crate::common::restic::Restic;
 use crate::common::tools::{restics, skipped};
 
 /// What keeps each snapshot, by its time; nothing if it goes.
@@ -59,17 +58,8 @@ fn ours(forged: &Forged, words: &[&str]) -> Reasons {
 }
 
 fn theirs(restic: &std::path::Path, forged: &Forged, words: &[&str]) -> Reasons {
-    let mut command = Command::new(restic);
-    command.env_clear().env("TMPDIR", std::env::temp_dir());
-    command
-        .args(["--no-cache", "-r"])
-        .arg(&forged.program.repository);
-    command
-        .arg("--password-file")
-        .arg(&forged.program.password_file);
-    command.args(["forget", "--dry-run", "--json", "--group-by", "host,paths"]);
-    let run = Run::of(command.args(words));
-    assert_eq!(run.code, 0, "{words:?}: {}", run.text());
+    let asked = ["forget", "--dry-run", "--json", "--group-by", "host,paths"];
+    let run = Restic::on(restic, &forged.program).ok(&[&asked[..], words].concat());
     let groups: Value = serde_json::from_str(run.stdout.lines().next().unwrap()).unwrap();
     let mut found = Reasons::new();
     for group in groups.as_array().unwrap() {
@@ -87,14 +77,6 @@ fn theirs(restic: &std::path::Path, forged: &Forged, words: &[&str]) -> Reasons 
         }
     }
     found
-}
-
-/// Whether this restic keeps the oldest snapshot while a rule has any left to count.
-fn keeps_the_oldest(restic: &std::path::Path) -> bool {
-    let version = Command::new(restic).arg("version").output().unwrap();
-    !String::from_utf8(version.stdout)
-        .unwrap()
-        .starts_with("restic 0.14")
 }
 
 /// Before 0.16, restic does not keep the oldest for its age.
@@ -153,7 +135,7 @@ fn every_snapshot_is_kept_for_restics_reasons() {
         for (name, restic) in &judges {
             let theirs = theirs(restic, &forged, &words);
             let same = match *name {
-                "system restic" if !keeps_the_oldest(restic) => {
+                "system restic" if !Restic::on(restic, &forged.program).is_current() => {
                     without_oldest(ours.clone()) == theirs
                 }
                 _ => ours == theirs,
