@@ -153,6 +153,7 @@ pub enum Command {
     ///
     /// The snapshot is stored anew under the new tags, and so gets a new id; `original` in it is the first one.
     /// Our own marks `incomplete` and `suspect` go only with --remove.
+    #[command(display_order = 18)]
     Tag(Tag),
     /// Find files by name, time or the objects that they are made of, in all snapshots
     #[command(display_order = 6, long_about = look::FIND)]
@@ -169,10 +170,13 @@ pub enum Command {
     /// Print an object of the repository, verified: JSON, or bytes as they are
     ///
     /// Of a key all is shown but the key itself. Bytes (a blob, a pack) are not written to a terminal.
+    #[command(display_order = 19)]
     Cat(Cat),
     /// List the objects of the repository
+    #[command(display_order = 20)]
     List(List),
     /// Who can open the repository: list, add and remove keys, change a password
+    #[command(display_order = 16)]
     Key(Key),
     /// Print a completion script for a shell
     #[command(display_order = 23)]
