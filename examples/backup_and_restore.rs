@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use tillsafe::backend::{Backend, MemBackend};
-use tillsafe::backup::{self, Options};
+use tillsafe::backup::{self, Options, Recognition};
 use tillsafe::chunker::PageChunks;
 use tillsafe::durable::OsDisk;
 use tillsafe::monitor::{Monitor, Quiet};
@@ -34,6 +34,7 @@ fn main() -> Result<()> {
     let options = Options {
         paths: vec![shop.clone()],
         excluded: Vec::new(),
+        recognition: Recognition::default(),
         tags: Vec::new(),
         host: "till".to_owned(),
         sqlite: sqlite::Options {

@@ -28,3 +28,4 @@ mod restore;
 mod retention;
 mod shops;
 mod tidy;
+mod unchanged;

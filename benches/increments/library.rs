@@ -63,6 +63,7 @@ pub fn back_up(repository: &Repository, database: &Path, chunk_bytes: usize) -> 
     let options = backup::Options {
         paths: vec![database.to_owned()],
         excluded: Vec::new(),
+        recognition: backup::Recognition::default(),
         tags: Vec::new(),
         host: "bench".to_owned(),
         sqlite: sqlite_options(chunk_bytes, scratch),
@@ -82,7 +83,7 @@ pub fn store(
     let writer = Writer::begin(repository, index)?;
     let visits: Vec<Visit> = read(&writer)?
         .into_iter()
-        .map(|(name, file)| Visit::Stored(entry(name, now), file))
+        .map(|(name, file)| Visit::Stored(entry(name, now), file, None))
         .collect();
     let trees = write_trees(&writer, visits)?;
     let tree = store_tree(&writer, "/".as_ref(), &trees.root)?;

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crossbeam_channel::Sender;
+use jiff::Timestamp;
 
 use super::databases::StoredDatabase;
 use crate::capture::Survey;
+use crate::capture::parent::Parent;
 use crate::chunker::ContentChunks;
 use crate::chunker::rabin::Rabin;
 use crate::entry::{Entry, Place};
@@ -18,20 +20,34 @@ use crate::repository::writer::Writer;
 use crate::source::files::{FileReader, Step};
 use crate::source::sqlite;
 
-/// Reads all files of the survey and sends them, in order, to whoever builds the trees. Returns the
-/// databases that had their place among them: one that was deleted since its capture has none.
+/// What the reading of all files has shown.
+#[derive(Debug)]
+pub struct Read {
+    /// The databases that had their place among them: one that was deleted since its capture has none.
+    pub placed: BTreeSet<PathBuf>,
+    /// Whether the parent has our own facts, which this snapshot has others of.
+    pub followed: bool,
+    /// The earliest that the clock has said meanwhile: it may have been set back.
+    pub earliest: Timestamp,
+}
+
+/// Reads all files of the survey, but for those that are as the parent has them, and sends them, in order, to whoever builds the trees.
 ///
 /// # Errors
 /// Those of the writer, and [`Error::Interrupted`].
 pub fn read_all(
     survey: &Survey,
     databases: &BTreeMap<PathBuf, Option<StoredDatabase>>,
+    parent: &Parent<'_>,
     repository: &Repository,
     writer: &Writer,
     monitor: &dyn Monitor,
     visits: &Sender<Visit>,
-) -> Result<BTreeSet<PathBuf>> {
+) -> Result<Read> {
     let mut placed = BTreeSet::new();
+    let clock = &repository.services().clock;
+    let mut earliest = clock.now();
+    let mut descent = parent.descend(monitor);
     let polynomial = repository
         .config()?
         .polynomial()
@@ -44,29 +60,56 @@ pub fn read_all(
     // The builder of trees stops listening only when it has failed, and its error is the one to tell.
     let send = |visit: Visit| visits.send(visit).map_err(|_| writer.failure());
     survey.walk.run(monitor, &mut |step| match step {
-        Step::Enter(entry) => send(Visit::Enter(entry)),
-        Step::Leave => send(Visit::Leave),
+        Step::Enter(entry) => {
+            let before = descent.enter(&entry.name);
+            send(Visit::Enter(entry, before.map(Box::new)))
+        }
+        Step::Leave => {
+            descent.leave();
+            send(Visit::Leave)
+        }
         Step::Link(entry) => send(Visit::Link(entry)),
-        Step::File(path, entry) => {
+        Step::File(path, entry, size) => {
+            let before = descent.take(&entry.name).map(Box::new);
             if let Some(database) = databases.get(&path) {
                 let Some(database) = database else {
                     return Ok(());
                 };
-                send(Visit::Stored(image_entry(entry), database.file.clone()))?;
+                let file = database.file.clone();
+                send(Visit::Stored(image_entry(entry), file, before))?;
                 placed.insert(path);
                 return Ok(());
             }
             let real = survey.walk.real(&path);
-            if side_files.contains(&path) || is_new_database(&real, monitor) {
+            if side_files.contains(&path) {
                 return Ok(());
             }
-            match read(&real, &rabin, writer, monitor)? {
-                Some(file) => send(Visit::File(entry, file)),
+            let unchanged = before
+                .as_ref()
+                .and_then(|before| parent.unchanged(before, &entry, size));
+            let is_told = unchanged.is_some() && parent.tells_databases();
+            if !is_told && is_new_database(&real, monitor) {
+                return Ok(());
+            }
+            if let Some(file) = unchanged {
+                monitor.progress(Progress {
+                    bytes: size,
+                    files: 1,
+                });
+                return send(Visit::Stored(entry, file, before));
+            }
+            earliest = earliest.min(clock.now());
+            match read(&real, entry, &rabin, writer, monitor)? {
+                Some((entry, file)) => send(Visit::File(entry, file, before)),
                 None => Ok(()),
             }
         }
     })?;
-    Ok(placed)
+    Ok(Read {
+        placed,
+        followed: descent.take_own_folder().is_some(),
+        earliest,
+    })
 }
 
 /// An image is no longer the file that holds these links.
@@ -94,10 +137,11 @@ fn is_new_database(path: &Path, monitor: &dyn Monitor) -> bool {
 /// Reads one file; `None` if it cannot be read, which is told.
 fn read(
     path: &Path,
+    met: Entry,
     rabin: &Rabin,
     writer: &Writer,
     monitor: &dyn Monitor,
-) -> Result<Option<PendingFile>> {
+) -> Result<Option<(Entry, PendingFile)>> {
     let problem = |finding: String| {
         monitor.problem(Problem {
             item: crate::units::shown(path),
@@ -134,5 +178,5 @@ fn read(
             "was written to while it was read; what is stored may be of two moments".to_owned(),
         );
     }
-    Ok(Some(file))
+    Ok(Some((reader.entry(met), file)))
 }

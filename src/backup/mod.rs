@@ -6,6 +6,7 @@
 
 mod databases;
 mod files;
+mod series;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -18,6 +19,8 @@ use jiff::Timestamp;
 
 use crate::capture::Survey;
 use crate::capture::manifest::{self, Database, Files, Manifest, Note};
+use crate::capture::parent::Parent;
+pub use crate::capture::parent::Recognition;
 use crate::entry::{Entry, Kind, Owner, Place};
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -29,11 +32,14 @@ use crate::repository::pack::BlobKind;
 pub use crate::repository::snapshot::INCOMPLETE;
 use crate::repository::snapshot::{PROGRAM, Snapshot, SnapshotFile, Summary};
 use crate::repository::tree::{Content, Node};
-use crate::repository::tree_writer::{StoredFile, Trees, file_node, store_tree, write_trees};
+use crate::repository::tree_writer::{
+    Compared, StoredFile, Trees, file_node, store_tree, write_trees,
+};
 use crate::repository::writer::{Writer, WriterStats};
 use crate::source::sqlite;
 
 use databases::StoredDatabase;
+use files::Read;
 
 /// What to back up, and how.
 #[derive(Debug, Clone)]
@@ -42,6 +48,8 @@ pub struct Options {
     pub paths: Vec<PathBuf>,
     /// Absolute paths that are left out with all below them: our own repository.
     pub excluded: Vec<PathBuf>,
+    /// Which files count as unchanged since the last snapshot of the series, and are not read again.
+    pub recognition: Recognition,
     /// Marks for the snapshot.
     pub tags: Vec<String>,
     /// The machine's name in the snapshot.
@@ -85,32 +93,36 @@ pub fn backup(
     let lock = repository.lock(Access::Shared, monitor)?;
     monitor.step(Step::Opening, None);
     let noted = Noted::new(monitor);
-    let index = sound_index(repository, &noted)?;
+    let index = Arc::new(sound_index(repository, &noted)?);
+    let before = snapshot_before(repository, options, &noted)?;
+    let parent = Parent::new(repository, &index, before.as_ref(), options.recognition);
     let survey = Survey::take(&options.paths, &excluded(options), &noted)?;
     monitor.step(Step::BackingUp, Some(survey.bytes));
-    let writer = Writer::begin(repository, Arc::new(index))?;
-    let captured = capture(repository, options, &survey, &writer, &noted, begun);
+    let writer = Writer::begin(repository, Arc::clone(&index))?;
+    let captured = capture(
+        repository, options, &survey, &parent, &writer, &noted, begun,
+    );
     // Only under a lock that holds is what was written safe from somebody's prune.
     let ((manifest, root), added) = writer.end(captured, &lock)?;
     let summary = Summary {
-        backup_start: begun,
+        backup_start: root.earliest.min(begun),
         backup_end: repository.services().clock.now(),
-        files_new: root.files,
-        files_changed: 0,
-        files_unmodified: 0,
-        dirs_new: manifest.files.folders + 1,
-        dirs_changed: 0,
-        dirs_unmodified: 0,
+        files_new: root.files.new,
+        files_changed: root.files.changed,
+        files_unmodified: root.files.unmodified,
+        dirs_new: root.folders.new,
+        dirs_changed: root.folders.changed,
+        dirs_unmodified: root.folders.unmodified,
         data_blobs: added.data_blobs,
         tree_blobs: added.tree_blobs,
         data_added: added.added_bytes,
         data_added_packed: added.stored_bytes,
-        total_files_processed: root.files,
+        total_files_processed: root.files.total(),
         total_bytes_processed: root.bytes,
     };
     let file = SnapshotFile {
         time: begun,
-        parent: None,
+        parent: before.map(|snapshot| snapshot.id),
         tree: root.tree,
         paths: paths(options),
         hostname: options.host.clone(),
@@ -160,6 +172,18 @@ fn sound_index(repository: &Repository, monitor: &dyn Monitor) -> Result<Index> 
     Ok(index)
 }
 
+/// The snapshot that the new one follows. One of the future is told.
+fn snapshot_before(
+    repository: &Repository,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Option<Snapshot>> {
+    let snapshots = repository.snapshots(monitor)?;
+    let now = repository.services().clock.now();
+    series::tell_future(&snapshots, options, now, monitor);
+    Ok(series::parent(snapshots, options, now))
+}
+
 /// What is never read: what the owner of `options` excludes, and where our own facts are stored.
 fn excluded(options: &Options) -> Vec<PathBuf> {
     let own = Path::new("/").join(manifest::FOLDER);
@@ -171,40 +195,47 @@ fn capture(
     repository: &Repository,
     options: &Options,
     survey: &Survey,
+    parent: &Parent<'_>,
     writer: &Writer,
     monitor: &Noted<'_>,
     begun: Timestamp,
 ) -> Result<(Manifest, Root)> {
     let databases = databases::capture_all(survey, options, writer, monitor)?;
-    let (trees, placed) = store_files(survey, &databases, repository, writer, monitor)?;
-    let databases = databases::keep_placed(databases, &placed, survey, monitor)?;
+    let (trees, read) = store_files(survey, &databases, parent, repository, writer, monitor)?;
+    let databases = databases::keep_placed(databases, &read.placed, survey, monitor)?;
     let ended = repository.services().clock.now();
     let manifest = describe(options, begun, ended, databases, &trees, &monitor.take());
-    let root = store_root(trees, &manifest, ended, writer)?;
+    let root = store_root(trees, &read, &manifest, ended, writer)?;
     Ok((manifest, root))
 }
 
 /// The root tree, and what it holds in all.
 struct Root {
     tree: Id,
-    files: u64,
+    files: Compared,
+    folders: Compared,
     bytes: u64,
+    /// The earliest that the clock has said while files were read.
+    earliest: Timestamp,
 }
 
 /// Reads the files while another thread builds their trees.
 fn store_files(
     survey: &Survey,
     databases: &BTreeMap<PathBuf, Option<StoredDatabase>>,
+    parent: &Parent<'_>,
     repository: &Repository,
     writer: &Writer,
     monitor: &Noted<'_>,
-) -> Result<(Trees, BTreeSet<PathBuf>)> {
+) -> Result<(Trees, Read)> {
     /// Entries between the walk and the trees.
     const QUEUE: usize = 256;
     let (visits, queue) = bounded(QUEUE);
     std::thread::scope(|scope| {
         let trees = scope.spawn(|| write_trees(writer, queue));
-        let read = files::read_all(survey, databases, repository, writer, monitor, &visits);
+        let read = files::read_all(
+            survey, databases, parent, repository, writer, monitor, &visits,
+        );
         drop(visits);
         let trees = match trees.join() {
             Ok(trees) => trees,
@@ -213,7 +244,7 @@ fn store_files(
         // If the trees failed, the walk only noticed that nobody listens any more.
         match (trees, read) {
             (Err(cause), _) | (Ok(_), Err(cause)) => Err(cause),
-            (Ok(trees), Ok(placed)) => Ok((trees, placed)),
+            (Ok(trees), Ok(read)) => Ok((trees, read)),
         }
     })
 }
@@ -234,8 +265,8 @@ fn describe(
             .collect()
     };
     let files = Files {
-        files: trees.files - databases.len() as u64,
-        folders: trees.folders,
+        files: trees.files.total() - databases.len() as u64,
+        folders: trees.folders.total(),
         bytes: trees.bytes
             - databases
                 .iter()
@@ -256,7 +287,13 @@ fn describe(
 }
 
 /// Adds the manifest to the root and stores both.
-fn store_root(trees: Trees, manifest: &Manifest, now: Timestamp, writer: &Writer) -> Result<Root> {
+fn store_root(
+    trees: Trees,
+    read: &Read,
+    manifest: &Manifest,
+    now: Timestamp,
+    writer: &Writer,
+) -> Result<Root> {
     let json = serde_json::to_vec_pretty(manifest).map_err(|cause| Error::internal(&cause))?;
     let size = json.len() as u64;
     let blob = writer
@@ -275,10 +312,20 @@ fn store_root(trees: Trees, manifest: &Manifest, now: Timestamp, writer: &Writer
         content: Content::Folder { tree },
     });
     root.sort_by(|a, b| a.entry.name.as_bytes().cmp(b.entry.name.as_bytes()));
+    let (mut files, mut folders) = (trees.files, trees.folders);
+    for count in [&mut files, &mut folders] {
+        if read.followed {
+            count.changed += 1;
+        } else {
+            count.new += 1;
+        }
+    }
     Ok(Root {
         tree: store_tree(writer, "/".as_ref(), &root)?,
-        files: trees.files + 1,
+        files,
+        folders,
         bytes: trees.bytes + size,
+        earliest: read.earliest,
     })
 }
 

@@ -4,6 +4,7 @@
 //! there before the row was read. [`manifest`] is what a snapshot says about itself.
 
 pub mod manifest;
+pub mod parent;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -44,9 +45,9 @@ impl Survey {
         let mut bytes = 0;
         // What this walk finds wrong is said by the second one, which reads.
         walk.run(&Unheard(monitor), &mut |step| {
-            if let Step::File(path, _) = step {
+            if let Step::File(path, _, size) = step {
                 let real = walk.real(&path);
-                bytes += std::fs::symlink_metadata(&real).map_or(0, |metadata| metadata.len());
+                bytes += size;
                 // Unreadable: the second walk will say so.
                 let is = |path: &Path, kind: Signature| {
                     sqlite::signature(path).is_ok_and(|signature| signature == kind)

@@ -41,6 +41,7 @@ pub fn run(session: &Session, args: args::Backup) -> Result<Done> {
             .chain([session.choice()?.path])
             .chain(cache)
             .collect(),
+        recognition: args.reading.recognition(),
         tags: args.tag,
         host: args.host.unwrap_or_else(host_name),
         sqlite: sqlite::Options {
@@ -127,6 +128,7 @@ fn tell(session: &Session, location: &str, outcome: &Outcome) {
 
 fn fields(location: &str, outcome: &Outcome) -> serde_json::Value {
     let manifest = &outcome.manifest;
+    let summary = outcome.snapshot.file.summary.unwrap_or_default();
     let databases: Vec<serde_json::Value> = manifest
         .databases
         .iter()
@@ -149,6 +151,10 @@ fn fields(location: &str, outcome: &Outcome) -> serde_json::Value {
         "repository": location,
         "snapshot_id": outcome.snapshot.id,
         "complete": outcome.is_complete(),
+        "parent": outcome.snapshot.file.parent,
+        "files_new": summary.files_new,
+        "files_changed": summary.files_changed,
+        "files_unmodified": summary.files_unmodified,
         "files": manifest.files.files + databases.len() as u64,
         "databases": databases,
         "folders": manifest.files.folders,

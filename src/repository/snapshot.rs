@@ -88,7 +88,7 @@ const fn is_zero(number: &u32) -> bool {
 }
 
 /// Counts of a backup run. `restic rewrite` computes the two totals anew and compares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// When the run began.
     #[serde(default)]

@@ -74,17 +74,20 @@ impl PendingFile {
     }
 }
 
+/// What an item was in the snapshot before.
+pub type Before = Option<Box<Node>>;
+
 /// One step of the way through the source, depth first, names in ascending order of their bytes.
 #[derive(Debug)]
 pub enum Visit {
     /// A folder begins; its entries follow.
-    Enter(Entry),
+    Enter(Entry, Before),
     /// The folder that was entered last is complete.
     Leave,
     /// A file whose blobs are on their way.
-    File(Entry, PendingFile),
+    File(Entry, PendingFile, Before),
     /// A file that is stored already.
-    Stored(Entry, StoredFile),
+    Stored(Entry, StoredFile, Before),
     /// A symbolic link.
     Link(Entry),
 }
@@ -95,11 +98,38 @@ pub struct Trees {
     /// The nodes of the root.
     pub root: Vec<Node>,
     /// Files.
-    pub files: u64,
+    pub files: Compared,
     /// Folders.
-    pub folders: u64,
+    pub folders: Compared,
     /// Bytes of all files.
     pub bytes: u64,
+}
+
+/// How many items there are, compared with the snapshot before: as restic counts them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// It had nothing of that name there.
+    pub new: u64,
+    /// It had something else there.
+    pub changed: u64,
+    /// It had the same, content and metadata.
+    pub unmodified: u64,
+}
+
+impl Compared {
+    /// All of them.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.new + self.changed + self.unmodified
+    }
+
+    fn count(&mut self, before: Option<&Node>, now: &Node) {
+        *match before {
+            None => &mut self.new,
+            Some(before) if before == now => &mut self.unmodified,
+            Some(_) => &mut self.changed,
+        } += 1;
+    }
 }
 
 /// Writes the trees of all folders that `visits` describe, and returns the outermost level, to
@@ -109,36 +139,39 @@ pub struct Trees {
 /// The error that stopped the writer.
 pub fn write_trees(writer: &Writer, visits: impl IntoIterator<Item = Visit>) -> Result<Trees> {
     let mut levels = vec![Vec::new()];
-    let mut open: Vec<Entry> = Vec::new();
-    let (mut files, mut folders, mut bytes) = (0, 0, 0);
+    let mut open: Vec<(Entry, Before)> = Vec::new();
+    let (mut files, mut folders, mut bytes) = (Compared::default(), Compared::default(), 0);
     for visit in visits {
-        let node = match visit {
-            Visit::Enter(entry) => {
+        let (node, before) = match visit {
+            Visit::Enter(entry, before) => {
                 levels.push(Vec::new());
-                open.push(entry);
-                folders += 1;
+                open.push((entry, before));
                 continue;
             }
             Visit::Leave => {
-                let (Some(nodes), Some(entry)) = (levels.pop(), open.pop()) else {
+                let (Some(nodes), Some((mut entry, before))) = (levels.pop(), open.pop()) else {
                     unreachable!("each Leave follows its Enter");
                 };
                 let tree = store_tree(writer, &entry.name, &nodes)?;
-                Node {
-                    entry,
-                    content: Content::Folder { tree },
-                }
+                // Not stored of folders, and so nothing to compare.
+                entry.place.links = 0;
+                let content = Content::Folder { tree };
+                (Node { entry, content }, before)
             }
-            Visit::File(entry, file) => file_node(entry, file.wait(writer)?),
-            Visit::Stored(entry, file) => file_node(entry, file),
-            Visit::Link(entry) => Node {
-                entry,
-                content: Content::Nothing,
-            },
+            Visit::File(entry, file, before) => (file_node(entry, file.wait(writer)?), before),
+            Visit::Stored(entry, file, before) => (file_node(entry, file), before),
+            Visit::Link(entry) => {
+                let content = Content::Nothing;
+                (Node { entry, content }, None)
+            }
         };
-        if let Content::File { size, .. } = &node.content {
-            files += 1;
-            bytes += size;
+        match &node.content {
+            Content::File { size, .. } => {
+                files.count(before.as_deref(), &node);
+                bytes += size;
+            }
+            Content::Folder { .. } => folders.count(before.as_deref(), &node),
+            Content::Nothing => {}
         }
         push(&mut levels, node)?;
     }

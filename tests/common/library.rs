@@ -80,6 +80,7 @@ pub fn options(paths: &[&Path], scratch: &Path, disk: &Arc<dyn Disk>) -> Options
     Options {
         paths: paths.iter().map(|path| path.to_path_buf()).collect(),
         excluded: Vec::new(),
+        recognition: backup::Recognition::default(),
         tags: Vec::new(),
         host: "test".to_owned(),
         sqlite: sqlite::Options {

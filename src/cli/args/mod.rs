@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+mod backup;
 mod look;
 mod upkeep;
 
+pub use backup::Reading;
 pub use look::{ArchiveFormat, Cat, Diff, Dump, Find, List, ListKind, Stats, StatsMode};
 pub use upkeep::{
     Cache, Forget, Keep, Key, KeyAction, KeyRemove, Password, Prune, Repair, RepairIndex,
@@ -197,6 +199,8 @@ pub struct Backup {
     /// Name of the machine in the snapshot, instead of its own
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
+    #[command(flatten)]
+    pub reading: Reading,
 }
 
 #[derive(Debug, Args)]

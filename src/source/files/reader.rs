@@ -5,6 +5,9 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use super::metadata::{Names, time};
+use crate::entry::{Entry, Place};
+
 /// A regular file held open for reading.
 #[derive(Debug)]
 pub struct FileReader {
@@ -38,16 +41,39 @@ impl FileReader {
         self.before.len()
     }
 
+    /// The entry of what was opened: what the walk met may have been exchanged since.
+    #[must_use]
+    pub fn entry(&self, met: Entry) -> Entry {
+        let before = &self.before;
+        let owner = if (met.owner.uid, met.owner.gid) == (before.uid(), before.gid()) {
+            met.owner
+        } else {
+            Names::default().owner(before.uid(), before.gid())
+        };
+        Entry {
+            mode: before.mode() & 0o7777,
+            modified: time(before.mtime(), before.mtime_nsec()),
+            changed: time(before.ctime(), before.ctime_nsec()),
+            owner,
+            place: Place {
+                device: before.dev(),
+                inode: before.ino(),
+                links: before.nlink(),
+            },
+            ..met
+        }
+    }
+
     /// Whether it was written to since it was opened: then what was read may be of two moments.
     #[must_use]
     pub fn has_changed(&self) -> bool {
+        let content = |of: &Metadata| (of.len(), of.mtime(), of.mtime_nsec());
+        let all = |of: &Metadata| (of.ctime(), of.ctime_nsec());
         self.file.metadata().is_ok_and(|after| {
-            (after.len(), after.mtime(), after.mtime_nsec())
-                != (
-                    self.before.len(),
-                    self.before.mtime(),
-                    self.before.mtime_nsec(),
-                )
+            content(&after) != content(&self.before)
+                // Whoever sets the times back to what they were changes this one; but so does whoever
+                // gives or takes a name, and that is how most programs put a new file in its place.
+                || (all(&after) != all(&self.before) && after.nlink() == self.before.nlink())
         })
     }
 }

@@ -22,8 +22,8 @@ pub enum Step {
     Enter(Entry),
     /// The folder that was entered last is complete.
     Leave,
-    /// A regular file at this path.
-    File(PathBuf, Entry),
+    /// A regular file at this path, and its size in bytes.
+    File(PathBuf, Entry, u64),
     /// A symbolic link.
     Link(Entry),
 }
@@ -186,7 +186,7 @@ impl Walker<'_> {
         }
         if file_type.is_file() {
             let entry = self.entry(name, Kind::File, metadata);
-            (self.visit)(Step::File(path.to_owned(), entry))?;
+            (self.visit)(Step::File(path.to_owned(), entry, metadata.len()))?;
         } else if file_type.is_symlink() {
             match std::fs::read_link(real) {
                 Ok(target) => {

@@ -1,0 +1,50 @@
+//! The snapshots of the same series: which of them the new one follows, and whether it will be the last.
+
+use jiff::Timestamp;
+
+use super::Options;
+use crate::monitor::{Monitor, Problem};
+use crate::repository::snapshot::{Snapshot, Snapshots};
+use crate::retention::Group;
+
+/// The last snapshot of the series that is not of the future, as restic chooses its parent: where the
+/// clock was set back, what it has become since may still be compared with what it was.
+pub fn parent(snapshots: Snapshots, options: &Options, now: Timestamp) -> Option<Snapshot> {
+    let series = series(options);
+    let mut earlier = snapshots
+        .readable
+        .into_iter()
+        .filter(|one| !one.is_record() && one.file.time <= now && of(one) == series);
+    earlier.next_back().filter(|_| !options.recognition.force)
+}
+
+/// Says if a snapshot of the series lies in the future: it, and not the new one, will be `latest`.
+pub fn tell_future(
+    snapshots: &Snapshots,
+    options: &Options,
+    now: Timestamp,
+    monitor: &dyn Monitor,
+) {
+    let series = series(options);
+    let mut newest = snapshots.readable.iter().rev();
+    let newest = newest.find(|one| !one.is_record() && of(one) == series);
+    if let Some(newest) = newest.filter(|one| one.file.time > now) {
+        monitor.problem(Problem {
+            item: format!("snapshot {}", newest.id.short()),
+            finding: format!(
+                "is of {:.0}, and this machine's clock says {now:.0}: if the clock is wrong, set it right; until it has passed that time, `latest` is that snapshot and none made now",
+                newest.file.time
+            ),
+            incomplete: false,
+        });
+    }
+}
+
+fn series(options: &Options) -> Group {
+    Group::of(&options.tags, &options.host, &super::paths(options))
+}
+
+fn of(snapshot: &Snapshot) -> Group {
+    let file = &snapshot.file;
+    Group::of(&file.tags, &file.hostname, &file.paths)
+}
