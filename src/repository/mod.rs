@@ -189,10 +189,7 @@ impl Repository {
     }
 
     fn list(&self, class: Class) -> Result<Listing> {
-        self.inner
-            .backend
-            .list(class)
-            .map_err(|cause| cause.on("listing", class.folder()))
+        list(self.inner.backend.as_ref(), class)
     }
 
     /// Whether an object is listed.
@@ -350,6 +347,17 @@ impl Repository {
         let listing = self.list(Class::Data)?;
         report_strays(monitor, Class::Data, &listing);
         Ok(listing.objects.into_iter().collect())
+    }
+}
+
+/// Lists a class; a folder that is missing is named.
+fn list(backend: &dyn Backend, class: Class) -> Result<Listing> {
+    match backend.list(class) {
+        Err(backend::Error::NotFound) => Err(Error::FolderMissing {
+            location: backend.location(),
+            folder: class.folder(),
+        }),
+        other => other.map_err(|cause| cause.on("listing", class.folder())),
     }
 }
 
