@@ -202,6 +202,9 @@ impl Repository {
         match self.inner.backend.put_new(object, bytes) {
             // Named by its own hash: the same bytes are there already.
             Err(backend::Error::AlreadyExists) if object != Object::Config => Ok(()),
+            Err(backend::Error::NotFound) if let Object::Named(class, _) = object => {
+                Err(missing(self.inner.backend.as_ref(), class))
+            }
             other => other.map_err(|cause| cause.on("writing", object)),
         }
     }
@@ -353,11 +356,15 @@ impl Repository {
 /// Lists a class; a folder that is missing is named.
 fn list(backend: &dyn Backend, class: Class) -> Result<Listing> {
     match backend.list(class) {
-        Err(backend::Error::NotFound) => Err(Error::FolderMissing {
-            location: backend.location(),
-            folder: class.folder(),
-        }),
+        Err(backend::Error::NotFound) => Err(missing(backend, class)),
         other => other.map_err(|cause| cause.on("listing", class.folder())),
+    }
+}
+
+fn missing(backend: &dyn Backend, class: Class) -> Error {
+    Error::FolderMissing {
+        location: backend.location(),
+        folder: class.folder(),
     }
 }
 
