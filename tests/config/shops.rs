@@ -67,7 +67,7 @@ fn all_shops_are_tried_and_the_worst_is_the_end() {
     assert!(run.stderr.contains("error: shop mara: "), "{}", run.text());
     assert!(
         run.stdout
-            .contains("1 of 2 shops saved whole; look at: mara (exit code 14)"),
+            .contains("1 of 2 shops saved; look at: mara (exit code 14)"),
         "{}",
         run.text()
     );
