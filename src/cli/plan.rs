@@ -151,7 +151,8 @@ pub fn require(wanted: Option<&String>, hash: Id) -> Result<()> {
     }
 }
 
-fn short(hash: Id) -> String {
+/// The digits of a hash that are printed.
+pub fn short(hash: Id) -> String {
     hash.to_string()[..DIGITS].to_owned()
 }
 
