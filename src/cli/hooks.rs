@@ -65,7 +65,7 @@ impl Hooks<'_> {
     pub fn tell(&self, when: [When; 2]) {
         for hook in when.into_iter().flat_map(|when| self.of(when)) {
             let output = &self.session.output;
-            output.line(format!("  {:<14}  {}", hook.when.name(), hook.words()));
+            output.line(format!("  {:<14} {}", hook.when.name(), hook.words()));
         }
     }
 

@@ -10,7 +10,7 @@ use super::args;
 use super::choose::{Chosen, choose};
 use super::hooks::Hooks;
 use super::lost::tell_lost;
-use super::plan::{from_words, require, short, tell_in_place};
+use super::plan::{from_words, require, require_fit, short, tell_in_place};
 use super::proof::{exit_code, fields, proved, tell_databases};
 use super::session::Session;
 use crate::config::file::Configuration;
@@ -53,26 +53,20 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
         repository: repository.location(),
     };
     if args.dry_run {
-        let mut fields = tell_in_place(session, &repository, &index, &planned, &from)?;
-        hooks.tell([When::BeforeRestore, When::AfterRestore]);
+        let mut fields = tell_in_place(session, &repository, &index, &planned, &hooks, &from)?;
         fields["repository"] = repository.location().into();
         return Ok(Done::well(fields));
     }
     require(args.plan.as_ref(), planned.hash)?;
-    // What a hook stops may be what has the database open.
-    let stops = hooks.has(When::BeforeRestore);
-    if !stops {
-        planned.require_fit()?;
-    }
+    require_fit(&planned, &hooks)?;
     if args.plan.is_none() {
-        tell_in_place(session, &repository, &index, &planned, &from)?;
-        hooks.tell([When::BeforeRestore, When::AfterRestore]);
+        tell_in_place(session, &repository, &index, &planned, &hooks, &from)?;
         ask(session, &planned)?;
     }
     let id = Some(snapshot.id);
     let before = hooks.before(When::BeforeRestore, id);
     let restored = before.and_then(|()| {
-        if !stops {
+        if !hooks.has(When::BeforeRestore) {
             return restore(session, &repository, &index, planned);
         }
         // What was stopped has perhaps written its last: the plan is made of what is there now.
