@@ -15,7 +15,7 @@ pub use upkeep::{
     RepairPacks, RepairSnapshots, Tag, Unlock,
 };
 
-use super::after_help;
+use super::color::When;
 use crate::units::duration;
 
 const RESTORE: &str = "Restore a snapshot into a new or empty folder, or in place: staged, proved, and only then named
@@ -23,22 +23,18 @@ const RESTORE: &str = "Restore a snapshot into a new or empty folder, or in plac
 With --target files keep their full path below it; with SNAPSHOT:PATH the content of that folder lands directly in it, \
 and a new target gets that folder's owner, mode and time.
 With --in-place the original paths are replaced: stop the shop, look at the plan (--dry-run), then give its hash to --plan or \
-type the path when asked. What was there is kept aside, and `tillsafe rollback` brings it back.
-Examples: tillsafe -r /media/backup/shop -p /root/shop.pass restore latest:/srv/shop --target /srv/restored
-          tillsafe -r /media/backup/shop -p /root/shop.pass restore latest:/srv/shop --in-place --dry-run";
+type the path when asked. What was there is kept aside, and `tillsafe rollback` brings it back.";
 const ROLLBACK: &str = "Undo the last restore in place, keeping what it displaces
 
 The old data gets its names back; what was restored is kept aside in turn. Needs neither repository nor password. \
-Without an argument it is the last restore in place on this machine that is meant.
-Example: tillsafe rollback /srv/shop";
+Without an argument it is the last restore in place on this machine that is meant.";
 
 const FORGET: &str = "Remove the snapshots that a policy does not keep, or that are named
 
 Snapshots are judged by series: those with a tag shop=NAME together, all others by machine and paths. Of each hour, day, week, \
 month and year (UTC) the newest is kept, as many of them as the rule says. Without a rule here it is each shop's own, from the \
 configuration. Never removed: the last good and the last proven \
-snapshot of a series, what came in since the last run, and what is not plausibly dated.
-Example: tillsafe -r /media/backup/shop -p /root/shop.pass forget --keep-daily 14 --keep-monthly 12 --dry-run";
+snapshot of a series, what came in since the last run, and what is not plausibly dated.";
 
 /// What every command understands.
 #[derive(Debug, Parser)]
@@ -46,7 +42,6 @@ Example: tillsafe -r /media/backup/shop -p /root/shop.pass forget --keep-daily 1
     name = "tillsafe",
     version,
     about = "Gets a shop open again: consistent, encrypted, proven backups of SQLite databases and files",
-    after_help = after_help(),
     max_term_width = 100,
     disable_help_subcommand = true,
     arg_required_else_help = true
@@ -79,6 +74,12 @@ pub struct Global {
     /// Nothing on success
     #[arg(short, long, global = true)]
     pub quiet: bool,
+    /// Name each step as it begins, on stderr
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// Colour in what people read
+    #[arg(long, value_name = "WHEN", global = true, default_value = "auto")]
+    pub color: When,
     /// Never ask anything
     #[arg(long, global = true)]
     pub no_input: bool,
@@ -106,7 +107,7 @@ pub enum Command {
     /// Back up files, folders and the SQLite databases in them into one consistent snapshot
     ///
     /// Databases are found by their header and captured through SQLite, while the shop goes on
-    /// selling. Example: tillsafe -r /media/backup/shop -p /root/shop.pass backup /srv/shop
+    /// selling.
     #[command(display_order = 3)]
     Backup(Backup),
     /// List the snapshots
@@ -134,7 +135,6 @@ pub enum Command {
     ///
     /// What nobody needs is marked, and removed by the first prune a day later: somebody may be at work
     /// who takes no locks. With --now it is removed at once.
-    /// Example: tillsafe -r /media/backup/shop -p /root/shop.pass prune
     #[command(display_order = 15)]
     Prune(Prune),
     /// Remove the snapshots that a policy does not keep, or that are named
@@ -189,8 +189,13 @@ pub enum Command {
     /// Print a completion script for a shell
     #[command(display_order = 24)]
     Completions(Completions),
-    /// Print the versions of tillsafe and its engines
+    /// Print the manual, of the program or of a command
+    ///
+    /// In roff, as `man -l -` reads it. --dir writes a page for each command.
     #[command(display_order = 25)]
+    Man(Man),
+    /// Print the versions of tillsafe and its engines
+    #[command(display_order = 26)]
     Version,
 }
 
@@ -370,6 +375,16 @@ pub enum ConfigAction {
     Check,
     /// Show what the file means, with defaults filled in and secrets hidden
     Show,
+}
+
+#[derive(Debug, Args)]
+pub struct Man {
+    /// The command, word by word (key add); without one the program
+    #[arg(value_name = "COMMAND")]
+    pub command: Vec<String>,
+    /// Write the pages of all commands there: tillsafe.1, tillsafe-backup.1 and so on
+    #[arg(long, value_name = "DIR", conflicts_with = "command")]
+    pub dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
