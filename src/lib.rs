@@ -45,6 +45,7 @@ pub mod repository;
 pub mod source;
 
 pub mod capture;
+pub mod host;
 pub mod retention;
 
 pub mod backup;

@@ -14,6 +14,7 @@ mod crash;
 mod damage;
 mod docs;
 mod errors;
+mod host;
 mod hostile;
 mod in_place;
 mod interop;

@@ -11,7 +11,7 @@ const FLOORS: [&[&str]; 8] = [
     ],
     &["chunker", "backend"],
     &["source", "repository"],
-    &["capture", "records", "retention"],
+    &["capture", "host", "records", "retention"],
     &["backup", "look", "restore", "forget"],
     &[],
     &["config"],
