@@ -93,6 +93,19 @@ fn every() -> Vec<Error> {
             count: 2,
             rest: text("everything else is restored and proved at /srv/shop"),
         },
+        Error::HookBeforeBackup {
+            hook: text("/usr/bin/systemctl stop shop"),
+            finding: text("ended with exit code 5; it said nothing"),
+        },
+        Error::HookBeforeRestore {
+            hook: text("/usr/bin/systemctl stop shop"),
+            finding: text("ended with exit code 5; it said nothing"),
+        },
+        Error::HookAfter {
+            when: "after-backup",
+            hook: text("/usr/bin/systemctl start shop"),
+            finding: text("had not ended after 10 min 0 s and was stopped; it said nothing"),
+        },
         Error::Source {
             name: text("/srv/shop.db"),
             finding: text("database is locked"),

@@ -40,7 +40,7 @@ pub fn run(session: &Session, args: &args::Cat) -> Result<Done> {
         });
     }
     let repository = session.open()?;
-    let (id, printed) = read(session, &repository, kind, wanted)?;
+    let (id, printed) = read(session, &repository, args, wanted)?;
     session.output.finish();
     print(session, kind, id, printed)?;
     Ok(Done::well(
@@ -79,9 +79,10 @@ fn wanted<'a>(kind: &str, id: Option<&'a OsStr>) -> Result<&'a OsStr> {
 fn read(
     session: &Session,
     repository: &Repository,
-    kind: &str,
+    args: &args::Cat,
     wanted: &OsStr,
 ) -> Result<(Option<Id>, Printed)> {
+    let (kind, filter) = (args.kind.as_str(), &args.filter);
     let monitor = session.output.as_ref();
     let named = |class: Class| {
         let objects = repository.objects(class, monitor)?;
@@ -102,7 +103,7 @@ fn read(
             (Some(id), Printed::Object(repository.key_file(id)?))
         }
         "snapshot" => {
-            let request = request(&wanted.to_string_lossy(), &args::Filter::default());
+            let request = request(&wanted.to_string_lossy(), filter);
             let id = select(&request, repository.snapshots(monitor)?)?.id;
             (Some(id), object(repository, Class::Snapshots, id)?)
         }
@@ -119,7 +120,7 @@ fn read(
             let id = named(Class::Data)?;
             (Some(id), Printed::Bytes(repository.pack_bytes(id)?))
         }
-        "tree" => tree(session, repository, wanted)?,
+        "tree" => tree(session, repository, filter, wanted)?,
         _ => {
             let index = repository.load_index(monitor)?;
             let ids = index.blobs().map(|(_, id)| id);
@@ -150,6 +151,7 @@ fn object(repository: &Repository, class: Class, id: Id) -> Result<Printed> {
 fn tree(
     session: &Session,
     repository: &Repository,
+    filter: &args::Filter,
     wanted: &OsStr,
 ) -> Result<(Option<Id>, Printed)> {
     let monitor = session.output.as_ref();
@@ -157,7 +159,7 @@ fn tree(
     let names_a_snapshot = text.starts_with("latest") || text.contains(':');
     let index;
     let id = if names_a_snapshot {
-        let (request, path) = snapshot_and_path(wanted, &args::Filter::default())?;
+        let (request, path) = snapshot_and_path(wanted, filter)?;
         let snapshot = select(&request, repository.snapshots(monitor)?)?;
         index = repository.load_index(monitor)?;
         look::folder(repository, &index, &snapshot, &path)?

@@ -120,6 +120,18 @@ impl Error {
                     next: "restore what is named as lost from a snapshot in which it is intact, where one is named (`tillsafe restore SNAPSHOT:PATH --target DIR`); `tillsafe check --read-data` shows the extent of the damage".into(),
                 };
             }
+            Self::HookBeforeBackup { .. } => (
+                "no snapshot was made; every earlier one is untouched",
+                "run it by hand to see why it fails, mend it or take it out of the configuration, then run the same backup again",
+            ),
+            Self::HookBeforeRestore { .. } => (
+                "nothing was replaced",
+                "run it by hand to see why it fails, mend it or take it out of the configuration, then run the same restore again",
+            ),
+            Self::HookAfter { .. } => (
+                "what was backed up or restored before it stays as it is",
+                "run it by hand: what the hooks before have stopped may still stand still",
+            ),
             Self::Source { .. } => (
                 "no snapshot was made from it; every earlier one is untouched",
                 "mend the cause named above, then run the same backup again",

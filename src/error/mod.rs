@@ -162,6 +162,32 @@ pub enum Error {
         /// What became of the rest.
         rest: String,
     },
+    /// What the owner has run before a backup failed.
+    #[error("the hook before-backup `{hook}` {finding}")]
+    HookBeforeBackup {
+        /// The program and its arguments.
+        hook: String,
+        /// How it ended, and what it said.
+        finding: String,
+    },
+    /// What the owner has run before a restore failed.
+    #[error("the hook before-restore `{hook}` {finding}")]
+    HookBeforeRestore {
+        /// The program and its arguments.
+        hook: String,
+        /// How it ended, and what it said.
+        finding: String,
+    },
+    /// What the owner has run after a backup or a restore failed.
+    #[error("the hook {when} `{hook}` {finding}")]
+    HookAfter {
+        /// After what: `after-backup` or `after-restore`.
+        when: &'static str,
+        /// The program and its arguments.
+        hook: String,
+        /// How it ended, and what it said.
+        finding: String,
+    },
     /// A source that was asked for by name could not be captured.
     #[error("{name} could not be captured: {finding}")]
     Source {
@@ -370,6 +396,7 @@ impl Error {
             Self::File { .. }
             | Self::Unsupported { .. }
             | Self::HalfSwapped { .. }
+            | Self::HookAfter { .. }
             | Self::SealFailed { .. }
             | Self::Internal { .. }
             | Self::NoRandomness { .. } => ExitCode::Failed,
@@ -391,6 +418,7 @@ impl Error {
             | Self::AlreadyRolledBack { .. }
             | Self::LastSnapshot { .. }
             | Self::ImplausibleHistory { .. }
+            | Self::HookBeforeRestore { .. }
             | Self::NoRoom { .. } => ExitCode::Refused,
             Self::Locked { .. } | Self::LockLost { .. } => ExitCode::Locked,
             Self::WrongPassword { .. } => ExitCode::WrongPassword,
@@ -398,7 +426,7 @@ impl Error {
             | Self::NoSuchObject { .. }
             | Self::NoSuchPath { .. }
             | Self::NothingSelected { .. } => ExitCode::NoSnapshot,
-            Self::Source { .. } => ExitCode::Source,
+            Self::Source { .. } | Self::HookBeforeBackup { .. } => ExitCode::Source,
             Self::Damaged { .. }
             | Self::ItemsLost { .. }
             | Self::LatestUncertain { .. }

@@ -519,3 +519,15 @@ pub fn signalled_demo(scene: &mut Scene, signal: Signal) -> Run {
     }
     panic!("the demo was never caught at its work");
 }
+
+/// `config check` of a file that names this scene's repository by this key.
+pub fn with_a_configuration(scene: &Scene, key: &str) -> Run {
+    let file = scene.path("tillsafe.toml");
+    let [repository, password, shop] =
+        ["repository", "password", "shop"].map(|name| scene.text(name));
+    let text = format!(
+        "version = 1\n[repository.usb]\n{key} = {repository:?}\npassword_file = {password:?}\n[shop.mara]\nfiles = [{{ path = {shop:?} }}]\n"
+    );
+    fs::write(&file, text).unwrap();
+    scene.run(&["config", "check", "-c", file.to_str().unwrap()])
+}
