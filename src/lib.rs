@@ -54,6 +54,8 @@ pub mod hook;
 pub mod look;
 pub mod restore;
 
+pub mod doctor;
+
 pub mod config;
 
 pub mod cli;

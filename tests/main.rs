@@ -28,5 +28,6 @@ mod records;
 mod repair;
 mod restore;
 mod retention;
+mod setup;
 mod shops;
 mod tidy;
