@@ -61,6 +61,19 @@ impl Hooks<'_> {
         ExitCode::first_of(&codes)
     }
 
+    /// Says what is run around it, for a plan.
+    pub fn tell(&self, when: [When; 2]) {
+        for hook in when.into_iter().flat_map(|when| self.of(when)) {
+            let output = &self.session.output;
+            output.line(format!("  {:<14} {}", hook.when.name(), hook.words()));
+        }
+    }
+
+    /// Whether any is run then.
+    pub fn has(&self, when: When) -> bool {
+        self.of(when).next().is_some()
+    }
+
     fn of(&self, when: When) -> impl Iterator<Item = &Hook> {
         self.list.iter().filter(move |hook| hook.when == when)
     }

@@ -70,6 +70,12 @@ impl Session {
         Ok(self.configuration.get_or_init(|| loaded).clone())
     }
 
+    /// Whether there is a configuration with shops.
+    pub fn knows_shops(&self) -> Result<bool> {
+        let configuration = self.configuration()?;
+        Ok(configuration.is_some_and(|configuration| !configuration.shops.is_empty()))
+    }
+
     /// Where `-c` says that the configuration is.
     pub fn named_configuration(&self) -> Option<&Path> {
         self.global.config.as_deref()

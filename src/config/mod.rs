@@ -122,17 +122,22 @@ fn of_flags(
     // Only a bare word can be a name: with a slash in it, a broken configuration is in nobody's way.
     if file::is_name(word)
         && let Some(configuration) = load()?
-        && configuration.repositories.contains_key(word)
     {
-        let chosen = of_entry(&configuration, word, variables);
-        return match password {
-            Some(password) => Ok(RepositoryChoice {
-                path: configuration.repositories[word].path.clone(),
-                password,
-                name: None,
-            }),
-            None => chosen,
-        };
+        match (configuration.repositories.get(word), &password) {
+            (Some(entry), Some(password)) => {
+                return Ok(RepositoryChoice {
+                    path: entry.path.clone(),
+                    password: password.clone(),
+                    name: None,
+                });
+            }
+            // A folder of that name would need a password from here too.
+            (None, None) if !Path::new(word).exists() => {
+                return of_entry(&configuration, word, variables);
+            }
+            (Some(_), None) => return of_entry(&configuration, word, variables),
+            (None, _) => {}
+        }
     }
     Ok(RepositoryChoice {
         path: local_path(word)?,
@@ -154,9 +159,22 @@ pub fn of_entry(
     variables: Variables<'_>,
 ) -> Result<RepositoryChoice> {
     let Some(entry) = configuration.repositories.get(name) else {
+        let known: Vec<&str> = configuration
+            .repositories
+            .keys()
+            .map(String::as_str)
+            .collect();
+        let meant = file::nearest(name, &known);
+        let meant = meant.map_or(String::new(), |known| format!("did you mean {known}? "));
         return Err(Error::Usage {
-            finding: format!("the configuration has no repository {name}"),
-            next: "`tillsafe config show` lists them".to_owned(),
+            finding: format!(
+                "{} has no repository {name}",
+                crate::units::shown(&configuration.file)
+            ),
+            next: format!(
+                "{meant}it has: {}; for a folder of that name type ./{name}, and its password: -p FILE",
+                known.join(", ")
+            ),
         });
     };
     Ok(RepositoryChoice {

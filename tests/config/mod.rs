@@ -1,6 +1,10 @@
 //! The configuration: every key, what wins, who may write the file, several shops, hooks.
 
+mod hooks;
 mod keys;
+mod mutilated;
+mod precedence;
+mod safety;
 mod shops;
 
 use std::fs;

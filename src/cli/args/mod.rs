@@ -35,7 +35,8 @@ Example: tillsafe rollback /srv/shop";
 const FORGET: &str = "Remove the snapshots that a policy does not keep, or that are named
 
 Snapshots are judged by series: those with a tag shop=NAME together, all others by machine and paths. Of each hour, day, week, \
-month and year (UTC) the newest is kept, as many of them as the rule says. Never removed: the last good and the last proven \
+month and year (UTC) the newest is kept, as many of them as the rule says. Without a rule here it is each shop's own, from the \
+configuration. Never removed: the last good and the last proven \
 snapshot of a series, what came in since the last run, and what is not plausibly dated.
 Example: tillsafe -r /media/backup/shop -p /root/shop.pass forget --keep-daily 14 --keep-monthly 12 --dry-run";
 
@@ -232,7 +233,7 @@ pub struct Snapshots {
     pub filter: Filter,
 }
 
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct Filter {
     /// Only snapshots of this shop
     #[arg(long, value_name = "NAME")]

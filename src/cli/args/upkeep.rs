@@ -55,6 +55,21 @@ pub struct Keep {
     pub tags: Vec<String>,
 }
 
+impl Keep {
+    /// Whether it says nothing. A rule of nought says something: that its owner has slipped.
+    pub fn is_empty(&self) -> bool {
+        let numbers = [
+            self.last,
+            self.hourly,
+            self.daily,
+            self.weekly,
+            self.monthly,
+            self.yearly,
+        ];
+        numbers.iter().all(Option::is_none) && self.within.is_none() && self.tags.is_empty()
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct Unlock {
     /// All locks, also those whose holder may live: make sure that nobody works on the repository
