@@ -38,6 +38,14 @@ fn every() -> Vec<Error> {
             cause: text("no room"),
             full: true,
         },
+        Error::FolderMissing {
+            location: text("/backup"),
+            folder: "index",
+        },
+        Error::FolderMissing {
+            location: text("/backup"),
+            folder: "data",
+        },
         Error::NoRepository {
             location: text("/backup"),
         },
@@ -63,6 +71,7 @@ fn every() -> Vec<Error> {
             written_bytes: 4096,
             finding: text("damaged"),
         },
+        Error::OutputClosed,
         Error::FileExists { path: path.clone() },
         Error::NoSnapshot {
             wanted: text("\"latest\""),

@@ -60,7 +60,7 @@ fn wanted<'a>(kind: &str, id: Option<&'a OsStr>) -> Result<&'a OsStr> {
     match (kind, id) {
         ("masterkey", _) => usage(
             "the master key is not printed: whoever has seen it reads and forges everything, and no new password takes that back".to_owned(),
-            "`tillsafe list keys` and `tillsafe cat key ID` show who has a password; give each person one of their own",
+            "`tillsafe key list` shows whose passwords open; `tillsafe key add` gives one more person one of their own",
         ),
         ("config", None) => Ok(OsStr::new("")),
         ("config", Some(id)) => usage(
@@ -70,7 +70,15 @@ fn wanted<'a>(kind: &str, id: Option<&'a OsStr>) -> Result<&'a OsStr> {
         ("key" | "lock" | "snapshot" | "index" | "pack" | "tree" | "blob", Some(id)) => Ok(id),
         ("key" | "lock" | "snapshot" | "index" | "pack" | "tree" | "blob", None) => usage(
             format!("which {kind} is not said"),
-            "give the first digits of its id; `tillsafe list` shows them",
+            match kind {
+                "snapshot" => "give the first digits of its id, or `latest`; `tillsafe snapshots` shows them",
+                "tree" => "give the first digits of its id, or SNAPSHOT:PATH of a folder",
+                "key" => "give the first digits of its id; `tillsafe key list` shows them",
+                "lock" => "give the first digits of its id; `tillsafe list locks` shows them",
+                "index" => "give the first digits of its id; `tillsafe list index` shows them",
+                "pack" => "give the first digits of its id; `tillsafe list packs` shows them",
+                _ => "give the first digits of its id; `tillsafe list blobs` shows them",
+            },
         ),
         _ => usage(format!("there is no object of the kind {kind:?}"), kinds),
     }

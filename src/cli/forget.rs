@@ -232,17 +232,22 @@ struct Told {
     doubtful: u64,
     refused: u64,
     damaged: u64,
+    /// Snapshots that are no backups: they hold records of proofs.
+    records: BTreeSet<Id>,
 }
 
 impl Told {
     fn of(plan: &Plan, snapshots: &Snapshots, dry_run: bool) -> Self {
         let decisions = || plan.judged.iter().flat_map(|one| &one.decisions);
         let doubtful = decisions().filter(|(_, decision)| decision.doubt().is_some());
-        let going = plan.going().len();
+        let goes: BTreeSet<Id> = plan.going().iter().copied().collect();
+        let backups = snapshots.readable.iter().filter(|one| !one.is_record());
+        let records = snapshots.readable.iter().filter(|one| one.is_record());
         Self {
             dry_run,
-            kept: (snapshots.readable.len() - going) as u64,
-            going: going as u64,
+            kept: backups.filter(|one| !goes.contains(&one.id)).count() as u64,
+            going: goes.len() as u64,
+            records: records.map(|one| one.id).collect(),
             doubtful: doubtful.count() as u64,
             refused: plan.refused().count() as u64,
             damaged: snapshots.damaged.len() as u64,
@@ -255,9 +260,13 @@ impl Told {
         }
         if plan.judged.is_empty() {
             for id in plan.going() {
-                session
-                    .output
-                    .good_news(format!("{} {}", self.verb(), id.short()));
+                let what = if self.records.contains(id) {
+                    ": records of what was proved, no backup"
+                } else {
+                    ""
+                };
+                let (verb, id) = (self.verb(), id.short());
+                session.output.good_news(format!("{verb} {id}{what}"));
                 session.output.object(
                     "decision",
                     json!({"id": id, "removed": true, "reasons": ["named"]}),

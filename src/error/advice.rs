@@ -39,6 +39,16 @@ impl Error {
                 "every snapshot is untouched",
                 "see that the storage is there and open to you (as its owner, or as root), then run the same command again",
             ),
+            Self::FolderMissing {
+                folder: "index", ..
+            } => (
+                "nothing was touched",
+                "see that the whole repository is there (its disk mounted, its copy complete); if that folder is gone for good, `tillsafe repair index` makes it anew from the packs, and restoring works without it",
+            ),
+            Self::FolderMissing { .. } => (
+                "nothing was touched",
+                "see that the whole repository is there (its disk mounted, its copy complete), or put that folder back from any copy; one that never held anything (some copy tools leave it out) is made with mkdir",
+            ),
             Self::NoRepository { location } => {
                 return Advice {
                     safe: "nothing was written".into(),
@@ -94,6 +104,10 @@ impl Error {
             Self::OutputCut { .. } => (
                 "the repository was not changed, and what was written before is as it was captured",
                 "do not use what was written; `tillsafe restore SNAPSHOT:PATH --target DIR` brings back all that is whole and names the rest, with the snapshots in which it is intact",
+            ),
+            Self::OutputClosed => (
+                "the repository was not changed, and what was written is as it was captured",
+                "if the beginning was all that you wanted, nothing; else write into a file: --target FILE",
             ),
             Self::FileExists { .. } => (
                 "it was not touched",

@@ -47,6 +47,14 @@ pub enum Error {
         /// Whether there is no room left.
         full: bool,
     },
+    /// A folder of the repository is missing: what it held may be elsewhere, so it is not taken for empty.
+    #[error("the folder {folder} of the repository at {location} is missing")]
+    FolderMissing {
+        /// Where the repository is.
+        location: String,
+        /// The folder's name.
+        folder: &'static str,
+    },
     /// There is no repository at the location.
     #[error("there is no repository at {location}")]
     NoRepository {
@@ -120,6 +128,9 @@ pub enum Error {
         /// Why it does not go on.
         finding: String,
     },
+    /// Whoever reads what is written has gone away before the end.
+    #[error("the output is not whole: whoever reads it has stopped before its end")]
+    OutputClosed,
     /// The file that something was to be written to is there.
     #[error("{} is there already", shown(.path))]
     FileExists {
@@ -399,8 +410,9 @@ impl Error {
             | Self::HookAfter { .. }
             | Self::SealFailed { .. }
             | Self::Internal { .. }
+            | Self::OutputClosed
             | Self::NoRandomness { .. } => ExitCode::Failed,
-            Self::Storage { .. } => ExitCode::Storage,
+            Self::Storage { .. } | Self::FolderMissing { .. } => ExitCode::Storage,
             Self::NoRepository { .. } => ExitCode::NoRepository,
             Self::RepositoryExists { .. }
             | Self::TargetNotEmpty { .. }
