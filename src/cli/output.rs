@@ -78,6 +78,8 @@ impl Manner {
 struct State {
     step: Step,
     step_begun: Instant,
+    /// The step that was named last.
+    named: Option<Step>,
     total: Option<u64>,
     last_line: Instant,
     /// Whether only results or questions are to come, and no progress.
@@ -106,6 +108,7 @@ impl Output {
             state: Mutex::new(State {
                 step: Step::Opening,
                 step_begun: now,
+                named: None,
                 total: None,
                 last_line: now,
                 ended: false,
@@ -369,6 +372,7 @@ impl Monitor for Output {
         self.bytes.store(0, Ordering::Relaxed);
         self.files.store(0, Ordering::Relaxed);
         let mut state = self.state();
+        let named = state.named.replace(step);
         state.step = step;
         state.step_begun = Instant::now();
         state.total = bytes;
@@ -377,7 +381,7 @@ impl Monitor for Output {
             self.bar.enable_steady_tick(TICK);
         }
         drop(state);
-        if self.manner.verbose && !self.manner.json {
+        if self.manner.verbose && !self.manner.json && named != Some(step) {
             self.write_stderr(step.words());
         }
         self.bar.set_message(step.words());

@@ -4,6 +4,8 @@ mod environment;
 mod exit_codes;
 mod output;
 mod provoke;
+pub mod schemas;
+mod screens;
 mod shells;
 mod signals;
 mod terminal;
@@ -132,6 +134,7 @@ impl Scene {
     fn words(&self, command: &str) -> Vec<String> {
         let (shop, target) = (self.text("shop"), self.text("target"));
         let new = self.text("new.pass");
+        let configuration = self.text("new.toml");
         let words: &[&str] = match command {
             "backup" => &["backup", &shop],
             "ls" => &["ls", "latest"],
@@ -153,6 +156,7 @@ impl Scene {
             "dump" => &["dump", "latest", "--target", &target],
             "stats" => &["stats", "latest"],
             "config" => &["config", "check"],
+            "setup" => &["-c", &configuration, "setup", "--yes", &shop],
             "completions" => &["completions", "bash"],
             other => &[other],
         };
