@@ -19,7 +19,7 @@ pub fn look(configuration: &Configuration) -> Vec<Problem> {
             found.push(problem(&item, format!("no repository can be seen at {place}: mount its disk; only if it is to be a new one, `tillsafe -r {name} init`")));
         }
         match &entry.password {
-            Password::File(file) => found.extend(password_file(&item, file)),
+            Password::File(file) => found.extend(password_file(name, &item, file)),
             Password::Command(words) => found.extend(program(&item, &words[0])),
             Password::Credential(_) => {}
         }
@@ -44,10 +44,10 @@ fn problem(item: &str, finding: String) -> Problem {
     }
 }
 
-fn password_file(item: &str, file: &Path) -> Option<Problem> {
+fn password_file(name: &str, item: &str, file: &Path) -> Option<Problem> {
     let finding = match std::fs::metadata(file) {
         Err(cause) => format!(
-            "the password file {} cannot be read: {cause} (`tillsafe init` makes it for a new repository)",
+            "the password file {} cannot be read: {cause} (`tillsafe -r {name} init` makes it for a new repository)",
             shown(file)
         ),
         Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => format!(
