@@ -188,6 +188,11 @@ fn the_first_page_shows_what_happens() {
 }
 
 #[test]
+fn the_page_on_setup_shows_what_happens() {
+    play("docs/setup.md");
+}
+
+#[test]
 fn the_page_for_the_night_shows_what_happens() {
     play("docs/restore.md");
 }

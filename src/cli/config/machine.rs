@@ -19,11 +19,18 @@ pub fn look(configuration: &Configuration) -> Vec<Problem> {
             found.push(problem(&item, format!("no repository can be seen at {place}: mount its disk; only if it is to be a new one, `tillsafe -r {name} init`")));
         }
         match &entry.password {
-            Password::File(file) => found.extend(password_file(name, &item, file)),
+            Password::File(file) => found.extend(password_file(&item, file)),
             Password::Command(words) => found.extend(program(&item, &words[0])),
             Password::Credential(_) => {}
         }
     }
+    found.extend(shops(configuration));
+    found
+}
+
+/// The same of its shops alone.
+pub fn shops(configuration: &Configuration) -> Vec<Problem> {
+    let mut found = Vec::new();
     for (name, shop) in &configuration.shops {
         let item = format!("[shop.{name}]");
         found.extend(sources(&item, shop));
@@ -44,10 +51,11 @@ fn problem(item: &str, finding: String) -> Problem {
     }
 }
 
-fn password_file(name: &str, item: &str, file: &Path) -> Option<Problem> {
+/// What is wrong with a password file.
+pub fn password_file(item: &str, file: &Path) -> Option<Problem> {
     let finding = match std::fs::metadata(file) {
         Err(cause) => format!(
-            "the password file {} cannot be read: {cause} (`tillsafe -r {name} init` makes it for a new repository)",
+            "the password file {} cannot be read: {cause} (for a new repository `init` makes it)",
             shown(file)
         ),
         Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => format!(

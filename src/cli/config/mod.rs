@@ -1,7 +1,7 @@
 //! `config`: the file checked, or shown.
 
-mod machine;
-mod show;
+pub mod machine;
+pub mod show;
 
 use serde_json::json;
 
