@@ -289,7 +289,10 @@ fn every_message_has_its_paragraph_in_the_page_by_message() {
         let found = headings
             .iter()
             .any(|(pattern, codes)| fits(pattern, &text) && codes.contains(&code));
-        assert!(found, "docs/troubleshooting.md has no paragraph for {code}: {text}");
+        assert!(
+            found,
+            "docs/troubleshooting.md has no paragraph for {code}: {text}"
+        );
     }
 }
 
@@ -300,5 +303,9 @@ fn the_page_for_scripts_has_the_table_of_exit_codes() {
         .iter()
         .map(|(code, meaning)| format!("| {} | {meaning} |", code.number()))
         .collect();
-    assert!(page.contains(&rows.join("\n")), "it should be\n{}", rows.join("\n"));
+    assert!(
+        page.contains(&rows.join("\n")),
+        "it should be\n{}",
+        rows.join("\n")
+    );
 }

@@ -18,7 +18,10 @@ fn file() -> PathBuf {
 
 /// What was seen by a run that renews, a line each.
 fn observed() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target/observed.jsonl"))
+    PathBuf::from(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/target/observed.jsonl"
+    ))
 }
 
 /// Whether what is published is to be renewed, not compared: never where nobody looks at the difference.
@@ -64,7 +67,10 @@ pub fn assert_published(objects: &[Value], what: &str) {
             continue;
         }
         let schema = &PUBLISHED["$defs"][&name];
-        assert!(schema.is_object(), "{what}: {name} is in no schema: `make renew`");
+        assert!(
+            schema.is_object(),
+            "{what}: {name} is in no schema: `make renew`"
+        );
         if let Some(wrong) = mismatch(schema, object, &name) {
             panic!("{what}: {wrong}; `make renew` adds what is new\n{object}");
         }
@@ -139,7 +145,10 @@ fn seen(value: &Value) -> Value {
         Value::Number(_) => json!({"type": "integer"}),
         Value::String(_) => json!({"type": "string"}),
         Value::Array(values) => {
-            let items = values.iter().map(seen).reduce(|one, other| both(&one, &other));
+            let items = values
+                .iter()
+                .map(seen)
+                .reduce(|one, other| both(&one, &other));
             items.map_or_else(
                 || json!({"type": "array"}),
                 |items| json!({"type": "array", "items": items}),
@@ -182,17 +191,24 @@ fn both(one: &Value, other: &Value) -> Value {
         merged["properties"] = properties.into();
         let names = |schema: &Value| -> BTreeSet<String> {
             let names = schema["required"].as_array().into_iter().flatten();
-            names.map(|name| name.as_str().unwrap().to_owned()).collect()
+            names
+                .map(|name| name.as_str().unwrap().to_owned())
+                .collect()
         };
         let required: Vec<String> = names(one).intersection(&names(other)).cloned().collect();
         merged["required"] = required.into();
-    } else if let Some(properties) = other.get("properties").filter(|_| !first.contains("object")) {
+    } else if let Some(properties) = other
+        .get("properties")
+        .filter(|_| !first.contains("object"))
+    {
         merged["properties"] = properties.clone();
         merged["required"] = other["required"].clone();
         merged["additionalProperties"] = false.into();
     }
     if let Some(theirs) = other.get("items") {
-        let items = one.get("items").map_or_else(|| theirs.clone(), |mine| both(mine, theirs));
+        let items = one
+            .get("items")
+            .map_or_else(|| theirs.clone(), |mine| both(mine, theirs));
         merged["items"] = items;
     }
     merged
@@ -212,7 +228,10 @@ fn what_was_seen_is_published() {
         }
         let mut schema = seen(&object);
         for fixed in ["message_type", "command"] {
-            if let Some(text) = object.get(fixed).filter(|_| fixed != "command" || name.starts_with("summary-")) {
+            if let Some(text) = object
+                .get(fixed)
+                .filter(|_| fixed != "command" || name.starts_with("summary-"))
+            {
                 schema["properties"][fixed] = json!({"type": "string", "const": text});
             }
         }
@@ -221,7 +240,12 @@ fn what_was_seen_is_published() {
         let schema = known.map_or_else(|| schema.clone(), |known| both(known, &schema));
         schemas.insert(name, schema);
     }
-    let names: Vec<String> = published["$defs"].as_object().unwrap().keys().cloned().collect();
+    let names: Vec<String> = published["$defs"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect();
     let all: Vec<Value> = names
         .iter()
         .map(|name| json!({"$ref": format!("#/$defs/{name}")}))
@@ -256,9 +280,16 @@ fn a_schema_says_no_to_what_it_should() {
 #[test]
 fn every_field_ends_in_its_unit_and_every_schema_says_what_it_is() {
     for (name, schema) in PUBLISHED["$defs"].as_object().unwrap() {
-        assert!(schema["description"].is_string(), "{name} has no description in docs/schemas.json");
+        assert!(
+            schema["description"].is_string(),
+            "{name} has no description in docs/schemas.json"
+        );
         for field in schema["properties"].as_object().unwrap().keys() {
-            for (short, unit) in [("size", "_bytes"), ("duration", "_seconds"), ("age", "_seconds")] {
+            for (short, unit) in [
+                ("size", "_bytes"),
+                ("duration", "_seconds"),
+                ("age", "_seconds"),
+            ] {
                 let is_bare = field == short || field.ends_with(&format!("_{short}"));
                 assert!(!is_bare, "{name}.{field} has no {unit}");
             }

@@ -34,7 +34,10 @@ fn compare(name: &str, text: &str, wrong: &mut Vec<String>) {
 
 fn assert_all(wrong: &[String]) {
     let found = wrong.join("\n");
-    assert!(wrong.is_empty(), "screens differ; if that is meant: make renew\n{found}");
+    assert!(
+        wrong.is_empty(),
+        "screens differ; if that is meant: make renew\n{found}"
+    );
 }
 
 /// The names in the list of a help that is not in groups.
@@ -106,7 +109,7 @@ fn every_screen_is_as_it_was_reviewed() {
     let dumped = scene.text("dumped");
     let mut wrong = Vec::new();
     let mut number = 0;
-    let mut show = |scene: &Scene, words: &[&str]| {
+    let mut take = |scene: &Scene, words: &[&str]| {
         number += 1;
         let run = scene.run(words);
         let name: Vec<&str> = words
@@ -117,13 +120,13 @@ fn every_screen_is_as_it_was_reviewed() {
         let name = format!("{number:02}-{}.txt", name.join("-").replace("--", ""));
         compare(&name, &screen(scene, words, &run), &mut wrong);
     };
-    show(&scene, &["version"]);
-    show(&scene, &["demo"]);
-    show(&scene, &["init"]);
-    show(&scene, &["backup", &shop, "--host", "till"]);
-    show(&scene, &["snapshots", "--host", "till"]);
+    take(&scene, &["version"]);
+    take(&scene, &["demo"]);
+    take(&scene, &["init"]);
+    take(&scene, &["backup", &shop, "--host", "till"]);
+    take(&scene, &["snapshots", "--host", "till"]);
     fs::write(scene.shop.join("added.txt"), "tenmoku\n").unwrap();
-    show(&scene, &["backup", "-v", &shop, "--host", "till"]);
+    take(&scene, &["backup", "-v", &shop, "--host", "till"]);
     let till = ["--host", "till"];
     for words in [
         &["ls", &in_snapshot][..],
@@ -138,7 +141,7 @@ fn every_screen_is_as_it_was_reviewed() {
         &["forget", "--keep-last", "1", "--dry-run"],
         &["tag", "--add", "sunday", "latest"],
     ] {
-        show(&scene, &[words, &till].concat());
+        take(&scene, &[words, &till].concat());
     }
     scene.forge().lock_exclusively("elsewhere");
     for words in [
@@ -146,7 +149,7 @@ fn every_screen_is_as_it_was_reviewed() {
         &["unlock"],
         &["unlock", "--remove-all"],
     ] {
-        show(&scene, words);
+        take(&scene, words);
     }
     for words in [
         &["rollback", "--list"][..],
@@ -160,7 +163,7 @@ fn every_screen_is_as_it_was_reviewed() {
         &["key", "passwd", "--new-password-file", &pass],
         &["ls", "latest"],
     ] {
-        show(&scene, words);
+        take(&scene, words);
     }
     let scene = Scene {
         program: crate::common::program::Program {
@@ -180,9 +183,9 @@ fn every_screen_is_as_it_was_reviewed() {
         &["nonsense"],
         &["drill"],
     ] {
-        show(&scene, words);
+        take(&scene, words);
     }
     scene.program.write_password("wrong");
-    show(&scene, &["snapshots"]);
+    take(&scene, &["snapshots"]);
     assert_all(&wrong);
 }
