@@ -1,5 +1,7 @@
 # What people and CI type. `make demo` and `make test` do all their own set-up.
-.PHONY: demo test check bench tools interop
+.PHONY: demo test check bench tools interop dist dist-check install
+
+PREFIX ?= /usr/local
 
 export CARGO_TERM_COLOR ?= auto
 
@@ -30,3 +32,15 @@ bench:
 interop: tools
 	sh .ci/rustic.sh
 	INTEROP=1 cargo test --locked --test main -- interop::rustic --nocapture --test-threads=2
+
+# One static binary for any x86-64 Linux: target/dist/tillsafe, with its SHA-256.
+dist:
+	sh .ci/dist.sh
+
+# That binary plays the demo in fresh Debian 11, 12 and 13. As root.
+dist-check: dist
+	sh .ci/debian.sh
+
+# The binary of `make dist` if it was made, else a build for this machine; with completions.
+install:
+	sh .ci/install.sh "$(DESTDIR)$(PREFIX)"

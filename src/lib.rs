@@ -49,6 +49,7 @@ pub mod retention;
 
 pub mod backup;
 pub mod forget;
+pub mod hook;
 pub mod look;
 pub mod restore;
 

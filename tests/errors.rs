@@ -38,6 +38,14 @@ fn every() -> Vec<Error> {
             cause: text("no room"),
             full: true,
         },
+        Error::FolderMissing {
+            location: text("/backup"),
+            folder: "index",
+        },
+        Error::FolderMissing {
+            location: text("/backup"),
+            folder: "data",
+        },
         Error::NoRepository {
             location: text("/backup"),
         },
@@ -63,6 +71,7 @@ fn every() -> Vec<Error> {
             written_bytes: 4096,
             finding: text("damaged"),
         },
+        Error::OutputClosed,
         Error::FileExists { path: path.clone() },
         Error::NoSnapshot {
             wanted: text("\"latest\""),
@@ -92,6 +101,19 @@ fn every() -> Vec<Error> {
         Error::ItemsLost {
             count: 2,
             rest: text("everything else is restored and proved at /srv/shop"),
+        },
+        Error::HookBeforeBackup {
+            hook: text("/usr/bin/systemctl stop shop"),
+            finding: text("ended with exit code 5; it said nothing"),
+        },
+        Error::HookBeforeRestore {
+            hook: text("/usr/bin/systemctl stop shop"),
+            finding: text("ended with exit code 5; it said nothing"),
+        },
+        Error::HookAfter {
+            when: "after-backup",
+            hook: text("/usr/bin/systemctl start shop"),
+            finding: text("had not ended after 10 min 0 s and was stopped; it said nothing"),
         },
         Error::Source {
             name: text("/srv/shop.db"),

@@ -9,6 +9,7 @@ mod common;
 mod backends;
 mod backup;
 mod cli;
+mod config;
 mod consistency;
 mod crash;
 mod damage;

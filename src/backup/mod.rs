@@ -80,12 +80,27 @@ pub fn backup(
     options: &Options,
     monitor: &dyn Monitor,
 ) -> Result<Outcome> {
+    backup_when(&mut || Ok(()), repository, options, monitor)
+}
+
+/// The same; `ready` is called once all waiting is over, before the first source is looked at: what it
+/// stops need not stand still longer than the sources are read and stored.
+///
+/// # Errors
+/// As [`backup`], and those of `ready`: then nothing was read.
+pub fn backup_when(
+    ready: &mut dyn FnMut() -> Result<()>,
+    repository: &Repository,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Outcome> {
     repository.require_writable()?;
     let begun = repository.services().clock.now();
     let lock = repository.lock(Access::Shared, monitor)?;
     monitor.step(Step::Opening, None);
     let noted = Noted::new(monitor);
     let index = sound_index(repository, &noted)?;
+    ready()?;
     let survey = Survey::take(&options.paths, &excluded(options), &noted)?;
     monitor.step(Step::BackingUp, Some(survey.bytes));
     let writer = Writer::begin(repository, Arc::new(index))?;

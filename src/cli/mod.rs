@@ -7,12 +7,14 @@ mod cat;
 mod check;
 mod choose;
 mod completions;
+mod config;
 mod demo;
 mod diff;
 mod dump;
 mod failure;
 mod find;
 mod forget;
+mod hooks;
 mod in_place;
 mod init;
 mod key;
@@ -29,6 +31,7 @@ mod restore;
 mod rollback;
 mod session;
 mod several;
+mod shops;
 mod snapshots;
 mod stats;
 mod table;
@@ -55,14 +58,15 @@ use session::Session;
 
 /// Commands of the contract that are not part of this version. They are refused by name, so that
 /// nobody believes that they did something.
-const NOT_YET: [&str; 20] = [
-    "setup", "doctor", "config", "drill", "report", "status", "probe", "metrics", "copy",
-    "schedule", "run", "alert", "wal", "incident", "runbook", "kit", "man", "migrate", "mount",
-    "rewrite",
+const NOT_YET: [&str; 19] = [
+    "setup", "doctor", "drill", "report", "status", "probe", "metrics", "copy", "schedule", "run",
+    "alert", "wal", "incident", "runbook", "kit", "man", "migrate", "mount", "rewrite",
 ];
 
 /// Options that every command takes with a value.
-const TAKES_A_VALUE: [&str; 7] = [
+const TAKES_A_VALUE: [&str; 9] = [
+    "-c",
+    "--config",
     "--cache-dir",
     "--retry-lock",
     "-r",
@@ -111,7 +115,8 @@ fn run(words: &[OsString]) -> u8 {
         signal,
     ));
     output.keep_telling();
-    let session = Session::new(cli.global, Arc::clone(&output));
+    let shop = filter_of(&cli.command).and_then(|filter| filter.shop.clone());
+    let session = Session::new(cli.global, shop, Arc::clone(&output));
     let result = execute(&session, cli.command);
     output.finish();
     let (code, fields) = match result {
@@ -151,7 +156,7 @@ fn execute(session: &Session, command: Command) -> anyhow::Result<Done> {
     Ok(match command {
         Command::Demo => demo::run(session)?,
         Command::Init => init::run(session)?,
-        Command::Backup(args) => backup::run(session, args)?,
+        Command::Backup(args) => backup::run(session, &args)?,
         Command::Snapshots(args) => snapshots::run(session, &args)?,
         Command::Ls(args) => ls::run(session, &args)?,
         Command::Restore(args) => restore::run(session, &args)?,
@@ -171,6 +176,7 @@ fn execute(session: &Session, command: Command) -> anyhow::Result<Done> {
         Command::Cat(args) => cat::run(session, &args)?,
         Command::List(args) => list::run(session, &args)?,
         Command::Key(args) => key::run(session, args.action)?,
+        Command::Config(args) => config::run(session, &args.action)?,
         Command::Completions(args) => completions::run(session, &args),
         Command::Version => version::run(session),
     })
@@ -200,9 +206,29 @@ const fn name_of(command: &Command) -> &'static str {
         Command::Cat(_) => "cat",
         Command::List(_) => "list",
         Command::Key(_) => "key",
+        Command::Config(_) => "config",
         Command::Completions(_) => "completions",
         Command::Version => "version",
     }
+}
+
+/// Which snapshots a command is about, where it says so.
+const fn filter_of(command: &Command) -> Option<&args::Filter> {
+    Some(match command {
+        Command::Snapshots(args) => &args.filter,
+        Command::Ls(args) => &args.filter,
+        Command::Restore(args) => &args.filter,
+        Command::Verify(args) => &args.filter,
+        Command::Forget(args) => &args.filter,
+        Command::Repair(args::Repair::Snapshots(args)) => &args.filter,
+        Command::Find(args) => &args.filter,
+        Command::Diff(args) => &args.filter,
+        Command::Dump(args) => &args.filter,
+        Command::Stats(args) => &args.filter,
+        Command::Tag(args) => &args.filter,
+        Command::Cat(args) => &args.filter,
+        _ => return None,
+    })
 }
 
 /// A signal's number is kept, and every long step looks at it. A second one ends us at once.

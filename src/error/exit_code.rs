@@ -77,6 +77,32 @@ impl ExitCode {
         self as u8
     }
 
+    /// What a run of several parts ends with: the first code of this order that any of them gave.
+    #[must_use]
+    pub fn first_of(codes: &[Self]) -> Self {
+        /// The contract's order. What it does not name stands where its like stand: a part whose words do
+        /// not fit after a wrong password, a snapshot that is not there after a repository that is not.
+        const ORDER: [ExitCode; 15] = [
+            ExitCode::Interrupted,
+            ExitCode::Terminated,
+            ExitCode::Damage,
+            ExitCode::NotVerified,
+            ExitCode::WrongPassword,
+            ExitCode::Usage,
+            ExitCode::NoRepository,
+            ExitCode::NoSnapshot,
+            ExitCode::Storage,
+            ExitCode::Source,
+            ExitCode::Failed,
+            ExitCode::Locked,
+            ExitCode::Refused,
+            ExitCode::NotProved,
+            ExitCode::Incomplete,
+        ];
+        let first = ORDER.into_iter().find(|code| codes.contains(code));
+        first.unwrap_or(Self::Done)
+    }
+
     /// The code of a number that a process of ours has returned.
     #[must_use]
     pub fn of_number(number: i32) -> Option<Self> {
@@ -90,6 +116,16 @@ impl ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_code_is_forgotten_where_several_are_told() {
+        for (code, _) in ExitCode::TABLE {
+            assert_eq!(ExitCode::first_of(&[ExitCode::Done, code]), code);
+        }
+        let some = [ExitCode::Incomplete, ExitCode::Source, ExitCode::Locked];
+        assert_eq!(ExitCode::first_of(&some), ExitCode::Source);
+        assert_eq!(ExitCode::first_of(&[]), ExitCode::Done);
+    }
 
     #[test]
     fn the_table_names_every_code_once() {

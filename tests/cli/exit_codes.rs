@@ -23,7 +23,7 @@ use crate::common::tools::skipped;
 /// Where a code is missing there is a reason: a reading command goes on without a lock (no 11),
 /// `init` makes what the others would miss (no 10, 12), and what needs no repository has few ways to
 /// fail. `demo` says 21 only if tillsafe itself is broken, and `rollback` is too quick for a signal.
-const APPLICABLE: [(&str, &[i32]); 24] = [
+const APPLICABLE: [(&str, &[i32]); 25] = [
     ("demo", &[0, 1, 2, 15, 130, 143]),
     ("init", &[0, 1, 2, 15, 20, 130, 143]),
     ("backup", &[0, 1, 2, 3, 4, 10, 11, 12, 14, 15, 130, 143]),
@@ -41,7 +41,7 @@ const APPLICABLE: [(&str, &[i32]); 24] = [
     ),
     ("prune", &[0, 1, 2, 4, 10, 11, 12, 15, 130, 143]),
     ("forget", &[0, 1, 2, 4, 10, 11, 12, 13, 15, 20, 130, 143]),
-    ("unlock", &[0, 1, 2, 10, 12, 130, 143]),
+    ("unlock", &[0, 1, 2, 10, 12, 15, 130, 143]),
     ("cache", &[0, 2]),
     ("repair", &[0, 1, 2, 4, 10, 11, 12, 13, 15, 130, 143]),
     ("tag", &[0, 1, 2, 4, 10, 11, 12, 13, 15, 130, 143]),
@@ -52,6 +52,7 @@ const APPLICABLE: [(&str, &[i32]); 24] = [
     ("diff", &[0, 1, 2, 4, 10, 12, 13, 15, 130, 143]),
     ("dump", &[0, 1, 2, 3, 4, 10, 12, 13, 15, 20, 130, 143]),
     ("stats", &[0, 1, 2, 4, 10, 12, 13, 15, 130, 143]),
+    ("config", &[0, 2]),
     ("completions", &[0, 2]),
     ("version", &[0, 2]),
 ];
@@ -141,7 +142,9 @@ const SCENARIOS: &[Scenario] = &[
     scenario(1, "no folder for the password", &["init"], Error, with_no_folder_for_the_password),
     scenario(1, "no folder can be made at the target", &["restore"], Error, |scene, _| scene.run(&["restore", "latest", "--target", "/proc/shop/restored"])),
     scenario(1, "a repository of a later format", &OPENING, Error, with_a_later_format),
-    scenario(2, "a flag that does not exist", &["demo", "init", "backup", "snapshots", "ls", "restore", "rollback", "check", "verify", "prune", "unlock", "cache", "repair", "tag", "cat", "list", "forget", "key", "find", "diff", "dump", "stats", "completions", "version"], Error, |scene, command| scene.usual_with(command, &["--no-such-flag"])),
+    scenario(2, "a flag that does not exist", &["demo", "init", "backup", "snapshots", "ls", "restore", "rollback", "check", "verify", "prune", "unlock", "cache", "repair", "tag", "cat", "list", "forget", "key", "find", "diff", "dump", "stats", "config", "completions", "version"], Error, |scene, command| scene.usual_with(command, &["--no-such-flag"])),
+    scenario(0, "a configuration in which all is right", &["config"], Result, |scene, _| with_a_configuration(scene, "location")),
+    scenario(2, "a configuration with an unknown key", &["config"], Error, |scene, _| with_a_configuration(scene, "locaton")),
     scenario(2, "an empty password", &["init", "backup", "snapshots", "ls", "restore", "check", "verify", "prune", "unlock", "repair", "tag", "cat", "list", "forget", "key", "find", "diff", "dump", "stats"], Error, with_an_empty_password),
     scenario(2, "`latest` of two machines", &["ls", "restore", "verify", "tag", "cat", "find", "diff", "dump", "stats"], Error, with_two_machines),
     scenario(2, "a shop's name where shops are not known", &["backup"], Error, |scene, _| scene.run(&["backup", "mara"])),
@@ -194,6 +197,7 @@ const SCENARIOS: &[Scenario] = &[
     scenario(14, "a source that does not exist", &["backup"], Error, |scene, _| scene.run(&["backup", &scene.text("gone")])),
     scenario(14, "a broken database that was named", &["backup"], Error, with_a_broken_database_named),
     scenario(15, "folders of the storage cannot be listed", &["backup", "snapshots", "ls", "restore", "check", "verify", "prune", "repair", "tag", "cat", "list", "forget", "find", "diff", "dump", "stats"], Error, with_an_unlistable_storage),
+    scenario(15, "a folder of the repository is missing", &["backup", "snapshots", "ls", "restore", "check", "verify", "prune", "repair", "tag", "cat", "key", "unlock", "forget", "find", "diff", "dump", "stats"], Error, with_a_missing_folder),
     scenario(15, "a file is in the way of the repository", &["init"], Error, with_a_file_in_the_way),
     scenario(15, "the storage is full", &["init", "backup", "key"], Error, with_a_full_storage).on_a_small_disk(),
     scenario(15, "the scratch folder's disk is full", &["demo"], Error, with_a_full_scratch_disk).on_a_small_disk(),
@@ -376,6 +380,11 @@ fn dump_gives_each_of_its_exit_codes() {
 #[test]
 fn stats_gives_each_of_its_exit_codes() {
     play_all("stats");
+}
+
+#[test]
+fn config_gives_each_of_its_exit_codes() {
+    play_all("config");
 }
 
 #[test]

@@ -151,6 +151,7 @@ impl Scene {
             "diff" => &["diff", "latest", "latest"],
             "dump" => &["dump", "latest", "--target", &target],
             "stats" => &["stats", "latest"],
+            "config" => &["config", "check"],
             "completions" => &["completions", "bash"],
             other => &[other],
         };

@@ -29,6 +29,8 @@ pub struct Cat {
     /// The object: the first digits of its id; for a tree also SNAPSHOT:PATH
     #[arg(value_name = "ID")]
     pub id: Option<OsString>,
+    #[command(flatten)]
+    pub filter: Filter,
 }
 
 #[derive(Debug, Args)]

@@ -16,6 +16,7 @@ pub use upkeep::{
 };
 
 use super::after_help;
+use crate::units::duration;
 
 const RESTORE: &str = "Restore a snapshot into a new or empty folder, or in place: staged, proved, and only then named
 
@@ -34,7 +35,8 @@ Example: tillsafe rollback /srv/shop";
 const FORGET: &str = "Remove the snapshots that a policy does not keep, or that are named
 
 Snapshots are judged by series: those with a tag shop=NAME together, all others by machine and paths. Of each hour, day, week, \
-month and year (UTC) the newest is kept, as many of them as the rule says. Never removed: the last good and the last proven \
+month and year (UTC) the newest is kept, as many of them as the rule says. Without a rule here it is each shop's own, from the \
+configuration. Never removed: the last good and the last proven \
 snapshot of a series, what came in since the last run, and what is not plausibly dated.
 Example: tillsafe -r /media/backup/shop -p /root/shop.pass forget --keep-daily 14 --keep-monthly 12 --dry-run";
 
@@ -59,8 +61,11 @@ pub struct Cli {
 #[derive(Debug, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "flags as they are typed")]
 pub struct Global {
-    /// The repository: a folder, in the restic format
-    #[arg(short, long, value_name = "LOCATION", global = true)]
+    /// The configuration; default: the file of `TILLSAFE_CONFIG`, else (not for root) ~/.config/tillsafe/tillsafe.toml, else /etc/tillsafe/tillsafe.toml
+    #[arg(short, long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// The repository: a name of the configuration, or a folder, in the restic format
+    #[arg(short, long, value_name = "NAME|LOCATION", global = true)]
     pub repo: Option<String>,
     /// File that holds the repository's password
     #[arg(short, long, value_name = "FILE", global = true)]
@@ -178,19 +183,22 @@ pub enum Command {
     /// Who can open the repository: list, add and remove keys, change a password
     #[command(display_order = 16)]
     Key(Key),
-    /// Print a completion script for a shell
+    /// The configuration: check it, or show it
     #[command(display_order = 23)]
+    Config(Config),
+    /// Print a completion script for a shell
+    #[command(display_order = 24)]
     Completions(Completions),
     /// Print the versions of tillsafe and its engines
-    #[command(display_order = 24)]
+    #[command(display_order = 25)]
     Version,
 }
 
 #[derive(Debug, Args)]
 pub struct Backup {
-    /// Files, folders or databases; each holds a slash (./shop, not shop)
-    #[arg(required = true, value_name = "PATH")]
-    pub paths: Vec<PathBuf>,
+    /// Shops of the configuration; or files, folders and databases, each with a slash (./shop, not shop); default: all shops
+    #[arg(value_name = "SHOP|PATH")]
+    pub what: Vec<PathBuf>,
     /// Mark the snapshot
     #[arg(long, value_name = "TAG")]
     pub tag: Vec<String>,
@@ -208,8 +216,11 @@ pub struct Snapshots {
     pub filter: Filter,
 }
 
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct Filter {
+    /// Only snapshots of this shop
+    #[arg(long, value_name = "NAME")]
+    pub shop: Option<String>,
     /// Only snapshots of this machine
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
@@ -224,7 +235,7 @@ pub struct Filter {
 impl Filter {
     /// Whether it lets everything through.
     pub fn is_empty(&self) -> bool {
-        self.host.is_none() && self.path.is_empty() && self.tag.is_none()
+        self.shop.is_none() && self.host.is_none() && self.path.is_empty() && self.tag.is_none()
     }
 }
 
@@ -348,63 +359,28 @@ pub struct Verify {
 }
 
 #[derive(Debug, Args)]
+pub struct Config {
+    #[command(subcommand)]
+    pub action: ConfigAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigAction {
+    /// Name all that is wrong in the file, with its line; and warn of what this machine lacks
+    Check,
+    /// Show what the file means, with defaults filled in and secrets hidden
+    Show,
+}
+
+#[derive(Debug, Args)]
 pub struct Completions {
     /// The shell
     pub shell: clap_complete::Shell,
 }
 
-/// A span as it is typed: a number and a unit.
-fn duration(text: &str) -> Result<Duration, &'static str> {
-    const WRONG: &str = "give a number and a unit: 30s, 15m, 2h, 1d";
-    let at = text.len().saturating_sub(1);
-    let (number, unit) = text.split_at_checked(at).ok_or(WRONG)?;
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        _ => return Err(WRONG),
-    };
-    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(WRONG);
-    }
-    let number: u64 = number.parse().map_err(|_| WRONG)?;
-    let seconds = number.checked_mul(seconds).ok_or(WRONG)?;
-    Ok(Duration::from_secs(seconds))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use super::{Share, duration};
-
-    #[test]
-    fn a_span_has_a_unit() {
-        for (text, seconds) in [
-            ("0s", 0),
-            ("90s", 90),
-            ("30m", 1800),
-            ("2h", 7200),
-            ("1d", 86_400),
-        ] {
-            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
-        }
-        for wrong in [
-            "",
-            "5",
-            "m",
-            "-1m",
-            "1.5h",
-            "5 m",
-            "+5m",
-            "99999999999999999999d",
-            "9999999999999999d",
-            "5é",
-        ] {
-            assert!(duration(wrong).is_err(), "{wrong}");
-        }
-    }
+    use super::Share;
 
     #[test]
     fn a_share_is_a_percentage_above_nothing() {
