@@ -45,6 +45,7 @@ pub mod repository;
 pub mod source;
 
 pub mod capture;
+pub mod host;
 pub mod retention;
 
 pub mod backup;
@@ -52,6 +53,8 @@ pub mod forget;
 pub mod hook;
 pub mod look;
 pub mod restore;
+
+pub mod doctor;
 
 pub mod config;
 

@@ -11,9 +11,9 @@ const FLOORS: [&[&str]; 8] = [
     ],
     &["chunker", "backend"],
     &["source", "repository"],
-    &["capture", "records", "retention"],
+    &["capture", "host", "records", "retention"],
     &["backup", "look", "restore", "forget", "hook"],
-    &[],
+    &["doctor"],
     &["config"],
     &["cli"],
 ];

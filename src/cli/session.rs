@@ -90,18 +90,28 @@ impl Session {
         Ok(self.choice.get_or_init(|| choice).clone())
     }
 
+    /// The same where no configuration has a say: there is none yet.
+    pub fn choice_without_configuration(&self) -> Result<RepositoryChoice> {
+        config::choose(&self.flags(), None, &config::environment, &|| Ok(None))
+    }
+
     /// The repository of one of several shops.
     pub fn choice_of(&self, shop: &str) -> Result<RepositoryChoice> {
         self.choose(Some(shop))
     }
 
-    fn choose(&self, shop: Option<&str>) -> Result<RepositoryChoice> {
-        let flags = Flags {
+    fn flags(&self) -> Flags {
+        Flags {
             repository: self.global.repo.clone(),
             password_file: self.global.password_file.clone(),
             password_command: self.global.password_command.clone(),
-        };
-        config::choose(&flags, shop, &config::environment, &|| self.configuration())
+        }
+    }
+
+    fn choose(&self, shop: Option<&str>) -> Result<RepositoryChoice> {
+        config::choose(&self.flags(), shop, &config::environment, &|| {
+            self.configuration()
+        })
     }
 
     /// Whether `-r` overrides the repositories of shops.

@@ -28,7 +28,7 @@ pub const KEPT_UNDO: &str = "undo";
 /// See [`KEPT_DONE`].
 pub const KEPT_UNDONE: &str = "undone";
 /// What our scratch folders are for. Nothing else is ever removed as a leftover.
-const PURPOSES: [&str; 4] = ["stage", "swap", "spool", "demo"];
+const PURPOSES: [&str; 5] = ["stage", "swap", "spool", "demo", "probe"];
 /// How often a new folder may be taken for a leftover before we give up.
 const TRIES: usize = 8;
 

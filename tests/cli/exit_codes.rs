@@ -23,7 +23,7 @@ use crate::common::tools::skipped;
 /// Where a code is missing there is a reason: a reading command goes on without a lock (no 11),
 /// `init` makes what the others would miss (no 10, 12), and what needs no repository has few ways to
 /// fail. `demo` says 21 only if tillsafe itself is broken, and `rollback` is too quick for a signal.
-const APPLICABLE: [(&str, &[i32]); 25] = [
+const APPLICABLE: [(&str, &[i32]); 27] = [
     ("demo", &[0, 1, 2, 15, 130, 143]),
     ("init", &[0, 1, 2, 15, 20, 130, 143]),
     ("backup", &[0, 1, 2, 3, 4, 10, 11, 12, 14, 15, 130, 143]),
@@ -52,6 +52,8 @@ const APPLICABLE: [(&str, &[i32]); 25] = [
     ("diff", &[0, 1, 2, 4, 10, 12, 13, 15, 130, 143]),
     ("dump", &[0, 1, 2, 3, 4, 10, 12, 13, 15, 20, 130, 143]),
     ("stats", &[0, 1, 2, 4, 10, 12, 13, 15, 130, 143]),
+    ("setup", &[0, 1, 2, 12, 130, 143]),
+    ("doctor", &[0, 1, 2, 130, 143]),
     ("config", &[0, 2]),
     ("completions", &[0, 2]),
     ("version", &[0, 2]),
@@ -126,6 +128,8 @@ const SIGNALLED: &[&str] = &[
     "diff",
     "dump",
     "stats",
+    "setup",
+    "doctor",
 ];
 /// Those that look into snapshots without restoring them.
 const LOOKING: &[&str] = &["find", "diff", "dump", "stats"];
@@ -142,7 +146,12 @@ const SCENARIOS: &[Scenario] = &[
     scenario(1, "no folder for the password", &["init"], Error, with_no_folder_for_the_password),
     scenario(1, "no folder can be made at the target", &["restore"], Error, |scene, _| scene.run(&["restore", "latest", "--target", "/proc/shop/restored"])),
     scenario(1, "a repository of a later format", &OPENING, Error, with_a_later_format),
-    scenario(2, "a flag that does not exist", &["demo", "init", "backup", "snapshots", "ls", "restore", "rollback", "check", "verify", "prune", "unlock", "cache", "repair", "tag", "cat", "list", "forget", "key", "find", "diff", "dump", "stats", "config", "completions", "version"], Error, |scene, command| scene.usual_with(command, &["--no-such-flag"])),
+    scenario(2, "a flag that does not exist", &["demo", "init", "backup", "snapshots", "ls", "restore", "rollback", "check", "verify", "prune", "unlock", "cache", "repair", "tag", "cat", "list", "forget", "key", "find", "diff", "dump", "stats", "setup", "doctor", "config", "completions", "version"], Error, |scene, command| scene.usual_with(command, &["--no-such-flag"])),
+    scenario(0, "nothing but warnings", &["setup", "doctor"], Result, |scene, command| scene.usual(command)),
+    scenario(1, "another password", &["doctor"], Error, with_a_wrong_password),
+    scenario(12, "another password", &["setup"], Error, with_a_wrong_password),
+    scenario(1, "a repository of a later format", &["setup"], Error, with_a_later_format),
+    scenario(2, "a folder without a shop", &["setup"], Error, |scene, _| scene.run(&["setup", "/proc/self/fdinfo"])),
     scenario(0, "a configuration in which all is right", &["config"], Result, |scene, _| with_a_configuration(scene, "location")),
     scenario(2, "a configuration with an unknown key", &["config"], Error, |scene, _| with_a_configuration(scene, "locaton")),
     scenario(2, "an empty password", &["init", "backup", "snapshots", "ls", "restore", "check", "verify", "prune", "unlock", "repair", "tag", "cat", "list", "forget", "key", "find", "diff", "dump", "stats"], Error, with_an_empty_password),
@@ -380,6 +389,16 @@ fn dump_gives_each_of_its_exit_codes() {
 #[test]
 fn stats_gives_each_of_its_exit_codes() {
     play_all("stats");
+}
+
+#[test]
+fn setup_gives_each_of_its_exit_codes() {
+    play_all("setup");
+}
+
+#[test]
+fn doctor_gives_each_of_its_exit_codes() {
+    play_all("doctor");
 }
 
 #[test]

@@ -131,6 +131,7 @@ impl Scene {
     fn words(&self, command: &str) -> Vec<String> {
         let (shop, target) = (self.text("shop"), self.text("target"));
         let new = self.text("new.pass");
+        let configuration = self.text("new.toml");
         let words: &[&str] = match command {
             "backup" => &["backup", &shop],
             "ls" => &["ls", "latest"],
@@ -152,6 +153,7 @@ impl Scene {
             "dump" => &["dump", "latest", "--target", &target],
             "stats" => &["stats", "latest"],
             "config" => &["config", "check"],
+            "setup" => &["-c", &configuration, "setup", "--yes", &shop],
             "completions" => &["completions", "bash"],
             other => &[other],
         };

@@ -193,3 +193,30 @@ run = [\"/usr/bin/true\"]
     assert_eq!(whole["shop"]["mara"]["keep"]["daily"], 14);
     assert_eq!(whole["repository"]["nas"]["location"], "/media/nas");
 }
+
+#[test]
+fn every_key_that_is_known_stands_in_the_owner_s_book() {
+    let world = World::new();
+    world.write("x = 1\nversion = 1\n[repository.a]\nx = 1\n[shop.a]\nx = 1\nkeep = { x = 1 }\ndatabase = [{ x = 1 }]\nfiles = [{ x = 1 }]\nhook = [{ x = 1 }]\n");
+    let said = world.run(&["config", "check"]).stdout;
+    let book = include_str!("../../docs/configuration.md");
+    let mut lists = 0;
+    for line in said
+        .lines()
+        .filter_map(|line| line.split("unknown key `x` (known: ").nth(1))
+    {
+        lists += 1;
+        for key in line.trim_end_matches(')').split(", ") {
+            let is_there = [
+                format!("`{key}`"),
+                format!("[{key}.NAME]"),
+                format!(".NAME.{key}]"),
+            ];
+            assert!(
+                is_there.iter().any(|text| book.contains(text)),
+                "{key} is not in docs/configuration.md"
+            );
+        }
+    }
+    assert_eq!(lists, 7, "{said}");
+}

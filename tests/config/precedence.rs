@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{World, as_text};
-use crate::common::program::{Program, Run};
+use crate::common::program::{Program, Run, bare};
 
 /// Five repositories, each with a password of its own, so that none opens with another's.
 struct Five {
@@ -226,4 +226,44 @@ fn passwords_come_from_files_commands_and_credentials() {
         };
         assert_eq!(run.code, code, "{password}: {}", run.text());
     }
+}
+
+#[test]
+fn a_secret_in_a_location_is_refused_and_not_repeated() {
+    for location in [
+        "rest:https://mara:hunter2@backup.example.net/",
+        "s3:https://mara:hunter2@s3.example.net/x",
+        "https://mara:hunter2@backup.example.net/",
+    ] {
+        for json in [&[][..], &["--json"]] {
+            let flags = Run::of(
+                bare()
+                    .args(["-r", location, "-p", "/p", "snapshots"])
+                    .args(json),
+            );
+            let mut command = bare();
+            let variables = Run::of(
+                command
+                    .env("TILLSAFE_REPOSITORY", location)
+                    .arg("snapshots")
+                    .args(json),
+            );
+            for run in [flags, variables] {
+                assert_eq!(run.code, 2, "{}", run.text());
+                assert!(
+                    run.text().contains("a password stands in the location"),
+                    "{}",
+                    run.text()
+                );
+                assert!(!run.text().contains("hunter2"), "{}", run.text());
+            }
+        }
+    }
+    // A user alone is no secret.
+    let run = Run::of(bare().args(["-r", "sftp:mara@host:/x", "-p", "/p", "snapshots"]));
+    assert!(
+        run.stderr.contains("sftp: repositories are not part"),
+        "{}",
+        run.stderr
+    );
 }

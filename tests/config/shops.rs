@@ -2,9 +2,11 @@
 
 use std::fs;
 
+use rustix::process::Signal;
+
 use super::{USB, World, as_text};
 use crate::common::library::snapshots;
-use crate::common::program::{Run, bare};
+use crate::common::program::{Run, Started, bare};
 
 const MARA: &str = "[shop.mara]
 repository = \"usb\"
@@ -249,4 +251,70 @@ fn forget_keeps_of_each_shop_what_its_own_rules_keep() {
     let run = world.run(&["forget"]);
     assert_eq!(run.code, 2, "{}", run.text());
     assert!(run.stderr.contains("[shop.NAME.keep]"), "{}", run.stderr);
+}
+
+/// Whatever took its place must not be stored as a plain file under its name, with exit code 0.
+#[test]
+fn a_database_that_is_none_any_more_costs_the_snapshot() {
+    let world = World::new();
+    let usb = world.repository("usb");
+    world.shop("mara", 5);
+    world.write(&(USB.to_owned() + MARA));
+    let database = world.path("mara/shop.db");
+    for content in [&b""[..], b"SQLite format 4\0", b"gone"] {
+        fs::write(&database, content).unwrap();
+        let run = world.run(&["backup"]);
+        assert_eq!(run.code, 14, "{}", run.text());
+        assert!(
+            run.stderr
+                .contains("does not begin as a SQLite database does"),
+            "{}",
+            run.stderr
+        );
+    }
+    let run = world.ok(&["config", "check"]);
+    assert!(
+        run.stderr.contains("is no SQLite database now"),
+        "{}",
+        run.stderr
+    );
+    fs::remove_file(&database).unwrap();
+    assert_eq!(world.run(&["backup"]).code, 14);
+    assert_eq!(snapshots(&usb.backend()).len(), 0);
+}
+
+#[test]
+fn a_signal_ends_all_of_it_and_what_was_not_tried_is_named() {
+    let world = World::new();
+    let usb = world.repository("usb");
+    world.shop("ilse", 5);
+    world.shop("mara", 5);
+    let hook = |when: &str, script: &str, shop: &str| {
+        format!("[[shop.{shop}.hook]]\nwhen = {when:?}\nrun = [\"/bin/sh\", \"-c\", {script:?}]\n")
+    };
+    world.write(
+        &[
+            USB,
+            ILSE,
+            &hook("before-backup", "echo >PLACE/begun; sleep 1000", "ilse"),
+            &hook("after-backup", "echo >PLACE/ended", "ilse"),
+            MARA,
+            &hook("after-backup", "echo >PLACE/never", "mara"),
+        ]
+        .concat(),
+    );
+    let mut started = Started::of(&mut world.command(&["backup"]));
+    started.wait_until("the hook runs", || world.path("begun").exists());
+    started.signal(Signal::TERM);
+    let run = started.finish();
+    assert_eq!(run.code, 143, "{}", run.text());
+    assert!(
+        run.stdout
+            .contains("ilse (exit code 143), mara (not tried)"),
+        "{}",
+        run.text()
+    );
+    assert!(world.path("ended").exists());
+    assert!(!world.path("never").exists(), "it never began");
+    assert_eq!(snapshots(&usb.backend()).len(), 0);
 }

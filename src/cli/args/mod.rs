@@ -40,6 +40,17 @@ configuration. Never removed: the last good and the last proven \
 snapshot of a series, what came in since the last run, and what is not plausibly dated.
 Example: tillsafe -r /media/backup/shop -p /root/shop.pass forget --keep-daily 14 --keep-monthly 12 --dry-run";
 
+const SETUP: &str = "Look at this machine, propose a configuration, write it, create the repository
+
+Looks for folders with SQLite databases and uploads where applications are kept (/srv, /var/www, /opt, /usr/local, /var/lib, homes, \
+Docker's volumes), or in the folders that are named. Prints the configuration that it proposes, asks, and only then writes: a password \
+file, the repository, the configuration. One that is there already is never changed: what it lacks is printed.
+Example: tillsafe -r /media/backup/shop setup";
+const DOCTOR: &str = "What is not as it should be, each finding with its cure: this machine, the shops, the repositories
+
+Changes nothing; in the folder of a repository a file is written, read back and removed. Exit code 1 if there is an error.
+Example: tillsafe doctor";
+
 /// What every command understands.
 #[derive(Debug, Parser)]
 #[command(
@@ -103,94 +114,100 @@ pub enum Command {
     /// With -p and a file that does not exist, a strong password is made in it (mode 0600).
     #[command(display_order = 2)]
     Init,
+    /// Look at this machine, propose a configuration, write it, create the repository
+    #[command(display_order = 3, long_about = SETUP)]
+    Setup(Setup),
+    /// What is not as it should be, each finding with its cure: this machine, the shops, the repositories
+    #[command(display_order = 4, long_about = DOCTOR)]
+    Doctor,
     /// Back up files, folders and the SQLite databases in them into one consistent snapshot
     ///
     /// Databases are found by their header and captured through SQLite, while the shop goes on
     /// selling. Example: tillsafe -r /media/backup/shop -p /root/shop.pass backup /srv/shop
-    #[command(display_order = 3)]
+    #[command(display_order = 6)]
     Backup(Backup),
     /// List the snapshots
-    #[command(display_order = 4)]
+    #[command(display_order = 7)]
     Snapshots(Snapshots),
     /// List what a snapshot holds
-    #[command(display_order = 5)]
+    #[command(display_order = 8)]
     Ls(Ls),
     /// Restore a snapshot into a new or empty folder, or in place: staged, proved, and only then named
-    #[command(display_order = 10, long_about = RESTORE)]
+    #[command(display_order = 13, long_about = RESTORE)]
     Restore(Restore),
     /// Undo the last restore in place, keeping what it displaces
-    #[command(display_order = 11, long_about = ROLLBACK)]
+    #[command(display_order = 14, long_about = ROLLBACK)]
     Rollback(Rollback),
     /// Check the repository: its structure, and with --read-data every byte
-    #[command(display_order = 12)]
+    #[command(display_order = 15)]
     Check(Check),
     /// Do everything that a restore would do, in a scratch folder, and say how far it is proved
     ///
     /// What a whole snapshot has shown is recorded in the repository: `snapshots` lists it, and `proven`
     /// means the last one.
-    #[command(display_order = 13)]
+    #[command(display_order = 16)]
     Verify(Verify),
     /// Free the room that no snapshot needs any more
     ///
     /// What nobody needs is marked, and removed by the first prune a day later: somebody may be at work
     /// who takes no locks. With --now it is removed at once.
     /// Example: tillsafe -r /media/backup/shop -p /root/shop.pass prune
-    #[command(display_order = 15)]
+    #[command(display_order = 18)]
     Prune(Prune),
     /// Remove the snapshots that a policy does not keep, or that are named
-    #[command(display_order = 14, long_about = FORGET)]
+    #[command(display_order = 17, long_about = FORGET)]
     Forget(Forget),
     /// Remove locks that dead processes have left
     ///
     /// A lock is taken for dead when it was not refreshed for 30 minutes, or when it is of this machine and its process is gone.
-    #[command(display_order = 17)]
+    #[command(display_order = 20)]
     Unlock(Unlock),
     /// Show what --cache-dir keeps of a repository
-    #[command(display_order = 22)]
+    #[command(display_order = 25)]
     Cache(Cache),
     /// Repair what `check` finds: the index, packs, snapshots
     ///
     /// In this order: `repair index`, `repair packs`, `repair snapshots`. Nothing that can be restored is given up,
     /// and one that was interrupted is run again. Nobody else may work in the repository meanwhile.
-    #[command(display_order = 21, subcommand, disable_help_subcommand = true)]
+    #[command(display_order = 24, subcommand, disable_help_subcommand = true)]
     Repair(Repair),
     /// Give snapshots other tags
     ///
     /// The snapshot is stored anew under the new tags, and so gets a new id; `original` in it is the first one.
     /// Our own marks `incomplete` and `suspect` go only with --remove.
-    #[command(display_order = 18)]
+    #[command(display_order = 21)]
     Tag(Tag),
     /// Find files by name, time or the objects that they are made of, in all snapshots
-    #[command(display_order = 6, long_about = look::FIND)]
+    #[command(display_order = 9, long_about = look::FIND)]
     Find(Find),
     /// Show what differs between two snapshots
-    #[command(display_order = 7, long_about = look::DIFF)]
+    #[command(display_order = 10, long_about = look::DIFF)]
     Diff(Diff),
     /// Write a file to stdout, or a folder as a tar archive
-    #[command(display_order = 9, long_about = look::DUMP)]
+    #[command(display_order = 12, long_about = look::DUMP)]
     Dump(Dump),
     /// Count what snapshots hold
-    #[command(display_order = 8)]
+    #[command(display_order = 11)]
     Stats(Stats),
     /// Print an object of the repository, verified: JSON, or bytes as they are
     ///
     /// Of a key all is shown but the key itself. Bytes (a blob, a pack) are not written to a terminal.
-    #[command(display_order = 19)]
+    #[command(display_order = 22)]
     Cat(Cat),
     /// List the objects of the repository
-    #[command(display_order = 20)]
+    #[command(display_order = 23)]
     List(List),
     /// Who can open the repository: list, add and remove keys, change a password
-    #[command(display_order = 16)]
+    #[command(display_order = 19)]
     Key(Key),
     /// The configuration: check it, or show it
-    #[command(display_order = 23)]
+    #[command(display_order = 5)]
     Config(Config),
     /// Print a completion script for a shell
-    #[command(display_order = 24)]
+    #[command(display_order = 27)]
     Completions(Completions),
     /// Print the versions of tillsafe and its engines
-    #[command(display_order = 25)]
+    #[command(display_order = 28)]
     Version,
 }
 
@@ -356,6 +373,18 @@ pub struct Verify {
     pub choice: Choice,
     #[command(flatten)]
     pub filter: Filter,
+}
+
+#[derive(Debug, Args)]
+pub struct Setup {
+    /// Folders of shops; default: where applications are kept
+    pub paths: Vec<PathBuf>,
+    /// Print the proposal, write nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Write without asking
+    #[arg(short, long)]
+    pub yes: bool,
 }
 
 #[derive(Debug, Args)]

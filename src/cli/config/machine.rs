@@ -24,6 +24,13 @@ pub fn look(configuration: &Configuration) -> Vec<Problem> {
             Password::Credential(_) => {}
         }
     }
+    found.extend(shops(configuration));
+    found
+}
+
+/// The same of its shops alone.
+pub fn shops(configuration: &Configuration) -> Vec<Problem> {
+    let mut found = Vec::new();
     for (name, shop) in &configuration.shops {
         let item = format!("[shop.{name}]");
         found.extend(sources(&item, shop));
@@ -44,7 +51,8 @@ fn problem(item: &str, finding: String) -> Problem {
     }
 }
 
-fn password_file(item: &str, file: &Path) -> Option<Problem> {
+/// What is wrong with a password file.
+pub fn password_file(item: &str, file: &Path) -> Option<Problem> {
     let finding = match std::fs::metadata(file) {
         Err(cause) => format!(
             "the password file {} cannot be read: {cause} (`tillsafe init` makes it for a new repository)",

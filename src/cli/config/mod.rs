@@ -1,7 +1,7 @@
 //! `config`: the file checked, or shown.
 
-mod machine;
-mod show;
+pub mod machine;
+pub mod show;
 
 use serde_json::json;
 
@@ -32,7 +32,8 @@ pub fn run(session: &Session, action: &ConfigAction) -> Result<Done> {
         ConfigAction::Check => {
             let warnings = machine::look(&configuration);
             let count = warnings.len();
-            for warning in warnings {
+            for mut warning in warnings {
+                warning.finding = session.typed(&warning.finding);
                 session.output.problem(warning);
             }
             session.output.good_news(format!(

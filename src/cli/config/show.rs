@@ -108,7 +108,7 @@ fn without_address(word: &str) -> String {
 }
 
 /// The same as TOML: plain keys first, then tables.
-fn text(whole: &Value) -> String {
+pub fn text(whole: &Value) -> String {
     let mut text = String::new();
     table(&mut text, "", whole);
     text

@@ -9,6 +9,7 @@ use super::super::hooks::Hooks;
 use super::super::session::Session;
 use super::{Open, named, summary, tell_all};
 use crate::backup::{self, Outcome};
+use crate::capture::require_databases;
 use crate::config::file::{self, Configuration, Shop};
 use crate::config::{RepositoryChoice, absolute};
 use crate::error::{ExitCode, Result};
@@ -126,7 +127,16 @@ impl Run<'_> {
                 .excluded
                 .extend(real.into_iter().chain([entry.path.clone()]));
         }
-        let mut ready = || hooks.before(When::BeforeBackup, None);
+        let databases: Vec<_> = self
+            .shop
+            .databases
+            .iter()
+            .map(|one| one.path.clone())
+            .collect();
+        let mut ready = || {
+            hooks.before(When::BeforeBackup, None)?;
+            require_databases(&databases)
+        };
         backup::backup_when(&mut ready, repository, &options, session.output.as_ref())
     }
 

@@ -86,7 +86,7 @@ fn none(names: &[String]) -> Error {
     }
 }
 
-/// Repositories that are open already, by their names.
+/// Repositories that are open already, by their places.
 #[derive(Default)]
 struct Open(BTreeMap<PathBuf, Repository>);
 

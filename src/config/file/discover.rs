@@ -39,6 +39,25 @@ pub fn locate(flag: Option<&Path>, variables: Variables<'_>) -> Result<Option<Pa
     Ok(None)
 }
 
+/// Where a new one is written: `flag`, else `TILLSAFE_CONFIG`, else the machine's for root and the user's own
+/// for others.
+///
+/// # Errors
+/// [`Error::Usage`] if this user has no home.
+pub fn place_of_new(flag: Option<&Path>, variables: Variables<'_>) -> Result<PathBuf> {
+    if let Some(file) = locate(flag, variables)? {
+        return Ok(file);
+    }
+    if rustix::process::geteuid().is_root() {
+        return Ok(PathBuf::from(OF_THE_MACHINE));
+    }
+    let own = own_folder(variables).map(|folder| folder.join("tillsafe/tillsafe.toml"));
+    own.ok_or_else(|| Error::Usage {
+        finding: "this user has no home to keep a configuration in".to_owned(),
+        next: "name its file with -c FILE".to_owned(),
+    })
+}
+
 fn own_folder(variables: Variables<'_>) -> Option<PathBuf> {
     let named = |name| variables(name).map(PathBuf::from);
     named("XDG_CONFIG_HOME")

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::hook::Hook;
 use crate::retention::Policy;
 use crate::units::shown;
-pub use discover::locate;
+pub use discover::{locate, place_of_new};
 pub use section::Finding;
 pub use suggest::nearest;
 
