@@ -9,8 +9,8 @@ use rustix::io::Errno;
 /// The security label of `SELinux`: the machine's policy, not the file's owner, says what it must be.
 pub const SECURITY_LABEL: &str = "security.selinux";
 
-/// What a folder hands on to whatever is made in it.
-pub const DEFAULT_ACCESS_LIST: &str = "system.posix_acl_default";
+/// Who has which rights, and what a folder hands on to whatever is made in it.
+pub const ACCESS_LISTS: [&str; 2] = ["system.posix_acl_access", "system.posix_acl_default"];
 
 /// Names of the attributes of an item, in the order of the file system.
 ///

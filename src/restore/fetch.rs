@@ -13,7 +13,7 @@ use super::metadata::{HARD_LINK, Refusals};
 use super::plan::Plan;
 use super::resume::{self, Kept};
 use super::target::Target;
-use crate::durable::attributes::DEFAULT_ACCESS_LIST;
+use crate::durable::attributes::ACCESS_LISTS;
 use crate::durable::scratch::Scratch;
 use crate::durable::{Disk, File, Folder};
 use crate::entry::Kind;
@@ -138,12 +138,13 @@ impl Plan {
 /// the snapshot.
 fn inherit_nothing(folder: &dyn Folder) -> Result<()> {
     let itself = Path::new("");
-    // What cannot be read is not there.
-    let list = folder.attribute(itself, DEFAULT_ACCESS_LIST);
-    if matches!(list, Ok(Some(_))) {
-        folder
-            .remove_attribute(itself, DEFAULT_ACCESS_LIST)
-            .map_err(Error::file("removing the access list of", folder.path()))?;
+    for name in ACCESS_LISTS {
+        // What cannot be read is not there.
+        if matches!(folder.attribute(itself, name), Ok(Some(_))) {
+            folder
+                .remove_attribute(itself, name)
+                .map_err(Error::file("removing the access list of", folder.path()))?;
+        }
     }
     Ok(())
 }
@@ -393,10 +394,10 @@ impl<'a> Files<'a> {
             file.write_all_at(&bytes[stretch.clone()], offset + stretch.start as u64)
                 .map_err(Error::file("writing", self.path(number)))
         };
-        if self.left[number] {
+        if self.left[number] && !reads_as_zeros(file.as_ref(), offset, bytes.len()) {
             return write(0..bytes.len());
         }
-        // A new file is one hole.
+        // What was never written is a hole, and stays one.
         holes::data(bytes, offset).into_iter().try_for_each(write)
     }
 
@@ -414,15 +415,15 @@ impl<'a> Files<'a> {
         let file = if state.created[number] {
             self.folder.open_file(path, true)
         } else {
-            let created = self.folder.create_file(path, 0o600);
-            created.and_then(|file| {
-                // What is not written is a hole.
-                if size > 0 {
-                    file.set_length(size)?;
-                }
-                Ok(file)
-            })
+            self.folder.create_file(path, 0o600)
         };
+        let file = file.and_then(|file| {
+            // What is not written then is a hole.
+            if file.length()? < size {
+                file.set_length(size)?;
+            }
+            Ok(file)
+        });
         let file: Arc<dyn File> = file
             .map_err(Error::file("creating", self.path(number)))?
             .into();
@@ -433,4 +434,10 @@ impl<'a> Files<'a> {
         state.open.insert(number, Arc::clone(&file));
         Ok(file)
     }
+}
+
+/// Whether so many bytes of a file are zeros already.
+fn reads_as_zeros(file: &dyn File, offset: u64, length: usize) -> bool {
+    let mut there = vec![0; length];
+    file.read_exact_at(&mut there, offset).is_ok() && holes::data(&there, offset).is_empty()
 }
