@@ -309,11 +309,12 @@ fn where_a_restore_fails_the_next_brings_every_kind_back() {
         let fault = Fault::from_there_on(at);
         let disk = FaultyDisk::new(OsDisk, fault.clone());
         let cut_short = restore(&backend, snapshot.clone(), &base, &target, &disk).is_err();
-        assert!(cut_short || !fault.fired() || target.exists());
         if cut_short {
             failed += 1;
-            assert!(!target.exists(), "operation {at}");
-            restore(&backend, snapshot.clone(), &base, &target, &OsDisk).unwrap();
+            // Behind the final name only the very last sync can fail.
+            if !target.exists() {
+                restore(&backend, snapshot.clone(), &base, &target, &OsDisk).unwrap();
+            }
         }
         scene.assert_equal(&target);
         fs::remove_dir_all(&target).unwrap();
