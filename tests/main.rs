@@ -30,4 +30,5 @@ mod restore;
 mod retention;
 mod setup;
 mod shops;
+mod sqlite;
 mod tidy;
