@@ -220,17 +220,24 @@ fn ask(session: &Session, planned: &InPlace) -> Result<()> {
     Ok(())
 }
 
-/// The copy of a repository that a restore replaces by itself is no copy.
+/// A restore must not replace the repository that it reads from, nor move any other aside, for they were
+/// left out of the snapshot.
 fn refuse_own_repository(session: &Session, planned: &InPlace) -> Result<()> {
-    let repository = session.choice()?.path;
-    let repository = std::fs::canonicalize(&repository).unwrap_or(repository);
-    for root in &planned.roots {
-        let live = &root.spot.live;
-        if repository.starts_with(live) || live.starts_with(&repository) {
-            return Err(Error::TargetUnfit {
-                path: live.clone(),
-                finding: "the repository that is restored from lies there".to_owned(),
-            });
+    let mut repositories = vec![session.choice()?.path];
+    // A broken configuration stops no restore.
+    if let Ok(Some(configuration)) = session.configuration() {
+        let entries = configuration.repositories.values();
+        repositories.extend(entries.map(|entry| entry.path.clone()));
+    }
+    for repository in repositories {
+        let real = std::fs::canonicalize(&repository).unwrap_or(repository);
+        for live in lives(planned) {
+            if real.starts_with(&live) || live.starts_with(&real) {
+                return Err(Error::TargetUnfit {
+                    path: live,
+                    finding: format!("the repository {} lies there", shown(&real)),
+                });
+            }
         }
     }
     Ok(())

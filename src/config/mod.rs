@@ -91,9 +91,9 @@ pub fn choose(
                     finding: format!(
                         "{} has several repositories: {}",
                         crate::units::shown(&configuration.file),
-                        names.join(", ")
+                        file::listed(&names)
                     ),
-                    next: format!("say which one: -r {}", names.join(", or -r ")),
+                    next: "say which one: -r NAME".to_owned(),
                 });
             }
         }
@@ -173,7 +173,7 @@ pub fn of_entry(
             ),
             next: format!(
                 "{meant}it has: {}; for a folder of that name type ./{name}, and its password: -p FILE",
-                known.join(", ")
+                file::listed(&known)
             ),
         });
     };

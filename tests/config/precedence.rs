@@ -132,7 +132,11 @@ fn several_repositories_and_none_that_is_named_are_listed() {
         "{}",
         run.stderr
     );
-    assert!(run.stderr.contains("-r nas, or -r usb"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("say which one: -r NAME"),
+        "{}",
+        run.stderr
+    );
     let run = all.world.run(&["-r", "nsa", "snapshots"]);
     assert!(
         run.stderr.contains("did you mean nas? it has: nas, usb"),

@@ -151,6 +151,44 @@ fn what_is_no_file_or_too_long_or_no_text_is_refused_at_once() {
 }
 
 #[test]
+fn a_file_in_which_all_is_wrong_takes_no_more_time_than_one_that_is_right() {
+    let world = World::new();
+    let many = |line: &dyn Fn(usize) -> String| {
+        let mut text = "version = 1\n".to_owned();
+        let mut number = 0;
+        while text.len() < 1_000_000 {
+            text += &line(number);
+            number += 1;
+        }
+        text
+    };
+    for text in [
+        many(&|number| format!("a{number} = 1\n")),
+        many(&|_| "= 1\n".to_owned()),
+        many(&|number| format!("[repository.a{number}]\n")),
+        many(&|number| format!("[shop.a{number}]\nrepository = \"x\"\n")),
+        many(&|number| {
+            format!("[repository.a{number}]\nlocation = \"/r\"\npassword_file = \"/p\"\n")
+        }) + "[shop.b]\nrepository = \"c\"\n",
+        format!("version = 1\nx = \"{}\"\n", "y".repeat(1_000_000)),
+        format!("version = 1\n{} = 1\n", "y".repeat(1_000_000)),
+    ] {
+        world.write(&text);
+        let begun = std::time::Instant::now();
+        let run = world.run(&["config", "check"]);
+        assert_eq!(run.code, 2);
+        assert!(
+            begun.elapsed().as_secs() < 20,
+            "{:?}: {}",
+            begun.elapsed(),
+            &text[..60]
+        );
+        assert!(run.text().len() < 200_000, "{}", run.text().len());
+        assert!(run.stdout.lines().count() <= 100);
+    }
+}
+
+#[test]
 fn the_file_is_found_where_the_contract_says_and_never_in_the_current_folder() {
     let world = World::new();
     world.write(USB);

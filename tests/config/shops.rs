@@ -194,6 +194,18 @@ fn a_repository_inside_of_a_source_is_no_part_of_it() {
     let listed = world.ok(&["-r", "usb", "ls", "latest"]).stdout;
     assert!(listed.contains("/till.txt"), "{listed}");
     assert!(!listed.contains("/repository/"), "{listed}");
+    // So a restore in place would move it aside, and a later `rollback --discard` remove it.
+    for name in ["usb", "nas"] {
+        let from = format!("latest:{}", world.text(name));
+        let words = ["-r", "usb", "restore", &from, "--in-place", "--dry-run"];
+        let run = world.run(&words);
+        assert_eq!(run.code, 20, "{}", run.text());
+        let said = format!(
+            "the repository {} lies there",
+            world.text(&format!("{name}/repository"))
+        );
+        assert!(run.stderr.contains(&said), "{}", run.stderr);
+    }
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn problem(item: &str, finding: String) -> Problem {
 pub fn password_file(item: &str, file: &Path) -> Option<Problem> {
     let finding = match std::fs::metadata(file) {
         Err(cause) => format!(
-            "the password file {} cannot be read: {cause} (`tillsafe init` makes it for a new repository)",
+            "the password file {} cannot be read: {cause} (for a new repository `init` makes it)",
             shown(file)
         ),
         Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => format!(

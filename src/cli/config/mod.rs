@@ -75,6 +75,7 @@ fn refused(session: &Session, path: &str, findings: &[Finding]) -> Done {
     let count = findings.len();
     let what = match count {
         1 => "1 thing is wrong".to_owned(),
+        file::MAX_FINDINGS => format!("at least {count} things are wrong"),
         _ => format!("{count} things are wrong"),
     };
     let error = Error::Usage {

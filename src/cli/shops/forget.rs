@@ -7,8 +7,7 @@ use super::super::args::{self, Filter};
 use super::super::forget::forget as forget_one;
 use super::super::session::Session;
 use super::{Open, named, summary, tell_all};
-use crate::config::file;
-use crate::config::file::Configuration;
+use crate::config::{RepositoryChoice, file};
 use crate::error::{Error, ExitCode, Result};
 use crate::monitor::Monitor;
 use crate::retention::Policy;
@@ -44,7 +43,7 @@ pub fn forget(session: &Session, args: &args::Forget) -> Result<Done> {
         let Some(policy) = &configuration.shops[name].keep else {
             continue;
         };
-        let (code, mut object) = one(session, &mut open, &configuration, name, policy, args);
+        let (code, mut object) = one(session, &mut open, name, policy, args);
         object["shop"] = name.as_str().into();
         object["exit_code"] = code.number().into();
         session.output.object("shop", object.clone());
@@ -66,7 +65,6 @@ pub fn forget(session: &Session, args: &args::Forget) -> Result<Done> {
 fn one(
     session: &Session,
     open: &mut Open,
-    configuration: &Configuration,
     name: &str,
     policy: &Policy,
     args: &args::Forget,
@@ -85,10 +83,10 @@ fn one(
     match done {
         Ok((code, fields)) => (code, fields),
         Err(Error::NoSnapshot { .. }) if args.filter.is_empty() => {
-            let repository = &configuration.shops[name].repository;
             session.output.note(&format!(
-                "shop {name}: no snapshot carries {} in {repository}",
-                file::tag(name)
+                "shop {name}: no snapshot carries {} in {}",
+                file::tag(name),
+                shown(&choice.path)
             ));
             (
                 ExitCode::Done,
@@ -104,7 +102,7 @@ fn one(
 
 fn fail(
     session: &Session,
-    choice: Option<&crate::config::RepositoryChoice>,
+    choice: Option<&RepositoryChoice>,
     name: &str,
     error: Error,
 ) -> ExitCode {

@@ -43,7 +43,7 @@ pub fn named(session: &Session, names: &[String]) -> Result<(Arc<Configuration>,
                 finding: format!("{} has no shop {:?}", shown(&configuration.file), name),
                 next: format!(
                     "{meant}it has: {}; for a file or folder of that name type ./{}",
-                    known.join(", "),
+                    file::listed(&known),
                     Shown(name.as_bytes())
                 ),
             });

@@ -20,7 +20,7 @@ use crate::hook::Hook;
 use crate::retention::Policy;
 use crate::units::shown;
 pub use discover::{locate, place_of_new};
-pub use section::Finding;
+pub use section::{Finding, MAX_FINDINGS, listed};
 pub use suggest::nearest;
 
 /// Longest file that is read, in bytes: a thousand shops fit.
@@ -152,6 +152,7 @@ fn refused(file: &Path, findings: &[Finding]) -> Error {
         .map_or((1, ""), |first| (first.line, first.text.as_str()));
     let more = match findings.len() {
         0 | 1 => String::new(),
+        MAX_FINDINGS => format!("; and at least {} more", MAX_FINDINGS - 1),
         count => format!("; and {} more", count - 1),
     };
     Error::Usage {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use super::section::{Finding, Findings, Placed, Section, shown};
+use super::section::{Finding, Findings, MAX_FINDINGS, Placed, Section, listed, shown};
 use super::{
     Configuration, DatabaseSource, FilesSource, HOOK_TIMEOUT, Password, RepositoryEntry, Shop,
     is_name, nearest,
@@ -26,7 +26,7 @@ pub fn parse(file: &Path, text: &str) -> Result<Configuration, Vec<Finding>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let findings = Findings::new(text);
     let (root, broken) = DeTable::parse_recoverable(text);
-    for error in &broken {
+    for error in broken.iter().take(MAX_FINDINGS) {
         let at = error.span().unwrap_or(0..0);
         findings.add(&at, format!("this is no TOML: {}", error.message()));
     }
@@ -223,7 +223,7 @@ fn repository_of(section: &mut Section<'_>, repositories: &BTreeSet<String>) -> 
             &format!(
                 "there is no [repository.{}]{meant} (known: {})",
                 shown(&named.value),
-                known.join(", ")
+                listed(&known)
             ),
         );
         return None;

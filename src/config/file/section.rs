@@ -36,8 +36,16 @@ impl<'a> Findings<'a> {
 
     /// Notes what is wrong at a place.
     pub fn add(&self, at: &Range<usize>, text: String) {
+        if self.is_full() {
+            return;
+        }
         let line = super::line_of(self.text.as_bytes(), at.start);
         self.found.borrow_mut().push(Finding { line, text });
+    }
+
+    /// Whether there are as many as anybody reads: to find the line of each of a million would take hours.
+    pub fn is_full(&self) -> bool {
+        self.found.borrow().len() >= MAX_FINDINGS
     }
 
     /// All of it, in the order of the file.
@@ -280,6 +288,9 @@ impl<'a> Section<'a> {
     /// Names every key that nobody asked for.
     pub fn finish(self) {
         for key in self.table.keys() {
+            if self.findings.is_full() {
+                return;
+            }
             let word = key.get_ref().as_ref();
             if self.asked.contains(&word) || self.refused.contains(&word) {
                 continue;
@@ -296,6 +307,22 @@ impl<'a> Section<'a> {
             );
         }
     }
+}
+
+/// Most findings of a file that are kept.
+pub const MAX_FINDINGS: usize = 100;
+
+/// Names as they are listed: not endless.
+#[must_use]
+pub fn listed(names: &[&str]) -> String {
+    const MAX_LISTED: usize = 20;
+    let listed = names.iter().take(MAX_LISTED).map(|name| shown(name));
+    let more = names.len().saturating_sub(MAX_LISTED);
+    let mut listed: Vec<String> = listed.collect();
+    if more > 0 {
+        listed.push(format!("and {more} more"));
+    }
+    listed.join(", ")
 }
 
 /// A name from the file as it is shown: not endless.
