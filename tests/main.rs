@@ -15,6 +15,7 @@ mod crash;
 mod damage;
 mod docs;
 mod errors;
+mod full;
 mod host;
 mod hostile;
 mod in_place;

@@ -269,7 +269,6 @@ pub(super) struct View<'a> {
 
 impl<'a> View<'a> {
     pub(super) fn begin(connection: &'a Connection, clock: &dyn Clock) -> rusqlite::Result<Self> {
-        let begun = Instant::now();
         let not_before = clock.now();
         connection.execute_batch("BEGIN")?;
         // BEGIN alone holds nothing; the first read takes the snapshot.
@@ -286,7 +285,8 @@ impl<'a> View<'a> {
                 not_before,
                 not_after: clock.now(),
             },
-            begun,
+            // Before, the application held the lock, not we.
+            begun: Instant::now(),
         })
     }
 }
