@@ -21,6 +21,7 @@ mod hostile;
 mod in_place;
 mod interop;
 mod keys;
+mod kinds;
 mod look;
 mod partial;
 mod power;

@@ -116,6 +116,7 @@ fn entry(name: &str, now: Timestamp) -> Entry {
         changed: now,
         owner: Owner::default(),
         place: Place::default(),
+        attributes: Vec::new(),
     }
 }
 

@@ -1,9 +1,10 @@
 //! The files, after the databases: walked in order, read and cut, with captured databases in place.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use crossbeam_channel::Sender;
+use jiff::Timestamp;
 
 use super::databases::StoredDatabase;
 use crate::capture::Survey;
@@ -41,17 +42,21 @@ pub fn read_all(
         })?;
     let rabin = Rabin::new(polynomial);
     let side_files = survey.side_files();
+    let mut names = FileNames::default();
     // The builder of trees stops listening only when it has failed, and its error is the one to tell.
     let send = |visit: Visit| visits.send(visit).map_err(|_| writer.failure());
     survey.walk.run(monitor, &mut |step| match step {
         Step::Enter(entry) => send(Visit::Enter(entry)),
         Step::Leave => send(Visit::Leave),
-        Step::Link(entry) => send(Visit::Link(entry)),
+        Step::Other(entry) => send(Visit::Other(entry)),
         Step::File(path, entry) => {
             if let Some(database) = databases.get(&path) {
                 let Some(database) = database else {
                     return Ok(());
                 };
+                if entry.place.links > 1 {
+                    tell_names(&path, monitor);
+                }
                 send(Visit::Stored(image_entry(entry), database.file.clone()))?;
                 placed.insert(path);
                 return Ok(());
@@ -60,13 +65,62 @@ pub fn read_all(
             if side_files.contains(&path) || is_new_database(&real, monitor) {
                 return Ok(());
             }
-            match read(&real, &rabin, writer, monitor)? {
-                Some(file) => send(Visit::File(entry, file)),
-                None => Ok(()),
+            let entry = match names.meet(entry) {
+                Met::Again(entry) => return send(Visit::Again(entry)),
+                Met::First(entry) => entry,
+            };
+            let place = entry.place;
+            if let Some(file) = read(&real, &rabin, writer, monitor)? {
+                return send(Visit::File(entry, file));
             }
+            names.forget(place);
+            Ok(())
         }
     })?;
     Ok(placed)
+}
+
+/// Files with several names that were met: each is read once.
+#[derive(Debug, Default)]
+struct FileNames {
+    /// By device and inode: when it had been changed last when it was met first, and where it was.
+    met: HashMap<(u64, u64), (Timestamp, Place)>,
+}
+
+/// A file that the walk meets.
+enum Met {
+    /// Its content is to be read.
+    First(Entry),
+    /// A further name of a file that was read.
+    Again(Entry),
+}
+
+impl FileNames {
+    fn meet(&mut self, mut entry: Entry) -> Met {
+        let key = (entry.place.device, entry.place.inode);
+        if entry.place.links < 2 && !self.met.contains_key(&key) {
+            return Met::First(entry);
+        }
+        match self.met.get(&key) {
+            // Nothing was done to it since, for that would have changed this time.
+            Some(first) if *first == (entry.changed, entry.place) => Met::Again(entry),
+            // It changed meanwhile, or is another with the number of one that is gone: whoever restores
+            // by number alone, as restic does, must not give it the other's content.
+            Some(_) => {
+                entry.place = Place::default();
+                Met::First(entry)
+            }
+            None => {
+                self.met.insert(key, (entry.changed, entry.place));
+                Met::First(entry)
+            }
+        }
+    }
+
+    /// The first name could not be read: perhaps the next can.
+    fn forget(&mut self, place: Place) {
+        self.met.remove(&(place.device, place.inode));
+    }
 }
 
 /// An image is no longer the file that holds these links.
@@ -75,6 +129,16 @@ fn image_entry(entry: Entry) -> Entry {
         place: Place::default(),
         ..entry
     }
+}
+
+/// An image is captured for each name: SQLite itself warns against databases of several names.
+fn tell_names(path: &Path, monitor: &dyn Monitor) {
+    monitor.problem(Problem {
+        item: crate::units::shown(path),
+        finding: "this database has several names, and each is restored as a file of its own"
+            .to_owned(),
+        incomplete: false,
+    });
 }
 
 /// Whether a database has come since the survey. It must not be copied as a file.

@@ -315,5 +315,6 @@ fn own_entry(name: &str, kind: Kind, mode: u32, now: Timestamp) -> Entry {
         changed: now,
         owner: Owner::default(),
         place: Place::default(),
+        attributes: Vec::new(),
     }
 }

@@ -315,7 +315,10 @@ fn bytes_in(folder: &Path) -> u64 {
         for item in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             match item.metadata() {
                 Ok(metadata) if metadata.is_dir() => waiting.push(item.path()),
-                Ok(metadata) if metadata.is_file() => bytes += metadata.blocks() * 512,
+                // A file of several names is met under each of them.
+                Ok(metadata) if metadata.is_file() => {
+                    bytes += metadata.blocks() * 512 / metadata.nlink().max(1);
+                }
                 _ => {}
             }
         }

@@ -9,7 +9,6 @@ mod budget;
 pub mod check;
 pub mod compress;
 pub mod crypto;
-pub mod extras;
 pub mod format;
 pub mod index;
 pub mod json;

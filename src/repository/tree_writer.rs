@@ -2,14 +2,14 @@
 //!
 //! It runs on a thread of its own, so that whoever reads files never waits for their hashes.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};
 
 use super::format::MAX_BLOB;
 use super::pack::BlobKind;
 use super::tree::{self, Content, Node};
 use super::writer::{Pending, Writer};
-use crate::entry::Entry;
+use crate::entry::{Entry, Place};
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::units::ByteSize;
@@ -85,8 +85,10 @@ pub enum Visit {
     File(Entry, PendingFile),
     /// A file that is stored already.
     Stored(Entry, StoredFile),
-    /// A symbolic link.
-    Link(Entry),
+    /// A further name of a file that came before with the same [place](Entry::place).
+    Again(Entry),
+    /// Anything without content: a symbolic link, a device, a pipe.
+    Other(Entry),
 }
 
 /// The outermost level, which is not stored yet, and what all levels hold.
@@ -111,6 +113,7 @@ pub fn write_trees(writer: &Writer, visits: impl IntoIterator<Item = Visit>) -> 
     let mut levels = vec![Vec::new()];
     let mut open: Vec<Entry> = Vec::new();
     let (mut files, mut folders, mut bytes) = (0, 0, 0);
+    let mut linked: HashMap<Place, StoredFile> = HashMap::new();
     for visit in visits {
         let node = match visit {
             Visit::Enter(entry) => {
@@ -129,9 +132,15 @@ pub fn write_trees(writer: &Writer, visits: impl IntoIterator<Item = Visit>) -> 
                     content: Content::Folder { tree },
                 }
             }
-            Visit::File(entry, file) => file_node(entry, file.wait(writer)?),
-            Visit::Stored(entry, file) => file_node(entry, file),
-            Visit::Link(entry) => Node {
+            Visit::File(entry, file) => first_name(entry, file.wait(writer)?, &mut linked),
+            Visit::Again(entry) => {
+                let Some(file) = linked.get(&entry.place) else {
+                    unreachable!("its first name came before");
+                };
+                file_node(entry, file.clone())
+            }
+            Visit::Stored(entry, file) => first_name(entry, file, &mut linked),
+            Visit::Other(entry) => Node {
                 entry,
                 content: Content::Nothing,
             },
@@ -148,6 +157,14 @@ pub fn write_trees(writer: &Writer, visits: impl IntoIterator<Item = Visit>) -> 
         folders,
         bytes,
     })
+}
+
+/// The node of a file that is met first; its content is kept for further names.
+fn first_name(entry: Entry, file: StoredFile, linked: &mut HashMap<Place, StoredFile>) -> Node {
+    if entry.place.links > 1 {
+        linked.insert(entry.place, file.clone());
+    }
+    file_node(entry, file)
 }
 
 /// A file's node.

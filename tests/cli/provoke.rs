@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use super::Scene;
 use crate::common::files::{
-    copy_folder, files_below, flip_a_bit, make_broken_database, make_pipe, names_with,
+    copy_folder, files_below, flip_a_bit, make_broken_database, names_with,
 };
 use crate::common::forge::Thing;
 use crate::common::library::snapshots;
@@ -72,13 +72,6 @@ pub fn with_two_machines(scene: &mut Scene, command: &str) -> Run {
     run
 }
 
-pub fn with_a_pipe_in_the_shop(scene: &mut Scene, command: &str) -> Run {
-    make_pipe(&scene.shop.join("pipe"));
-    let run = scene.usual(command);
-    assert!(run.text().contains("pipe"), "it is named: {}", run.text());
-    run
-}
-
 pub fn with_a_broken_database_in_the_shop(scene: &mut Scene, command: &str) -> Run {
     make_broken_database(&scene.shop.join("old.db"));
     let run = scene.usual(command);
@@ -101,10 +94,10 @@ pub fn with_an_incomplete_snapshot(scene: &mut Scene, command: &str) -> Run {
     run
 }
 
-pub fn with_a_device_in_the_snapshot(scene: &mut Scene, command: &str) -> Run {
+pub fn with_an_unknown_kind_in_the_snapshot(scene: &mut Scene, command: &str) -> Run {
     scene
         .forge()
-        .snapshot_of("null", &Thing::Special("chardev"));
+        .snapshot_of("odd", &Thing::Special("irregular"));
     scene.usual(command)
 }
 
