@@ -42,8 +42,8 @@ impl Scene {
             fs::hard_link(folder.join(of), folder.join(name)).unwrap();
         }
         let holes = fs::File::create(folder.join("holes")).unwrap();
-        holes.set_len(40 << 20).unwrap();
-        std::os::unix::fs::FileExt::write_all_at(&holes, b"island", 20 << 20).unwrap();
+        holes.set_len(6 << 20).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&holes, b"island", 3 << 20).unwrap();
         make_pipe(&folder.join("pipe"));
         for (name, kind) in [
             ("null", FileType::CharacterDevice),
