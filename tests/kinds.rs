@@ -42,8 +42,8 @@ impl Scene {
             fs::hard_link(folder.join(of), folder.join(name)).unwrap();
         }
         let holes = fs::File::create(folder.join("holes")).unwrap();
-        holes.set_len(40 << 20).unwrap();
-        std::os::unix::fs::FileExt::write_all_at(&holes, b"island", 20 << 20).unwrap();
+        holes.set_len(6 << 20).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&holes, b"island", 3 << 20).unwrap();
         make_pipe(&folder.join("pipe"));
         for (name, kind) in [
             ("null", FileType::CharacterDevice),
@@ -109,6 +109,34 @@ fn a_socket_is_named_and_no_reason_to_fail() {
     );
     let target = place.join("target");
     program.ok(&["restore", "latest", "--target", target.to_str().unwrap()]);
+}
+
+/// The kernel takes no path of more than 4,095 bytes, but lets folders lie deeper.
+#[test]
+fn what_lies_deeper_than_any_path_leads_is_named_and_the_rest_is_restored() {
+    use rustix::fs::{OFlags, mkdirat, openat};
+    let place = Place::new();
+    let root = place.join("deep");
+    fs::create_dir(&root).unwrap();
+    fs::write(root.join("top"), "top").unwrap();
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let mut folder = openat(CWD, &root, flags, Mode::empty()).unwrap();
+    for _ in 0..1600 {
+        mkdirat(&folder, "ab", Mode::from_raw_mode(0o755)).unwrap();
+        folder = openat(&folder, "ab", flags, Mode::empty()).unwrap();
+    }
+    let program = Program::with_cheap_repository(place.path());
+    let run = program.run(&["backup", root.to_str().unwrap()]);
+    assert_eq!(run.code, 3, "{}", run.text());
+    assert!(run.stderr.contains("File name too long"), "{}", run.stderr);
+    program.ok(&["check"]);
+    // Longer by its name than the place that was captured.
+    let target = place.join(&"t".repeat(200));
+    let run = program.run(&["restore", "latest", "--target", target.to_str().unwrap()]);
+    assert_eq!(run.code, 3, "{}", run.text());
+    let copy = target.join(root.strip_prefix("/").unwrap());
+    assert_eq!(fs::read(copy.join("top")).unwrap(), b"top");
+    assert!(copy.join("ab/".repeat(1000)).is_dir());
 }
 
 #[test]

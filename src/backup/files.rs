@@ -200,3 +200,53 @@ fn read(
     }
     Ok(Some(file))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::{Kind, Owner};
+
+    fn entry(inode: u64, links: u64, changed: i64) -> Entry {
+        let changed = Timestamp::from_second(changed).unwrap();
+        Entry {
+            name: "cup.jpg".into(),
+            kind: Kind::File,
+            mode: 0o644,
+            modified: Timestamp::UNIX_EPOCH,
+            changed,
+            owner: Owner::default(),
+            place: Place {
+                device: 1,
+                inode,
+                links,
+            },
+            attributes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_further_name_is_one_only_while_nothing_was_done_to_the_file() {
+        let mut names = FileNames::default();
+        let mut meet = |entry: Entry| match names.meet(entry) {
+            Met::First(entry) => ("read", entry.place.inode),
+            Met::Again(entry) => ("again", entry.place.inode),
+        };
+        assert_eq!(meet(entry(7, 2, 5)), ("read", 7));
+        assert_eq!(meet(entry(7, 2, 5)), ("again", 7));
+        // Written to meanwhile; and another file that got the number of one that is gone.
+        assert_eq!(meet(entry(7, 2, 6)), ("read", 0));
+        assert_eq!(meet(entry(7, 1, 9)), ("read", 0));
+        assert_eq!(meet(entry(8, 1, 5)), ("read", 8));
+        assert_eq!(meet(entry(8, 1, 5)), ("read", 8));
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_read_is_tried_under_its_next_name() {
+        let mut names = FileNames::default();
+        let first = entry(7, 2, 5);
+        let place = first.place;
+        assert!(matches!(names.meet(first), Met::First(_)));
+        names.forget(place);
+        assert!(matches!(names.meet(entry(7, 2, 5)), Met::First(_)));
+    }
+}

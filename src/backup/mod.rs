@@ -27,7 +27,7 @@ use crate::repository::index::Index;
 use crate::repository::lock::{self, Access};
 use crate::repository::pack::BlobKind;
 pub use crate::repository::snapshot::INCOMPLETE;
-use crate::repository::snapshot::{PROGRAM, Snapshot, SnapshotFile, Summary};
+use crate::repository::snapshot::{PROGRAM, SUSPECT, Snapshot, SnapshotFile, Summary};
 use crate::repository::tree::{Content, Node};
 use crate::repository::tree_writer::{StoredFile, Trees, file_node, store_tree, write_trees};
 use crate::repository::writer::{Writer, WriterStats};
@@ -66,6 +66,12 @@ impl Outcome {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.manifest.incomplete.is_empty()
+    }
+
+    /// Whether something in it was damaged before it was read: whole, but not to be relied on.
+    #[must_use]
+    pub fn is_suspect(&self) -> bool {
+        self.manifest.is_suspect()
     }
 }
 
@@ -158,8 +164,9 @@ fn paths(options: &Options) -> Vec<String> {
 /// The tags asked for, and a mark for a snapshot that lacks something: any tool lists it.
 fn tags(options: &Options, manifest: &Manifest) -> Vec<String> {
     let mark = (!manifest.incomplete.is_empty()).then(|| INCOMPLETE.to_owned());
+    let doubt = manifest.is_suspect().then(|| SUSPECT.to_owned());
     let tags = options.tags.iter().cloned();
-    tags.chain(mark).collect()
+    tags.chain(mark).chain(doubt).collect()
 }
 
 /// The index, without what lies in packs that are gone: that is stored again where the source has it.

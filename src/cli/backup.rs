@@ -89,13 +89,18 @@ pub fn options(
             disk: Arc::clone(&session.disk),
             rng: Arc::clone(&session.services.rng),
             clock: Arc::clone(&session.services.clock),
+            limits: sqlite::Limits::default(),
+            on_a_network: sqlite::is_on_a_network,
+            watch: Some(session.monitor()),
         },
     })
 }
 
 /// What a backup ends with.
 pub fn code(outcome: &Outcome) -> ExitCode {
-    if outcome.is_complete() {
+    if outcome.is_suspect() {
+        ExitCode::Suspect
+    } else if outcome.is_complete() {
         ExitCode::Done
     } else {
         ExitCode::Incomplete
@@ -119,10 +124,11 @@ pub fn tell(session: &Session, location: &str, outcome: &Outcome) {
         counted(manifest.files.folders, "folder"),
         ByteSize(manifest.files.bytes)
     ));
-    let state = if outcome.is_complete() {
-        "saved"
-    } else {
-        "saved, but incomplete"
+    let state = match (outcome.is_complete(), outcome.is_suspect()) {
+        (true, false) => "saved",
+        (false, false) => "saved, but incomplete",
+        (true, true) => "saved, but suspect",
+        (false, true) => "saved, but incomplete and suspect",
     };
     let last = format!(
         "snapshot {} {state} in {} ({} new, {} stored) to {location}",
@@ -131,7 +137,7 @@ pub fn tell(session: &Session, location: &str, outcome: &Outcome) {
         ByteSize(outcome.added.added_bytes),
         ByteSize(outcome.added.stored_bytes),
     );
-    if outcome.is_complete() {
+    if outcome.is_complete() && !outcome.is_suspect() {
         session.output.good_news(last);
     } else {
         // Only success is silent with -q.
@@ -163,6 +169,7 @@ pub fn outcome_fields(location: &str, outcome: &Outcome) -> serde_json::Value {
         "repository": location,
         "snapshot_id": outcome.snapshot.id,
         "complete": outcome.is_complete(),
+        "suspect": outcome.is_suspect(),
         "files": manifest.files.files + databases.len() as u64,
         "databases": databases,
         "folders": manifest.files.folders,

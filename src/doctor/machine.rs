@@ -1,8 +1,10 @@
 //! This machine: the build, the kernel, what runs regularly, and what nobody backs up.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::Finding;
+use super::databases::databases;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::host;
@@ -117,7 +119,8 @@ fn uncovered(
             .iter()
             .any(|covered| path.starts_with(covered))
     };
-    let mut findings = Vec::new();
+    let mut findings = covered_databases(machine, &found);
+    let said = findings.len();
     let mut more = 0;
     let all = found.shops.len();
     for shop in &found.shops {
@@ -134,7 +137,7 @@ fn uncovered(
         if missing.is_empty() && uploads == 0 {
             continue;
         }
-        if findings.len() == MOST_NAMED {
+        if findings.len() - said == MOST_NAMED {
             more += 1;
             continue;
         }
@@ -164,7 +167,7 @@ fn uncovered(
             "tillsafe setup --dry-run",
         ));
     }
-    if findings.is_empty() {
+    if findings.len() == said {
         let seen = match all {
             0 => "none is where applications are usually kept".to_owned(),
             _ => format!(
@@ -193,6 +196,23 @@ fn uncovered(
         ));
     }
     Ok(findings)
+}
+
+/// Those that are backed up: named, or found in what is.
+fn covered_databases(machine: &Machine<'_>, found: &host::Found) -> Vec<Finding> {
+    let named = machine
+        .covered
+        .iter()
+        .filter(|path| sqlite::is_database(path))
+        .cloned();
+    let found = found
+        .shops
+        .iter()
+        .flat_map(|shop| &shop.databases)
+        .map(|database| database.path.clone());
+    let covered = found.filter(|path| machine.covered.iter().any(|outer| path.starts_with(outer)));
+    let all: BTreeSet<PathBuf> = named.chain(covered).collect();
+    databases(&all.into_iter().collect::<Vec<_>>())
 }
 
 /// A database in rollback mode is read into a spool there.

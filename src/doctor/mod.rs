@@ -2,6 +2,7 @@
 //!
 //! A check that could not be made is an error: silence would look like health.
 
+mod databases;
 mod history;
 mod machine;
 mod place;

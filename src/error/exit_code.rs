@@ -14,6 +14,8 @@ pub enum ExitCode {
     Incomplete = 3,
     /// Damage found.
     Damage = 4,
+    /// Kept, but suspect.
+    Suspect = 6,
     /// Restored, but not proved on this machine.
     NotProved = 7,
     /// No repository there.
@@ -40,7 +42,7 @@ pub enum ExitCode {
 
 impl ExitCode {
     /// Every code with its meaning, as `--help` and the docs show it.
-    pub const TABLE: [(Self, &'static str); 16] = [
+    pub const TABLE: [(Self, &'static str); 17] = [
         (Self::Done, "done, and durable"),
         (Self::Failed, "failed"),
         (Self::Usage, "usage or configuration"),
@@ -49,6 +51,10 @@ impl ExitCode {
             "done, but some items could not be read (they are named)",
         ),
         (Self::Damage, "damage found"),
+        (
+            Self::Suspect,
+            "kept, but suspect: something in the source is damaged (it is named)",
+        ),
         (Self::NotProved, "restored, but not proved on this machine"),
         (Self::NoRepository, "no repository there"),
         (Self::Locked, "the repository is locked"),
@@ -82,7 +88,7 @@ impl ExitCode {
     pub fn first_of(codes: &[Self]) -> Self {
         /// The contract's order. What it does not name stands where its like stand: a part whose words do
         /// not fit after a wrong password, a snapshot that is not there after a repository that is not.
-        const ORDER: [ExitCode; 15] = [
+        const ORDER: [ExitCode; 16] = [
             ExitCode::Interrupted,
             ExitCode::Terminated,
             ExitCode::Damage,
@@ -96,6 +102,7 @@ impl ExitCode {
             ExitCode::Failed,
             ExitCode::Locked,
             ExitCode::Refused,
+            ExitCode::Suspect,
             ExitCode::NotProved,
             ExitCode::Incomplete,
         ];

@@ -18,7 +18,7 @@ use crate::common::mount::SmallDisk;
 use crate::common::program::Run;
 use crate::common::tools::skipped;
 
-/// Which exit codes apply to which command. 5 and 6 belong to commands that are still to come.
+/// Which exit codes apply to which command. 5 belongs to commands that are still to come.
 ///
 /// Where a code is missing there is a reason: a reading command goes on without a lock (no 11),
 /// `init` makes what the others would miss (no 10, 12), and what needs no repository has few ways to
@@ -26,7 +26,7 @@ use crate::common::tools::skipped;
 const APPLICABLE: [(&str, &[i32]); 28] = [
     ("demo", &[0, 1, 2, 15, 130, 143]),
     ("init", &[0, 1, 2, 15, 20, 130, 143]),
-    ("backup", &[0, 1, 2, 3, 4, 10, 11, 12, 14, 15, 130, 143]),
+    ("backup", &[0, 1, 2, 3, 4, 6, 10, 11, 12, 14, 15, 130, 143]),
     ("snapshots", &[0, 1, 2, 4, 10, 12, 15, 130, 143]),
     ("ls", &[0, 1, 2, 4, 10, 12, 13, 15, 130, 143]),
     (
@@ -148,6 +148,7 @@ const SCENARIOS: &[Scenario] = &[
     scenario(1, "no folder can be made at the target", &["restore"], Error, |scene, _| scene.run(&["restore", "latest", "--target", "/proc/shop/restored"])),
     scenario(1, "a repository of a later format", &OPENING, Error, with_a_later_format),
     scenario(2, "a flag that does not exist", &["demo", "init", "backup", "snapshots", "ls", "restore", "rollback", "check", "verify", "prune", "unlock", "cache", "repair", "tag", "cat", "list", "forget", "key", "find", "diff", "dump", "stats", "setup", "doctor", "config", "completions", "man", "version"], Error, |scene, command| scene.usual_with(command, &["--no-such-flag"])),
+    scenario(6, "a database that was damaged before", &["backup"], Result, with_a_sick_database),
     scenario(0, "nothing but warnings", &["setup", "doctor"], Result, |scene, command| scene.usual(command)),
     scenario(1, "another password", &["doctor"], Error, with_a_wrong_password),
     scenario(12, "another password", &["setup"], Error, with_a_wrong_password),

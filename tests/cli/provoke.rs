@@ -547,3 +547,11 @@ pub fn with_a_configuration(scene: &Scene, key: &str) -> Run {
     fs::write(&file, text).unwrap();
     scene.run(&["config", "check", "-c", file.to_str().unwrap()])
 }
+
+/// A backup of a shop whose database has two leaves exchanged.
+pub fn with_a_sick_database(scene: &mut Scene, command: &str) -> Run {
+    let shop = scene.shop.join("sick");
+    let shop = crate::common::shop::Shop::open(&shop, 2000, "delete");
+    shop.exchange_two_leaves();
+    scene.usual(command)
+}

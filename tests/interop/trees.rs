@@ -12,7 +12,7 @@ use crate::common::tree::{Dice, allocated, describe_with, differences, grow};
 
 const SEED: &str = "TILLSAFE_SEED";
 /// Trees that one run grows, unless it repeats one.
-const TREES: u64 = 3;
+const TREES: u64 = 2;
 const ITEMS: usize = 130;
 
 /// One of the programs that store and restore.
