@@ -1,5 +1,7 @@
 # What people and CI type. `make demo` and `make test` do all their own set-up.
-.PHONY: demo test check bench tools interop
+.PHONY: demo test check renew bench tools interop dist dist-check install
+
+PREFIX ?= /usr/local
 
 export CARGO_TERM_COLOR ?= auto
 
@@ -26,7 +28,27 @@ tools:
 bench:
 	cargo bench --locked --bench increments
 
+# What is published of the output, anew: docs/schemas.json and tests/golden/screens. Look at the difference.
+# As root; refused in CI. A new message wants its description in docs/schemas.json.
+renew:
+	rm -f target/observed.jsonl
+	TILLSAFE_RENEW=1 cargo test --locked --test main -- cli:: config:: keys:: look:: repair::words retention::command --test-threads=2
+	TILLSAFE_RENEW=1 cargo test --locked --test main -- cli::schemas::what_was_seen_is_published
+	git status --short docs/schemas.json tests/golden/screens
+
 # rustic on what we wrote, and we on what it wrote. Builds rustic first if it is not there: ten minutes.
 interop: tools
 	sh .ci/rustic.sh
 	INTEROP=1 cargo test --locked --test main -- interop::rustic --nocapture --test-threads=2
+
+# One static binary for any x86-64 Linux: target/dist/tillsafe, with its SHA-256.
+dist:
+	sh .ci/dist.sh
+
+# That binary plays the demo in fresh Debian 11, 12 and 13. As root.
+dist-check: dist
+	sh .ci/debian.sh
+
+# The binary of `make dist` if it was made, else a build for this machine; with completions.
+install:
+	sh .ci/install.sh "$(DESTDIR)$(PREFIX)"

@@ -44,6 +44,9 @@ fn main() -> Result<()> {
             disk: Arc::clone(&disk) as _,
             rng: services.rng,
             clock: services.clock,
+            limits: sqlite::Limits::default(),
+            on_a_network: sqlite::is_on_a_network,
+            watch: None,
         },
     };
     let outcome = backup::backup(&repository, &options, monitor.as_ref())?;

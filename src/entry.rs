@@ -16,9 +16,48 @@ pub enum Kind {
         /// Where it points, as stored.
         target: OsString,
     },
-    /// A kind that this version lists but does not restore (device, fifo, socket …), by its name in
-    /// the repository format.
+    /// A block device, by its number (`st_rdev`).
+    BlockDevice {
+        /// Its number.
+        number: u64,
+    },
+    /// A character device, by its number (`st_rdev`).
+    CharacterDevice {
+        /// Its number.
+        number: u64,
+    },
+    /// A named pipe.
+    Pipe,
+    /// A socket: it holds nothing, and only the program that listens there can make it.
+    Socket,
+    /// A kind that this version does not know, by its name in the repository format.
     Other(String),
+}
+
+impl Kind {
+    /// Its name in the repository format.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::File => "file",
+            Self::Folder => "dir",
+            Self::Symlink { .. } => "symlink",
+            Self::BlockDevice { .. } => "dev",
+            Self::CharacterDevice { .. } => "chardev",
+            Self::Pipe => "fifo",
+            Self::Socket => "socket",
+            Self::Other(name) => name,
+        }
+    }
+}
+
+/// An extended attribute: an access list, a capability, a label, or what any program keeps there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attribute {
+    /// Its name with its namespace, as `user.origin` or `system.posix_acl_access`.
+    pub name: String,
+    /// Its value.
+    pub value: Vec<u8>,
 }
 
 /// Who owns an entry.
@@ -62,4 +101,6 @@ pub struct Entry {
     pub owner: Owner,
     /// Where it lives.
     pub place: Place,
+    /// Its extended attributes, in the order in which the file system lists them.
+    pub attributes: Vec<Attribute>,
 }

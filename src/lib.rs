@@ -45,12 +45,16 @@ pub mod repository;
 pub mod source;
 
 pub mod capture;
+pub mod host;
 pub mod retention;
 
 pub mod backup;
 pub mod forget;
+pub mod hook;
 pub mod look;
 pub mod restore;
+
+pub mod doctor;
 
 pub mod config;
 

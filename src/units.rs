@@ -46,6 +46,29 @@ impl fmt::Display for Span {
     }
 }
 
+/// A span as it is typed: a number and a unit.
+///
+/// # Errors
+/// What to give instead.
+pub fn duration(text: &str) -> Result<Duration, &'static str> {
+    const WRONG: &str = "give a number and a unit: 30s, 15m, 2h, 1d";
+    let at = text.len().saturating_sub(1);
+    let (number, unit) = text.split_at_checked(at).ok_or(WRONG)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err(WRONG),
+    };
+    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(WRONG);
+    }
+    let number: u64 = number.parse().map_err(|_| WRONG)?;
+    let seconds = number.checked_mul(seconds).ok_or(WRONG)?;
+    Ok(Duration::from_secs(seconds))
+}
+
 /// A number of things: `1 file`, `2 files`. Only for nouns whose plural ends in `s`.
 #[must_use]
 pub fn counted(number: u64, noun: &str) -> String {
@@ -111,6 +134,33 @@ mod tests {
             (u64::MAX, "16.0 EiB"),
         ] {
             assert_eq!(ByteSize(bytes).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_span_has_a_unit() {
+        for (text, seconds) in [
+            ("0s", 0),
+            ("90s", 90),
+            ("30m", 1800),
+            ("2h", 7200),
+            ("1d", 86_400),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for wrong in [
+            "",
+            "5",
+            "m",
+            "-1m",
+            "1.5h",
+            "5 m",
+            "+5m",
+            "99999999999999999999d",
+            "9999999999999999d",
+            "5é",
+        ] {
+            assert!(duration(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -153,7 +153,7 @@ fn transfers_in(copy: &Path, writer: usize) -> BTreeSet<i64> {
     numbers.map(Result::unwrap).collect()
 }
 
-fn captures_are_consistent(journal_mode: &str, method: Method) -> u64 {
+fn captures_are_consistent(journal_mode: &str, methods: &[Method]) -> u64 {
     let place = Place::new();
     let database = place.join("bank.db");
     make_bank(&database, journal_mode);
@@ -167,7 +167,7 @@ fn captures_are_consistent(journal_mode: &str, method: Method) -> u64 {
         let [captured] = outcome.manifest.databases.as_slice() else {
             panic!("one database");
         };
-        assert_eq!(captured.method, method);
+        assert!(methods.contains(&captured.method), "{:?}", captured.method);
         points.push(captured.point);
     }
     let (logs, busy) = writers.end();
@@ -214,12 +214,13 @@ fn captures_are_consistent(journal_mode: &str, method: Method) -> u64 {
 
 #[test]
 fn in_wal_mode_every_capture_is_one_moment_and_nobody_waits() {
-    let busy = captures_are_consistent("wal", Method::Pages);
+    let busy = captures_are_consistent("wal", &[Method::Pages]);
     // The writers' timeout is zero, so a single wait for us would have been an error of theirs.
     assert_eq!(busy, 0);
 }
 
 #[test]
 fn in_rollback_mode_every_capture_is_one_moment() {
-    captures_are_consistent("delete", Method::SpooledPages);
+    // On a busy machine one may take too long, and be copied in steps.
+    captures_are_consistent("delete", &[Method::SpooledPages, Method::OnlineBackup]);
 }

@@ -78,6 +78,12 @@ fn play(page: &str) {
             .map(|words| format!("tillsafe -q -r backup -p shop.pass {words}"));
         prepare(&words.join(" && "), home);
     }
+    if page == "docs/configuration.md" {
+        let example = text.split("```toml\n").nth(1).unwrap();
+        let example = example.split("```").next().unwrap();
+        let example = example.replace("/home/mara", home.to_str().unwrap());
+        fs::write(home.join("tillsafe.toml"), example).unwrap();
+    }
     if page == "docs/damage.md" {
         lose_a_picture(home);
     }
@@ -182,6 +188,11 @@ fn the_first_page_shows_what_happens() {
 }
 
 #[test]
+fn the_page_on_setup_shows_what_happens() {
+    play("docs/setup.md");
+}
+
+#[test]
 fn the_page_for_the_night_shows_what_happens() {
     play("docs/restore.md");
 }
@@ -204,6 +215,11 @@ fn the_page_about_passwords_shows_what_happens() {
 #[test]
 fn the_page_of_what_is_in_a_backup_shows_what_happens() {
     play("docs/look.md");
+}
+
+#[test]
+fn the_page_about_the_configuration_shows_what_happens() {
+    play("docs/configuration.md");
 }
 
 #[test]

@@ -54,6 +54,9 @@ pub fn sqlite_options(chunk_bytes: usize, scratch: &Path) -> sqlite::Options {
         disk: Arc::new(OsDisk),
         rng: services.rng,
         clock: services.clock,
+        limits: sqlite::Limits::default(),
+        on_a_network: sqlite::is_on_a_network,
+        watch: None,
     }
 }
 
@@ -114,6 +117,7 @@ fn entry(name: &str, now: Timestamp) -> Entry {
         changed: now,
         owner: Owner::default(),
         place: Place::default(),
+        attributes: Vec::new(),
     }
 }
 

@@ -166,10 +166,11 @@ pub trait Backend: Debug + Send + Sync {
     /// [`Error::NotFound`], also if the object ends before; no memory is taken then.
     fn get_range(&self, object: Object, offset: u64, length: usize) -> Result<Vec<u8>>;
 
-    /// Lists a class. A listing is whole or an error; a missing folder is an empty listing.
+    /// Lists a class. A listing is whole or an error.
     ///
     /// # Errors
-    /// As the storage reports them.
+    /// [`Error::NotFound`] if the storage has folders, and that of the class is missing: what it held may
+    /// be elsewhere, so it is not empty. Only `locks/` may be missing. Else as the storage reports them.
     fn list(&self, class: Class) -> Result<Listing>;
 
     /// Deletes an object.

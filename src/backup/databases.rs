@@ -124,6 +124,15 @@ fn capture(
             incomplete: false,
         });
     }
+    if let Some(finding) = &captured.unsound {
+        monitor.problem(Problem {
+            item: crate::units::shown(path),
+            finding: format!(
+                "SQLite finds it damaged: {finding}; the snapshot is kept as suspect, and no good one makes room for it. Mend the database now, or restore it from a snapshot before this one"
+            ),
+            incomplete: false,
+        });
+    }
     let file = pending.wait(writer)?;
     let described = Database {
         engine: "sqlite".to_owned(),
@@ -136,6 +145,8 @@ fn capture(
         size_bytes: captured.size_bytes,
         image_sha256: manifest::image_hash(lengths.into_iter().zip(file.blobs.iter().copied())),
         fingerprint: captured.fingerprint,
+        header: captured.header,
+        unsound: captured.unsound,
     };
     Ok(StoredDatabase { file, described })
 }

@@ -1,6 +1,6 @@
 //! The files, after the databases: walked in order, read and cut, with captured databases in place.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use crossbeam_channel::Sender;
@@ -57,6 +57,7 @@ pub fn read_all(
         })?;
     let rabin = Rabin::new(polynomial);
     let side_files = survey.side_files();
+    let mut names = FileNames::default();
     // The builder of trees stops listening only when it has failed, and its error is the one to tell.
     let send = |visit: Visit| visits.send(visit).map_err(|_| writer.failure());
     survey.walk.run(monitor, &mut |step| match step {
@@ -68,13 +69,16 @@ pub fn read_all(
             descent.leave();
             send(Visit::Leave)
         }
-        Step::Link(entry) => send(Visit::Link(entry)),
+        Step::Other(entry) => send(Visit::Other(entry)),
         Step::File(path, entry, size) => {
             let before = descent.take(&entry.name).map(Box::new);
             if let Some(database) = databases.get(&path) {
                 let Some(database) = database else {
                     return Ok(());
                 };
+                if entry.place.links > 1 {
+                    tell_names(&path, monitor);
+                }
                 let file = database.file.clone();
                 send(Visit::Stored(image_entry(entry), file, before))?;
                 placed.insert(path);
@@ -91,6 +95,10 @@ pub fn read_all(
             if !is_told && is_new_database(&real, monitor) {
                 return Ok(());
             }
+            let entry = match names.meet(entry) {
+                Met::Again(entry) => return send(Visit::Again(entry, before)),
+                Met::First(entry) => entry,
+            };
             if let Some(file) = unchanged {
                 monitor.progress(Progress {
                     bytes: size,
@@ -99,10 +107,15 @@ pub fn read_all(
                 return send(Visit::Stored(entry, file, before));
             }
             earliest = earliest.min(clock.now());
-            match read(&real, entry, &rabin, writer, monitor)? {
-                Some((entry, file)) => send(Visit::File(entry, file, before)),
-                None => Ok(()),
+            let place = entry.place;
+            if let Some((entry, file)) = read(&real, entry, &rabin, writer, monitor)? {
+                if entry.place != place {
+                    names.forget(place);
+                }
+                return send(Visit::File(entry, file, before));
             }
+            names.forget(place);
+            Ok(())
         }
     })?;
     Ok(Read {
@@ -112,12 +125,65 @@ pub fn read_all(
     })
 }
 
+/// Files with several names that were met: each is read once.
+#[derive(Debug, Default)]
+struct FileNames {
+    /// By device and inode: when it had been changed last when it was met first, and where it was.
+    met: HashMap<(u64, u64), (Timestamp, Place)>,
+}
+
+/// A file that the walk meets.
+enum Met {
+    /// Its content is to be read.
+    First(Entry),
+    /// A further name of a file that was read.
+    Again(Entry),
+}
+
+impl FileNames {
+    fn meet(&mut self, mut entry: Entry) -> Met {
+        let key = (entry.place.device, entry.place.inode);
+        if entry.place.links < 2 && !self.met.contains_key(&key) {
+            return Met::First(entry);
+        }
+        match self.met.get(&key) {
+            // Nothing was done to it since, for that would have changed this time.
+            Some(first) if *first == (entry.changed, entry.place) => Met::Again(entry),
+            // It changed meanwhile, or is another with the number of one that is gone: whoever restores
+            // by number alone, as restic does, must not give it the other's content.
+            Some(_) => {
+                entry.place = Place::default();
+                Met::First(entry)
+            }
+            None => {
+                self.met.insert(key, (entry.changed, entry.place));
+                Met::First(entry)
+            }
+        }
+    }
+
+    /// The first name could not be read: perhaps the next can.
+    fn forget(&mut self, place: Place) {
+        self.met.remove(&(place.device, place.inode));
+    }
+}
+
 /// An image is no longer the file that holds these links.
 fn image_entry(entry: Entry) -> Entry {
     Entry {
         place: Place::default(),
         ..entry
     }
+}
+
+/// An image is captured for each name: SQLite itself warns against databases of several names.
+fn tell_names(path: &Path, monitor: &dyn Monitor) {
+    monitor.problem(Problem {
+        item: crate::units::shown(path),
+        finding: "this database has several names, and each is restored as a file of its own"
+            .to_owned(),
+        incomplete: false,
+    });
 }
 
 /// Whether a database has come since the survey. It must not be copied as a file.
@@ -179,4 +245,54 @@ fn read(
         );
     }
     Ok(Some((reader.entry(met), file)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::{Kind, Owner};
+
+    fn entry(inode: u64, links: u64, changed: i64) -> Entry {
+        let changed = Timestamp::from_second(changed).unwrap();
+        Entry {
+            name: "cup.jpg".into(),
+            kind: Kind::File,
+            mode: 0o644,
+            modified: Timestamp::UNIX_EPOCH,
+            changed,
+            owner: Owner::default(),
+            place: Place {
+                device: 1,
+                inode,
+                links,
+            },
+            attributes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_further_name_is_one_only_while_nothing_was_done_to_the_file() {
+        let mut names = FileNames::default();
+        let mut meet = |entry: Entry| match names.meet(entry) {
+            Met::First(entry) => ("read", entry.place.inode),
+            Met::Again(entry) => ("again", entry.place.inode),
+        };
+        assert_eq!(meet(entry(7, 2, 5)), ("read", 7));
+        assert_eq!(meet(entry(7, 2, 5)), ("again", 7));
+        // Written to meanwhile; and another file that got the number of one that is gone.
+        assert_eq!(meet(entry(7, 2, 6)), ("read", 0));
+        assert_eq!(meet(entry(7, 1, 9)), ("read", 0));
+        assert_eq!(meet(entry(8, 1, 5)), ("read", 8));
+        assert_eq!(meet(entry(8, 1, 5)), ("read", 8));
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_read_is_tried_under_its_next_name() {
+        let mut names = FileNames::default();
+        let first = entry(7, 2, 5);
+        let place = first.place;
+        assert!(matches!(names.meet(first), Met::First(_)));
+        names.forget(place);
+        assert!(matches!(names.meet(entry(7, 2, 5)), Met::First(_)));
+    }
 }

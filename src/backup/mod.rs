@@ -30,7 +30,7 @@ use crate::repository::index::Index;
 use crate::repository::lock::{self, Access};
 use crate::repository::pack::BlobKind;
 pub use crate::repository::snapshot::INCOMPLETE;
-use crate::repository::snapshot::{PROGRAM, Snapshot, SnapshotFile, Summary};
+use crate::repository::snapshot::{PROGRAM, SUSPECT, Snapshot, SnapshotFile, Summary};
 use crate::repository::tree::{Content, Node};
 use crate::repository::tree_writer::{
     Compared, StoredFile, Trees, file_node, store_tree, write_trees,
@@ -75,6 +75,12 @@ impl Outcome {
     pub fn is_complete(&self) -> bool {
         self.manifest.incomplete.is_empty()
     }
+
+    /// Whether something in it was damaged before it was read: whole, but not to be relied on.
+    #[must_use]
+    pub fn is_suspect(&self) -> bool {
+        self.manifest.is_suspect()
+    }
 }
 
 /// Backs up everything that `options` name into one new snapshot.
@@ -88,6 +94,20 @@ pub fn backup(
     options: &Options,
     monitor: &dyn Monitor,
 ) -> Result<Outcome> {
+    backup_when(&mut || Ok(()), repository, options, monitor)
+}
+
+/// The same; `ready` is called once all waiting is over, before the first source is looked at: what it
+/// stops need not stand still longer than the sources are read and stored.
+///
+/// # Errors
+/// As [`backup`], and those of `ready`: then nothing was read.
+pub fn backup_when(
+    ready: &mut dyn FnMut() -> Result<()>,
+    repository: &Repository,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Outcome> {
     repository.require_writable()?;
     let begun = repository.services().clock.now();
     let lock = repository.lock(Access::Shared, monitor)?;
@@ -96,6 +116,7 @@ pub fn backup(
     let index = Arc::new(sound_index(repository, &noted)?);
     let before = snapshot_before(repository, options, &noted)?;
     let parent = Parent::new(repository, &index, before.as_ref(), options.recognition);
+    ready()?;
     let survey = Survey::take(&options.paths, &excluded(options), &noted)?;
     monitor.step(Step::BackingUp, Some(survey.bytes));
     let writer = Writer::begin(repository, Arc::clone(&index))?;
@@ -155,8 +176,9 @@ fn paths(options: &Options) -> Vec<String> {
 /// The tags asked for, and a mark for a snapshot that lacks something: any tool lists it.
 fn tags(options: &Options, manifest: &Manifest) -> Vec<String> {
     let mark = (!manifest.incomplete.is_empty()).then(|| INCOMPLETE.to_owned());
+    let doubt = manifest.is_suspect().then(|| SUSPECT.to_owned());
     let tags = options.tags.iter().cloned();
-    tags.chain(mark).collect()
+    tags.chain(mark).chain(doubt).collect()
 }
 
 /// The index, without what lies in packs that are gone: that is stored again where the source has it.
@@ -340,5 +362,6 @@ fn own_entry(name: &str, kind: Kind, mode: u32, now: Timestamp) -> Entry {
         changed: now,
         owner: Owner::default(),
         place: Place::default(),
+        attributes: Vec::new(),
     }
 }

@@ -11,7 +11,7 @@ use crate::id::{Hasher, Id};
 use crate::monitor::Problem;
 use crate::point::ConsistencyPoint;
 use crate::repository::name;
-use crate::source::sqlite::{Fingerprint, Method};
+use crate::source::sqlite::{Fingerprint, Header, Method};
 
 /// The version that this program writes.
 pub const SCHEMA: u32 = 1;
@@ -43,6 +43,16 @@ pub struct Manifest {
     pub warnings: Vec<Note>,
 }
 
+impl Manifest {
+    /// Whether a database was damaged before it was read.
+    #[must_use]
+    pub fn is_suspect(&self) -> bool {
+        self.databases
+            .iter()
+            .any(|database| database.unsound.is_some())
+    }
+}
+
 /// One database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Database {
@@ -66,6 +76,12 @@ pub struct Database {
     pub image_sha256: Id,
     /// What it held.
     pub fingerprint: Fingerprint,
+    /// What its header says; absent in manifests before this was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<Header>,
+    /// What the engine found wrong in it at capture: then the snapshot is suspect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsound: Option<String>,
 }
 
 /// All that is no database.

@@ -9,7 +9,7 @@ pub mod parent;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::monitor::{self, Monitor, Problem};
 use crate::source::files::{Step, Walk};
 use crate::source::sqlite::{self, SIDE_FILES, Signature};
@@ -49,19 +49,12 @@ impl Survey {
                 let real = walk.real(&path);
                 bytes += size;
                 // Unreadable: the second walk will say so.
-                let is = |path: &Path, kind: Signature| {
-                    sqlite::signature(path).is_ok_and(|signature| signature == kind)
-                };
                 match sqlite::signature(&real).unwrap_or(Signature::Other) {
                     Signature::Database => drop(databases.insert(path.clone())),
                     Signature::Wal => databases.extend(owner(&path, "-wal")),
                     Signature::Journal => databases.extend(owner(&path, "-journal")),
                     // The walk does not come past the files beside one that was named alone.
-                    Signature::Other
-                        if roots.contains(&path)
-                            && (is(&sqlite::beside(&real, "-wal"), Signature::Wal)
-                                || is(&sqlite::beside(&real, "-journal"), Signature::Journal)) =>
-                    {
+                    Signature::Other if roots.contains(&path) && has_log(&real) => {
                         databases.insert(path.clone());
                     }
                     Signature::Other => {}
@@ -93,6 +86,36 @@ impl Survey {
             .flat_map(|path| SIDE_FILES.iter().map(|suffix| sqlite::beside(path, suffix)))
             .collect()
     }
+}
+
+/// Fails unless each of these files is a database now. A survey takes what no longer begins as one for a
+/// plain file: of a path that its owner calls a database, that would be a bad backup called good.
+///
+/// # Errors
+/// [`Error::Source`] for the first that is not.
+pub fn require_databases(paths: &[PathBuf]) -> Result<()> {
+    for path in paths {
+        let fail = |finding: String| Error::Source {
+            name: crate::units::shown(path),
+            finding,
+        };
+        let real = std::fs::canonicalize(path).map_err(|cause| fail(cause.to_string()))?;
+        let signature = sqlite::signature(&real).map_err(|cause| fail(cause.to_string()))?;
+        if signature != Signature::Database && !has_log(&real) {
+            return Err(fail(
+                "it does not begin as a SQLite database does".to_owned(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a log lies beside the file that makes a database of it, whatever the file holds.
+fn has_log(path: &Path) -> bool {
+    let logs = [("-wal", Signature::Wal), ("-journal", Signature::Journal)];
+    logs.into_iter().any(|(suffix, kind)| {
+        sqlite::signature(&sqlite::beside(path, suffix)).is_ok_and(|found| found == kind)
+    })
 }
 
 fn is_empty_folder(path: &Path) -> bool {

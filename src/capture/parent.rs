@@ -242,6 +242,7 @@ mod tests {
                 inode: 7,
                 links: 1,
             },
+            attributes: Vec::new(),
         };
         let content = Content::File {
             blobs: Vec::new(),

@@ -1,4 +1,4 @@
-//! `backup`: one consistent snapshot.
+//! `backup`: one consistent snapshot of paths, or one of each shop.
 
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -8,20 +8,16 @@ use serde_json::json;
 use super::Done;
 use super::args;
 use super::session::Session;
+use super::shops;
 use crate::backup::{self, Options, Outcome};
 use crate::chunker::PageChunks;
-use crate::config;
+use crate::config::{self, RepositoryChoice};
 use crate::error::{Error, ExitCode, Result};
 use crate::repository::lock::host_name;
 use crate::source::sqlite;
-use crate::units::{ByteSize, counted};
+use crate::units::{ByteSize, counted, shown};
 
-pub fn run(session: &Session, args: args::Backup) -> Result<Done> {
-    let paths = args
-        .paths
-        .iter()
-        .map(|path| source_path(path))
-        .collect::<Result<Vec<PathBuf>>>()?;
+pub fn run(session: &Session, args: &args::Backup) -> Result<Done> {
     if let Some(tag) = args
         .tag
         .iter()
@@ -32,18 +28,61 @@ pub fn run(session: &Session, args: args::Backup) -> Result<Done> {
             next: "give --tag once for each tag".to_owned(),
         });
     }
+    let (paths, shops): (Vec<&PathBuf>, Vec<&PathBuf>) =
+        args.what.iter().partition(|word| is_path(word));
+    let shops: Vec<String> = shops.into_iter().map(|word| shown(word)).collect();
+    if paths.is_empty() {
+        return shops::back_up(session, &shops, args);
+    }
+    if let Some(shop) = shops.first() {
+        return Err(Error::Usage {
+            finding: format!("`{shop}` is the name of a shop, and the other words are paths"),
+            next: format!(
+                "back up shops and paths one after the other; for the file or folder of that name type ./{shop}"
+            ),
+        });
+    }
+    let paths: Result<Vec<PathBuf>> = paths
+        .into_iter()
+        .map(|path| config::absolute(path))
+        .collect();
+    let paths = paths?;
+    let choice = session.choice()?;
     let repository = session.open()?;
-    let own_folder = std::fs::canonicalize(session.choice()?.path).into_iter();
-    let cache = session.cache()?.map(|(folder, _)| folder);
-    let options = Options {
+    let options = options(session, &choice, paths, args)?;
+    let outcome = backup::backup(&repository, &options, session.output.as_ref())?;
+    session.output.finish();
+    tell(session, &repository.location(), &outcome);
+    Ok(Done {
+        code: code(&outcome),
+        fields: outcome_fields(&repository.location(), &outcome),
+    })
+}
+
+/// A positional word with a slash is a path; any other is the name of a shop.
+fn is_path(word: &Path) -> bool {
+    word.as_os_str().as_encoded_bytes().contains(&b'/')
+        || matches!(
+            word.components().next(),
+            Some(Component::CurDir | Component::ParentDir)
+        )
+}
+
+/// How these paths are backed up to that repository.
+pub fn options(
+    session: &Session,
+    choice: &RepositoryChoice,
+    paths: Vec<PathBuf>,
+    args: &args::Backup,
+) -> Result<Options> {
+    let real = std::fs::canonicalize(&choice.path).into_iter();
+    let cache = session.cache_of(choice)?.map(|(folder, _)| folder);
+    Ok(Options {
         paths,
-        excluded: own_folder
-            .chain([session.choice()?.path])
-            .chain(cache)
-            .collect(),
+        excluded: real.chain([choice.path.clone()]).chain(cache).collect(),
         recognition: args.reading.recognition(),
-        tags: args.tag,
-        host: args.host.unwrap_or_else(host_name),
+        tags: args.tag.clone(),
+        host: args.host.clone().unwrap_or_else(host_name),
         sqlite: sqlite::Options {
             chunks: PageChunks::BySize,
             scratch: Session::scratch_folder(),
@@ -51,45 +90,25 @@ pub fn run(session: &Session, args: args::Backup) -> Result<Done> {
             disk: Arc::clone(&session.disk),
             rng: Arc::clone(&session.services.rng),
             clock: Arc::clone(&session.services.clock),
+            limits: sqlite::Limits::default(),
+            on_a_network: sqlite::is_on_a_network,
+            watch: Some(session.monitor()),
         },
-    };
-    let outcome = backup::backup(&repository, &options, session.output.as_ref())?;
-    session.output.finish();
-    tell(session, &repository.location(), &outcome);
-    let complete = outcome.is_complete();
-    Ok(Done {
-        code: if complete {
-            ExitCode::Done
-        } else {
-            ExitCode::Incomplete
-        },
-        fields: fields(&repository.location(), &outcome),
     })
 }
 
-/// A positional word with a slash is a path; any other would be the name of a shop.
-fn source_path(path: &Path) -> Result<PathBuf> {
-    let is_path = path.as_os_str().as_encoded_bytes().contains(&b'/')
-        || matches!(
-            path.components().next(),
-            Some(Component::CurDir | Component::ParentDir)
-        );
-    if !is_path {
-        return Err(Error::Usage {
-            finding: format!(
-                "`{}` is the name of a shop, and shops are not part of this version",
-                crate::units::shown(path)
-            ),
-            next: format!(
-                "for the file or folder of that name type ./{}",
-                crate::units::shown(path)
-            ),
-        });
+/// What a backup ends with.
+pub fn code(outcome: &Outcome) -> ExitCode {
+    if outcome.is_suspect() {
+        ExitCode::Suspect
+    } else if outcome.is_complete() {
+        ExitCode::Done
+    } else {
+        ExitCode::Incomplete
     }
-    config::absolute(path)
 }
 
-fn tell(session: &Session, location: &str, outcome: &Outcome) {
+pub fn tell(session: &Session, location: &str, outcome: &Outcome) {
     let manifest = &outcome.manifest;
     for database in &manifest.databases {
         session.output.good_news(format!(
@@ -106,10 +125,11 @@ fn tell(session: &Session, location: &str, outcome: &Outcome) {
         counted(manifest.files.folders, "folder"),
         ByteSize(manifest.files.bytes)
     ));
-    let state = if outcome.is_complete() {
-        "saved"
-    } else {
-        "saved, but incomplete"
+    let state = match (outcome.is_complete(), outcome.is_suspect()) {
+        (true, false) => "saved",
+        (false, false) => "saved, but incomplete",
+        (true, true) => "saved, but suspect",
+        (false, true) => "saved, but incomplete and suspect",
     };
     let last = format!(
         "snapshot {} {state} in {} ({} new, {} stored) to {location}",
@@ -118,7 +138,7 @@ fn tell(session: &Session, location: &str, outcome: &Outcome) {
         ByteSize(outcome.added.added_bytes),
         ByteSize(outcome.added.stored_bytes),
     );
-    if outcome.is_complete() {
+    if outcome.is_complete() && !outcome.is_suspect() {
         session.output.good_news(last);
     } else {
         // Only success is silent with -q.
@@ -126,7 +146,7 @@ fn tell(session: &Session, location: &str, outcome: &Outcome) {
     }
 }
 
-fn fields(location: &str, outcome: &Outcome) -> serde_json::Value {
+pub fn outcome_fields(location: &str, outcome: &Outcome) -> serde_json::Value {
     let manifest = &outcome.manifest;
     let summary = outcome.snapshot.file.summary.unwrap_or_default();
     let databases: Vec<serde_json::Value> = manifest
@@ -151,6 +171,7 @@ fn fields(location: &str, outcome: &Outcome) -> serde_json::Value {
         "repository": location,
         "snapshot_id": outcome.snapshot.id,
         "complete": outcome.is_complete(),
+        "suspect": outcome.is_suspect(),
         "parent": outcome.snapshot.file.parent,
         "files_new": summary.files_new,
         "files_changed": summary.files_changed,

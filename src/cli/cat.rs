@@ -40,7 +40,7 @@ pub fn run(session: &Session, args: &args::Cat) -> Result<Done> {
         });
     }
     let repository = session.open()?;
-    let (id, printed) = read(session, &repository, kind, wanted)?;
+    let (id, printed) = read(session, &repository, args, wanted)?;
     session.output.finish();
     print(session, kind, id, printed)?;
     Ok(Done::well(
@@ -60,7 +60,7 @@ fn wanted<'a>(kind: &str, id: Option<&'a OsStr>) -> Result<&'a OsStr> {
     match (kind, id) {
         ("masterkey", _) => usage(
             "the master key is not printed: whoever has seen it reads and forges everything, and no new password takes that back".to_owned(),
-            "`tillsafe list keys` and `tillsafe cat key ID` show who has a password; give each person one of their own",
+            "`tillsafe key list` shows whose passwords open; `tillsafe key add` gives one more person one of their own",
         ),
         ("config", None) => Ok(OsStr::new("")),
         ("config", Some(id)) => usage(
@@ -70,7 +70,15 @@ fn wanted<'a>(kind: &str, id: Option<&'a OsStr>) -> Result<&'a OsStr> {
         ("key" | "lock" | "snapshot" | "index" | "pack" | "tree" | "blob", Some(id)) => Ok(id),
         ("key" | "lock" | "snapshot" | "index" | "pack" | "tree" | "blob", None) => usage(
             format!("which {kind} is not said"),
-            "give the first digits of its id; `tillsafe list` shows them",
+            match kind {
+                "snapshot" => "give the first digits of its id, or `latest`; `tillsafe snapshots` shows them",
+                "tree" => "give the first digits of its id, or SNAPSHOT:PATH of a folder",
+                "key" => "give the first digits of its id; `tillsafe key list` shows them",
+                "lock" => "give the first digits of its id; `tillsafe list locks` shows them",
+                "index" => "give the first digits of its id; `tillsafe list index` shows them",
+                "pack" => "give the first digits of its id; `tillsafe list packs` shows them",
+                _ => "give the first digits of its id; `tillsafe list blobs` shows them",
+            },
         ),
         _ => usage(format!("there is no object of the kind {kind:?}"), kinds),
     }
@@ -79,9 +87,10 @@ fn wanted<'a>(kind: &str, id: Option<&'a OsStr>) -> Result<&'a OsStr> {
 fn read(
     session: &Session,
     repository: &Repository,
-    kind: &str,
+    args: &args::Cat,
     wanted: &OsStr,
 ) -> Result<(Option<Id>, Printed)> {
+    let (kind, filter) = (args.kind.as_str(), &args.filter);
     let monitor = session.output.as_ref();
     let named = |class: Class| {
         let objects = repository.objects(class, monitor)?;
@@ -102,7 +111,7 @@ fn read(
             (Some(id), Printed::Object(repository.key_file(id)?))
         }
         "snapshot" => {
-            let request = request(&wanted.to_string_lossy(), &args::Filter::default());
+            let request = request(&wanted.to_string_lossy(), filter);
             let id = select(&request, repository.snapshots(monitor)?)?.id;
             (Some(id), object(repository, Class::Snapshots, id)?)
         }
@@ -119,7 +128,7 @@ fn read(
             let id = named(Class::Data)?;
             (Some(id), Printed::Bytes(repository.pack_bytes(id)?))
         }
-        "tree" => tree(session, repository, wanted)?,
+        "tree" => tree(session, repository, filter, wanted)?,
         _ => {
             let index = repository.load_index(monitor)?;
             let ids = index.blobs().map(|(_, id)| id);
@@ -150,6 +159,7 @@ fn object(repository: &Repository, class: Class, id: Id) -> Result<Printed> {
 fn tree(
     session: &Session,
     repository: &Repository,
+    filter: &args::Filter,
     wanted: &OsStr,
 ) -> Result<(Option<Id>, Printed)> {
     let monitor = session.output.as_ref();
@@ -157,7 +167,7 @@ fn tree(
     let names_a_snapshot = text.starts_with("latest") || text.contains(':');
     let index;
     let id = if names_a_snapshot {
-        let (request, path) = snapshot_and_path(wanted, &args::Filter::default())?;
+        let (request, path) = snapshot_and_path(wanted, filter)?;
         let snapshot = select(&request, repository.snapshots(monitor)?)?;
         index = repository.load_index(monitor)?;
         look::folder(repository, &index, &snapshot, &path)?

@@ -179,6 +179,13 @@ fn tell(session: &Session, location: &str, report: &CheckReport, extent: Extent)
             counted(report.unreferenced_packs, "pack")
         ));
     }
+    if report.marked_packs > 0 {
+        session.output.good_news(session.typed(&format!(
+            "{} ({}) that nobody needs marked by `tillsafe prune`: a later one removes them",
+            counted(report.marked_packs, "pack"),
+            ByteSize(report.marked_bytes)
+        )));
+    }
     if sound {
         session.output.good_news("no damage found");
     }

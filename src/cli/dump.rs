@@ -131,8 +131,11 @@ fn to_stdout(
         wants_more
     });
     // What was verified goes out, also where the rest cannot be read.
-    output.bytes(&gathered)?;
-    result
+    let has_reader = output.bytes(&gathered)?;
+    match result {
+        Ok(written) if written.is_cut || !has_reader => Err(Error::OutputClosed),
+        other => other,
+    }
 }
 
 /// Fails for what a terminal would obey.

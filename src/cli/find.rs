@@ -27,6 +27,16 @@ pub fn run(session: &Session, args: &args::Find) -> Result<Done> {
         moment(args.oldest.as_deref(), Time::MIN)?,
         moment(args.newest.as_deref(), Time::MAX)?,
     );
+    if let (Some(oldest), Some(newest)) = (oldest, newest)
+        && oldest > newest
+    {
+        return Err(Error::Usage {
+            finding: format!(
+                "--oldest ({oldest}) is after --newest ({newest}): nothing can be between"
+            ),
+            next: "exchange the two".to_owned(),
+        });
+    }
     let repository = session.open()?;
     let _lock = session.lock_if_possible(&repository);
     let monitor = session.output.as_ref();

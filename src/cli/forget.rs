@@ -26,13 +26,28 @@ use crate::units::{Shown, counted};
 const MAX_SHOWN: usize = 20;
 
 pub fn run(session: &Session, args: &args::Forget) -> Result<Done> {
+    if args.snapshots.is_empty() && args.keep.is_empty() && session.knows_shops()? {
+        return super::shops::forget(session, args);
+    }
     // Words that do not fit are refused before anything is read.
     let policy = match args.snapshots[..] {
         [] => Some(policy(&args.keep)?),
         _ => None,
     };
     let repository = session.open()?;
-    let file = history_file(&repository)?;
+    let (code, fields) = forget(session, &repository, policy.as_ref(), args, &args.filter)?;
+    Ok(Done { code, fields })
+}
+
+/// Removes what the policy does not keep of what the filter leaves; or without a policy, what is named.
+pub fn forget(
+    session: &Session,
+    repository: &Repository,
+    policy: Option<&Policy>,
+    args: &args::Forget,
+    filter: &Filter,
+) -> Result<(ExitCode, serde_json::Value)> {
+    let file = history_file(repository)?;
     // An exclusive lock keeps away whoever builds on what is removed, restores among them.
     let lock = if args.dry_run {
         None
@@ -43,7 +58,7 @@ pub fn run(session: &Session, args: &args::Forget) -> Result<Done> {
     session.output.finish();
     let remembered = file.read(session.disk.as_ref())?;
     tell_memory(session, &file, &remembered);
-    let facts = Facts::read(session, &repository, &snapshots)?;
+    let facts = Facts::read(session, repository, &snapshots)?;
     if facts.is_doubtful && policy.is_some() && !args.trust_history {
         return Err(Error::ProofsUncertain);
     }
@@ -57,8 +72,8 @@ pub fn run(session: &Session, args: &args::Forget) -> Result<Done> {
             trust_history: args.trust_history,
         },
     };
-    let plan = if let Some(policy) = &policy {
-        let selected = selected(&args.filter, &snapshots)?;
+    let plan = if let Some(policy) = policy {
+        let selected = selected(filter, &snapshots)?;
         Plan::by_policy(policy, &selected, circumstances).with_needless(facts.needless)
     } else {
         Plan::by_name(&named(args, &snapshots)?, circumstances)?
@@ -71,13 +86,10 @@ pub fn run(session: &Session, args: &args::Forget) -> Result<Done> {
             session.output.object("removed", json!({"id": id}));
         };
         let (disk, monitor) = (session.disk.as_ref(), session.output.as_ref());
-        plan.execute(&repository, &lock, &file, disk, monitor, gone)?;
+        plan.execute(repository, &lock, &file, disk, monitor, gone)?;
     }
     let code = told.end(session, &repository.location(), refusal);
-    Ok(Done {
-        code,
-        fields: told.fields(&repository.location()),
-    })
+    Ok((code, told.fields(&repository.location())))
 }
 
 fn policy(keep: &Keep) -> Result<Policy> {
@@ -174,7 +186,7 @@ fn selected(filter: &Filter, snapshots: &Snapshots) -> Result<BTreeSet<Id>> {
     let fitting = request("", filter).filter(snapshots.readable.clone());
     if fitting.is_empty() && !filter.is_empty() {
         return Err(Error::NoSnapshot {
-            wanted: "--host, --path and --tag".to_owned(),
+            wanted: "--shop, --host, --path and --tag".to_owned(),
         });
     }
     Ok(fitting.iter().map(|snapshot| snapshot.id).collect())
@@ -220,17 +232,22 @@ struct Told {
     doubtful: u64,
     refused: u64,
     damaged: u64,
+    /// Snapshots that are no backups: they hold records of proofs.
+    records: BTreeSet<Id>,
 }
 
 impl Told {
     fn of(plan: &Plan, snapshots: &Snapshots, dry_run: bool) -> Self {
         let decisions = || plan.judged.iter().flat_map(|one| &one.decisions);
         let doubtful = decisions().filter(|(_, decision)| decision.doubt().is_some());
-        let going = plan.going().len();
+        let goes: BTreeSet<Id> = plan.going().iter().copied().collect();
+        let backups = snapshots.readable.iter().filter(|one| !one.is_record());
+        let records = snapshots.readable.iter().filter(|one| one.is_record());
         Self {
             dry_run,
-            kept: (snapshots.readable.len() - going) as u64,
-            going: going as u64,
+            kept: backups.filter(|one| !goes.contains(&one.id)).count() as u64,
+            going: goes.len() as u64,
+            records: records.map(|one| one.id).collect(),
             doubtful: doubtful.count() as u64,
             refused: plan.refused().count() as u64,
             damaged: snapshots.damaged.len() as u64,
@@ -243,9 +260,13 @@ impl Told {
         }
         if plan.judged.is_empty() {
             for id in plan.going() {
-                session
-                    .output
-                    .good_news(format!("{} {}", self.verb(), id.short()));
+                let what = if self.records.contains(id) {
+                    ": records of what was proved, no backup"
+                } else {
+                    ""
+                };
+                let (verb, id) = (self.verb(), id.short());
+                session.output.good_news(format!("{verb} {id}{what}"));
                 session.output.object(
                     "decision",
                     json!({"id": id, "removed": true, "reasons": ["named"]}),

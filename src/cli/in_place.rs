@@ -1,16 +1,27 @@
 //! `restore --in-place`: a plan, consent, proved copies, the swap.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::Done;
 use super::args;
 use super::choose::{Chosen, choose};
+use super::hooks::Hooks;
 use super::lost::tell_lost;
-use super::plan::{from_words, require, tell_in_place};
+use super::plan::{from_words, require, require_fit, short, tell_in_place};
 use super::proof::{exit_code, fields, proved, tell_databases};
 use super::session::Session;
+use crate::config::file::Configuration;
 use crate::error::{Error, Result};
+use crate::hook::{Hook, When};
+use crate::monitor::{Monitor, Problem};
+use crate::repository::Repository;
+use crate::repository::index::Index;
+use crate::repository::snapshot::Snapshot;
 use crate::restore::in_place::{InPlace, Swapped};
+use crate::retention::Group;
 use crate::units::{ByteSize, counted, shown};
 
 pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
@@ -33,23 +44,107 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
     )?;
     refuse_own_repository(session, &planned)?;
     let from = from_words(&snapshot, &selection.base, &args.choice);
+    let configuration = configuration(session, &snapshot);
+    let shop = shop_of(&snapshot);
+    let hooks = Hooks {
+        session,
+        shop: &shop,
+        list: hooks_of(configuration.as_deref(), &shop),
+        repository: repository.location(),
+    };
     if args.dry_run {
-        let mut fields = tell_in_place(session, &repository, &index, &planned, &from)?;
+        let mut fields = tell_in_place(session, &repository, &index, &planned, &hooks, &from)?;
         fields["repository"] = repository.location().into();
         return Ok(Done::well(fields));
     }
     require(args.plan.as_ref(), planned.hash)?;
-    planned.require_fit()?;
-    let (files, bytes) = (planned.files(), planned.bytes());
+    require_fit(&planned, &hooks)?;
     if args.plan.is_none() {
-        tell_in_place(session, &repository, &index, &planned, &from)?;
+        tell_in_place(session, &repository, &index, &planned, &hooks, &from)?;
         ask(session, &planned)?;
     }
+    let id = Some(snapshot.id);
+    let before = hooks.before(When::BeforeRestore, id);
+    let restored = before.and_then(|()| {
+        if !hooks.has(When::BeforeRestore) {
+            return restore(session, &repository, &index, planned);
+        }
+        // What was stopped has perhaps written its last: the plan is made of what is there now.
+        let again = InPlace::plan(
+            &repository,
+            &index,
+            &snapshot,
+            &selection,
+            disk,
+            monitor.as_ref(),
+        )?;
+        if lives(&again) != lives(&planned) {
+            let wanted = short(planned.hash);
+            return Err(Error::PlanChanged { wanted });
+        }
+        again.require_fit()?;
+        restore(session, &repository, &index, again)
+    });
+    session.output.finish();
+    let done = restored.unwrap_or_else(|error| Done {
+        code: session.fail(error.into()),
+        fields: session.repository_field(),
+    });
+    Ok(Done {
+        code: hooks.after(When::AfterRestore, done.code, id),
+        ..done
+    })
+}
+
+/// Where each thing is that is replaced.
+fn lives(planned: &InPlace) -> Vec<PathBuf> {
+    let roots = planned.roots.iter();
+    roots.map(|root| root.spot.live.clone()).collect()
+}
+
+/// The shop that a snapshot says it is of; empty for none.
+fn shop_of(snapshot: &Snapshot) -> String {
+    let file = &snapshot.file;
+    match Group::of(&file.tags, &file.hostname, &file.paths) {
+        Group::Shop(name) => name,
+        Group::Place { .. } => String::new(),
+    }
+}
+
+/// The configuration, if hooks of it could be meant. A broken one stops no restore.
+fn configuration(session: &Session, snapshot: &Snapshot) -> Option<Arc<Configuration>> {
+    if shop_of(snapshot).is_empty() {
+        return None;
+    }
+    session.configuration().unwrap_or_else(|cause| {
+        session.output.problem(Problem {
+            item: "hooks".to_owned(),
+            finding: format!("none is run: {cause}"),
+            incomplete: false,
+        });
+        None
+    })
+}
+
+fn hooks_of<'a>(configuration: Option<&'a Configuration>, shop: &str) -> &'a [Hook] {
+    let shop = configuration.and_then(|configuration| configuration.shops.get(shop));
+    shop.map_or(&[], |shop| shop.hooks.as_slice())
+}
+
+fn restore(
+    session: &Session,
+    repository: &Repository,
+    index: &Index,
+    planned: InPlace,
+) -> Result<Done> {
+    let disk = session.disk.as_ref();
+    let monitor = session.monitor();
+    let (files, bytes) = (planned.files(), planned.bytes());
     let was_interrupted = planned.is_unfinished();
     let swapped = if was_interrupted {
-        planned.finish(&index, session.disk.as_ref(), &monitor)?
+        planned.finish(index, session.disk.as_ref(), &monitor)?
     } else {
-        let ready = planned.stage(&repository, &index, disk, &monitor)?;
+        let ready = planned.stage(repository, index, disk, &monitor)?;
         tell_lost(session, &ready.lost());
         ready.swap(
             &session.services,
@@ -125,17 +220,24 @@ fn ask(session: &Session, planned: &InPlace) -> Result<()> {
     Ok(())
 }
 
-/// The copy of a repository that a restore replaces by itself is no copy.
+/// A restore must not replace the repository that it reads from, nor move any other aside, for they were
+/// left out of the snapshot.
 fn refuse_own_repository(session: &Session, planned: &InPlace) -> Result<()> {
-    let repository = session.choice()?.path;
-    let repository = std::fs::canonicalize(&repository).unwrap_or(repository);
-    for root in &planned.roots {
-        let live = &root.spot.live;
-        if repository.starts_with(live) || live.starts_with(&repository) {
-            return Err(Error::TargetUnfit {
-                path: live.clone(),
-                finding: "the repository that is restored from lies there".to_owned(),
-            });
+    let mut repositories = vec![session.choice()?.path];
+    // A broken configuration stops no restore.
+    if let Ok(Some(configuration)) = session.configuration() {
+        let entries = configuration.repositories.values();
+        repositories.extend(entries.map(|entry| entry.path.clone()));
+    }
+    for repository in repositories {
+        let real = std::fs::canonicalize(&repository).unwrap_or(repository);
+        for live in lives(planned) {
+            if real.starts_with(&live) || live.starts_with(&real) {
+                return Err(Error::TargetUnfit {
+                    path: live,
+                    finding: format!("the repository {} lies there", shown(&real)),
+                });
+            }
         }
     }
     Ok(())

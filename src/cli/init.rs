@@ -1,19 +1,27 @@
 //! `init`: create a repository.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Done;
 use super::session::Session;
-use crate::config;
 use crate::config::password::{self, PasswordSource};
-use crate::error::{Error, ExitCode, Result};
+use crate::config::{self, RepositoryChoice};
+use crate::error::{Error, Result};
 use crate::monitor::go_on;
 use crate::repository::keys::Cost;
 use crate::repository::{self, Found, Repository};
 use crate::units::shown;
 
 pub fn run(session: &Session) -> Result<Done> {
-    let choice = session.choice()?;
+    let fields = create(session, &session.choice()?)?;
+    Ok(Done::well(fields))
+}
+
+/// Creates a repository, and says what must be kept elsewhere; returns the fields of a summary.
+///
+/// # Errors
+/// [`Error::RepositoryExists`], and those of [`Repository::create`].
+pub fn create(session: &Session, choice: &RepositoryChoice) -> Result<Value> {
     let backend = session.backend(&choice.path);
     let found = repository::what_is_there(backend.as_ref())?;
     if found == Found::Repository {
@@ -50,10 +58,7 @@ pub fn run(session: &Session) -> Result<Done> {
     session.output.good_news(format!(
         "keep a copy of two things away from this machine: the location ({location}) and the password ({file}).\nwithout the password nobody, not even you, can read the backups"
     ));
-    Ok(Done {
-        code: ExitCode::Done,
-        fields: json!({"repository": location, "repository_id": id, "password_made": made}),
-    })
+    Ok(json!({"repository": location, "repository_id": id, "password_made": made}))
 }
 
 /// Makes a password if a file is named that does not exist; returns whether it did.

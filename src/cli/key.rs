@@ -135,11 +135,19 @@ fn passwd(session: &Session, repository: &Repository, from: Password) -> Result<
     let (password, made) = new_password(session, from)?;
     let key = repository.change_password(&password, Cost::DEFAULT, session.output.as_ref())?;
     session.output.finish();
-    session.output.good_news(format!(
-        "key {} has taken the old one's place: from now on its password opens {}",
-        key.id.short(),
-        repository.location()
-    ));
+    session.output.good_news(if key.is_new {
+        format!(
+            "key {} has taken the old one's place: from now on its password opens {}",
+            key.id.short(),
+            repository.location()
+        )
+    } else {
+        format!(
+            "the old key is removed from {}; the new password is that of key {}, which was there before",
+            repository.location(),
+            key.id.short()
+        )
+    });
     session.output.good_news(
         "put the new password wherever the old one stands: on this machine, in timers, in the safe",
     );

@@ -54,31 +54,35 @@ pub fn run(session: &Session, args: &args::Ls) -> Result<Done> {
     })
 }
 
-fn size(content: &Content) -> u64 {
-    match content {
-        Content::File { size, .. } => *size,
-        Content::Folder { .. } | Content::Nothing => 0,
-    }
-}
-
 /// An item as a line with all that is known of it.
 pub fn long(entry: &Entry, content: &Content, path: &Path) -> String {
     let kind = match entry.kind {
         Kind::File => '-',
         Kind::Folder => 'd',
         Kind::Symlink { .. } => 'l',
+        Kind::BlockDevice { .. } => 'b',
+        Kind::CharacterDevice { .. } => 'c',
+        Kind::Pipe => 'p',
+        Kind::Socket => 's',
         Kind::Other(_) => '?',
     };
     let link = match &entry.kind {
         Kind::Symlink { target } => format!(" -> {}", shown(Path::new(target))),
         _ => String::new(),
     };
+    // As `ls -l`: a device has a number where a file has a size.
+    let size = match entry.kind {
+        Kind::BlockDevice { number } | Kind::CharacterDevice { number } => {
+            let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+            format!("{major}, {minor}")
+        }
+        _ => content.size().to_string(),
+    };
     format!(
-        "{kind}{:04o} {:>5} {:>5} {:>12} {:.0} {}{link}",
+        "{kind}{:04o} {:>5} {:>5} {size:>12} {:.0} {}{link}",
         entry.mode,
         entry.owner.uid,
         entry.owner.gid,
-        size(content),
         entry.modified,
         shown(path)
     )
@@ -87,14 +91,8 @@ pub fn long(entry: &Entry, content: &Content, path: &Path) -> String {
 /// The same as an object's fields.
 pub fn object(entry: &Entry, content: &Content, path: &Path) -> Value {
     let mut object = path_fields(path);
-    object["type"] = match &entry.kind {
-        Kind::File => "file",
-        Kind::Folder => "dir",
-        Kind::Symlink { .. } => "symlink",
-        Kind::Other(name) => name,
-    }
-    .into();
-    object["size_bytes"] = size(content).into();
+    object["type"] = entry.kind.name().into();
+    object["size_bytes"] = content.size().into();
     object["mode"] = format!("{:04o}", entry.mode).into();
     object["uid"] = entry.owner.uid.into();
     object["gid"] = entry.owner.gid.into();

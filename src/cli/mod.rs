@@ -6,19 +6,26 @@ mod cache;
 mod cat;
 mod check;
 mod choose;
+mod color;
 mod completions;
+mod config;
+mod cron;
 mod demo;
 mod diff;
+mod doctor;
 mod dump;
 mod failure;
 mod find;
 mod forget;
+mod help;
+mod hooks;
 mod in_place;
 mod init;
 mod key;
 mod list;
 mod lost;
 mod ls;
+mod man;
 mod object;
 mod output;
 mod plan;
@@ -28,7 +35,9 @@ mod repair;
 mod restore;
 mod rollback;
 mod session;
+mod setup;
 mod several;
+mod shops;
 mod snapshots;
 mod stats;
 mod table;
@@ -38,7 +47,6 @@ mod verify;
 mod version;
 
 use std::ffi::OsString;
-use std::fmt::Write;
 use std::process::ExitCode as ProcessExit;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -49,20 +57,23 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, ExitCode};
 use args::{Cli, Command};
+use color::When;
 use failure::Failure;
-use output::Output;
+use output::{Manner, Output};
 use session::Session;
 
 /// Commands of the contract that are not part of this version. They are refused by name, so that
 /// nobody believes that they did something.
-const NOT_YET: [&str; 20] = [
-    "setup", "doctor", "config", "drill", "report", "status", "probe", "metrics", "copy",
-    "schedule", "run", "alert", "wal", "incident", "runbook", "kit", "man", "migrate", "mount",
-    "rewrite",
+const NOT_YET: [&str; 16] = [
+    "drill", "report", "status", "probe", "metrics", "copy", "schedule", "run", "alert", "wal",
+    "incident", "runbook", "kit", "migrate", "mount", "rewrite",
 ];
 
 /// Options that every command takes with a value.
-const TAKES_A_VALUE: [&str; 7] = [
+const TAKES_A_VALUE: [&str; 10] = [
+    "--color",
+    "-c",
+    "--config",
     "--cache-dir",
     "--retry-lock",
     "-r",
@@ -104,14 +115,11 @@ fn run(words: &[OsString]) -> u8 {
         // Without handlers a signal just kills: safe, only less polite.
         let _ = cause;
     }
-    let output = Arc::new(Output::new(
-        cli.global.json,
-        cli.global.quiet,
-        name_of(&cli.command),
-        signal,
-    ));
+    let manner = Manner::of(&cli.global);
+    let output = Arc::new(Output::new(manner, name_of(&cli.command), signal));
     output.keep_telling();
-    let session = Session::new(cli.global, Arc::clone(&output));
+    let shop = filter_of(&cli.command).and_then(|filter| filter.shop.clone());
+    let session = Session::new(cli.global, shop, Arc::clone(&output));
     let result = execute(&session, cli.command);
     output.finish();
     let (code, fields) = match result {
@@ -135,23 +143,17 @@ fn end(output: &Output, code: ExitCode, fields: &Value) -> u8 {
 }
 
 fn parse(words: &[OsString]) -> std::result::Result<Cli, clap::Error> {
-    let program = Cli::command().mut_subcommands(with_exit_codes);
+    let program = help::program().color(When::of(words).for_clap());
     Cli::from_arg_matches(&program.try_get_matches_from(words)?)
-}
-
-/// The table stands below the help of a command, and of each that it holds.
-fn with_exit_codes(command: clap::Command) -> clap::Command {
-    let command = command.disable_help_subcommand(true);
-    command
-        .after_help(exit_codes())
-        .mut_subcommands(with_exit_codes)
 }
 
 fn execute(session: &Session, command: Command) -> anyhow::Result<Done> {
     Ok(match command {
         Command::Demo => demo::run(session)?,
         Command::Init => init::run(session)?,
-        Command::Backup(args) => backup::run(session, args)?,
+        Command::Setup(args) => setup::run(session, &args)?,
+        Command::Doctor => doctor::run(session)?,
+        Command::Backup(args) => backup::run(session, &args)?,
         Command::Snapshots(args) => snapshots::run(session, &args)?,
         Command::Ls(args) => ls::run(session, &args)?,
         Command::Restore(args) => restore::run(session, &args)?,
@@ -171,7 +173,9 @@ fn execute(session: &Session, command: Command) -> anyhow::Result<Done> {
         Command::Cat(args) => cat::run(session, &args)?,
         Command::List(args) => list::run(session, &args)?,
         Command::Key(args) => key::run(session, args.action)?,
+        Command::Config(args) => config::run(session, &args.action)?,
         Command::Completions(args) => completions::run(session, &args),
+        Command::Man(args) => man::run(session, &args)?,
         Command::Version => version::run(session),
     })
 }
@@ -180,6 +184,8 @@ const fn name_of(command: &Command) -> &'static str {
     match command {
         Command::Demo => "demo",
         Command::Init => "init",
+        Command::Setup(_) => "setup",
+        Command::Doctor => "doctor",
         Command::Backup(_) => "backup",
         Command::Snapshots(_) => "snapshots",
         Command::Ls(_) => "ls",
@@ -200,9 +206,30 @@ const fn name_of(command: &Command) -> &'static str {
         Command::Cat(_) => "cat",
         Command::List(_) => "list",
         Command::Key(_) => "key",
+        Command::Config(_) => "config",
         Command::Completions(_) => "completions",
+        Command::Man(_) => "man",
         Command::Version => "version",
     }
+}
+
+/// Which snapshots a command is about, where it says so.
+const fn filter_of(command: &Command) -> Option<&args::Filter> {
+    Some(match command {
+        Command::Snapshots(args) => &args.filter,
+        Command::Ls(args) => &args.filter,
+        Command::Restore(args) => &args.filter,
+        Command::Verify(args) => &args.filter,
+        Command::Forget(args) => &args.filter,
+        Command::Repair(args::Repair::Snapshots(args)) => &args.filter,
+        Command::Find(args) => &args.filter,
+        Command::Diff(args) => &args.filter,
+        Command::Dump(args) => &args.filter,
+        Command::Stats(args) => &args.filter,
+        Command::Tag(args) => &args.filter,
+        Command::Cat(args) => &args.filter,
+        _ => return None,
+    })
 }
 
 /// A signal's number is kept, and every long step looks at it. A second one ends us at once.
@@ -234,7 +261,7 @@ fn refused(words: &[OsString], refusal: &clap::Error, signal: Arc<AtomicUsize>) 
         return match refusal.print() {
             Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => {
                 let failure = failure::unwritten(&cause);
-                Output::new(false, false, "", signal).failure(&failure);
+                Output::new(Manner::of_words(words), "", signal).failure(&failure);
                 failure.code.number()
             }
             // A reader that has gone away is no failure of ours.
@@ -276,7 +303,6 @@ fn refused(words: &[OsString], refusal: &clap::Error, signal: Arc<AtomicUsize>) 
             usage(finding, next.to_owned())
         }
     };
-    let json = words.iter().any(|word| word == "--json");
     let program = Cli::command();
     let mut names = program.get_subcommands().map(clap::Command::get_name);
     // A folder named after -r may be called backup.
@@ -285,7 +311,11 @@ fn refused(words: &[OsString], refusal: &clap::Error, signal: Arc<AtomicUsize>) 
         pairs.any(|pair| pair[1] == **name && !TAKES_A_VALUE.iter().any(|flag| pair[0] == **flag))
     });
     let command = unknown(refusal).or_else(|| known.map(str::to_owned));
-    let output = Output::new(json, false, &command.unwrap_or_default(), signal);
+    let output = Output::new(
+        Manner::of_words(words),
+        &command.unwrap_or_default(),
+        signal,
+    );
     output.failure(&Failure::from(anyhow::Error::from(error)));
     end(&output, ExitCode::Usage, &json!({}))
 }
@@ -302,19 +332,4 @@ fn unknown(refusal: &clap::Error) -> Option<String> {
 fn not_yet(refusal: &clap::Error) -> Option<&'static str> {
     let name = unknown(refusal)?;
     NOT_YET.into_iter().find(|not_yet| *not_yet == name)
-}
-
-/// What stands below the program's own `--help`.
-fn after_help() -> String {
-    exit_codes() + "\nA first backup and a first restore: docs/start.md, or `tillsafe demo`."
-}
-
-/// The table of exit codes, for every `--help`.
-fn exit_codes() -> String {
-    let mut text = String::from("Exit codes:\n");
-    for (code, meaning) in ExitCode::TABLE {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {:>3}  {meaning}", code.number());
-    }
-    text
 }

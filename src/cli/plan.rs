@@ -7,9 +7,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::args;
+use super::hooks::Hooks;
 use super::lost::tell_lost;
 use super::session::{Session, quoted};
 use crate::error::{Error, Result};
+use crate::hook::When;
 use crate::id::Id;
 use crate::repository::Repository;
 use crate::repository::index::Index;
@@ -74,12 +76,13 @@ pub fn tell_target(
     Ok(fields)
 }
 
-/// Prints what a restore in place would do.
+/// Prints what a restore in place would do. What is open is no obstacle if a hook will close it.
 pub fn tell_in_place(
     session: &Session,
     repository: &Repository,
     index: &Index,
     planned: &InPlace,
+    hooks: &Hooks<'_>,
     from: &str,
 ) -> Result<Value> {
     let output = &session.output;
@@ -123,12 +126,22 @@ pub fn tell_in_place(
         "replaces": changes.iter().map(|(root, databases)| root_fields(root, databases)).collect::<Vec<_>>(),
     });
     output.object("plan", fields.clone());
-    planned.require_fit()?;
+    hooks.tell([When::BeforeRestore, When::AfterRestore]);
+    require_fit(planned, hooks)?;
     tell_command(
         session,
         &format!("{from} --in-place --plan {}", short(planned.hash)),
     );
     Ok(fields)
+}
+
+/// Fails if the plan cannot be carried out: too little room, or something open that no hook will close.
+pub fn require_fit(planned: &InPlace, hooks: &Hooks<'_>) -> Result<()> {
+    if hooks.has(When::BeforeRestore) {
+        planned.require_room()
+    } else {
+        planned.require_fit()
+    }
 }
 
 /// Fails unless `wanted`, if given, is this plan.
@@ -151,7 +164,8 @@ pub fn require(wanted: Option<&String>, hash: Id) -> Result<()> {
     }
 }
 
-fn short(hash: Id) -> String {
+/// The digits of a hash that are printed.
+pub fn short(hash: Id) -> String {
     hash.to_string()[..DIGITS].to_owned()
 }
 

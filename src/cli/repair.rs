@@ -36,6 +36,7 @@ fn index(session: &Session, args: &args::RepairIndex) -> Result<Done> {
     let report = repair_index(&repository, lock.as_ref(), args.read_all_packs, monitor)?;
     session.output.finish();
     tell_notes(session, &report.notes, args.dry_run);
+    let would = would(args.dry_run);
     let IndexReport {
         kept_files,
         removed_files,
@@ -45,13 +46,16 @@ fn index(session: &Session, args: &args::RepairIndex) -> Result<Done> {
         ..
     } = report;
     session.output.good_news(format!(
-        "{} of {}: {} kept, {removed_files} removed, {new_files} written; {}, {headers_read} of their headers read",
+        "{} of {}: {} kept, {removed_files} {would}removed, {new_files} {would}written; {}, {headers_read} of their headers read",
         said("the index", args.dry_run, removed_files + new_files),
         repository.location(),
         counted(kept_files, "file"),
         counted(packs, "pack"),
     ));
     tell_undone(session, &report.notes);
+    if !report.all_mended {
+        tell_only_told(session, &report.notes, "index");
+    }
     Ok(done(
         &repository,
         json!(report),
@@ -80,6 +84,7 @@ fn packs(session: &Session, args: &args::RepairPacks) -> Result<Done> {
     session.output.finish();
     tell_notes(session, &report.notes, args.dry_run);
     tell_affected(session, &report.affected, report.unlisted_paths);
+    let would = would(args.dry_run);
     let PacksReport {
         packs_read,
         bytes_read,
@@ -88,7 +93,7 @@ fn packs(session: &Session, args: &args::RepairPacks) -> Result<Done> {
         ..
     } = report;
     session.output.good_news(format!(
-        "{} of {}: every byte of {} ({}) was read, {removed_packs} removed, {} stored anew",
+        "{} of {}: every byte of {} ({}) was read, {removed_packs} {would}removed, {} {would}stored anew",
         said(
             "the packs",
             args.dry_run,
@@ -100,7 +105,7 @@ fn packs(session: &Session, args: &args::RepairPacks) -> Result<Done> {
         counted(saved_blobs, "blob"),
     ));
     tell_undone(session, &report.notes);
-    if report.all_mended && report.lost_paths > 0 {
+    if report.lost_paths > 0 && is_nothing_left(&report.notes) {
         session.output.failure(&Failure {
             text: format!("{} lost, counted in each snapshot", counted(report.lost_paths, "path")),
             advice: Advice {
@@ -109,6 +114,8 @@ fn packs(session: &Session, args: &args::RepairPacks) -> Result<Done> {
             },
             code: ExitCode::Damage,
         });
+    } else if !report.all_mended {
+        tell_only_told(session, &report.notes, "packs");
     }
     let is_well = report.all_mended && report.lost_paths == 0;
     Ok(done(&repository, json!(report), args.dry_run, is_well))
@@ -133,6 +140,7 @@ fn snapshots(session: &Session, args: &args::RepairSnapshots) -> Result<Done> {
         session.output.line(subject_line(subject, args.dry_run));
     }
     tell_notes(session, &report.notes, args.dry_run);
+    let would = would(args.dry_run);
     let SnapshotsReport {
         snapshots,
         new_snapshots,
@@ -140,7 +148,7 @@ fn snapshots(session: &Session, args: &args::RepairSnapshots) -> Result<Done> {
         ..
     } = report;
     session.output.good_news(format!(
-        "{} of {}: {} of {} lack something, {new_snapshots} made, {forgotten_snapshots} removed",
+        "{} of {}: {} of {} lack something, {new_snapshots} {would}made, {forgotten_snapshots} {would}removed",
         said(
             "the snapshots",
             args.dry_run,
@@ -151,12 +159,44 @@ fn snapshots(session: &Session, args: &args::RepairSnapshots) -> Result<Done> {
         snapshots,
     ));
     tell_undone(session, &report.notes);
+    if !report.all_mended && is_nothing_left(&report.notes) {
+        session
+            .output
+            .failure(&lacking(session, &report, args.dry_run));
+    }
     Ok(done(
         &repository,
         json!(report),
         args.dry_run,
         report.all_mended,
     ))
+}
+
+/// What is said as long as a snapshot that lacks something is there.
+fn lacking(session: &Session, report: &SnapshotsReport, dry_run: bool) -> Failure {
+    let (safe, next) = if dry_run {
+        (
+            "nothing was changed",
+            "back up again: what the source still has is stored again, also for them; then `tillsafe repair snapshots` makes new ones without what is lost",
+        )
+    } else {
+        (
+            "they are kept, and all that is left of each is in another snapshot beside it",
+            "back up again: what the source still has is stored again, also for them; `tillsafe repair snapshots --forget` removes them, once you no longer want them",
+        )
+    };
+    Failure {
+        text: format!(
+            "{} with something lost: {}, counted in each",
+            counted(report.subjects.len() as u64, "snapshot"),
+            counted(report.lost_paths, "path")
+        ),
+        advice: Advice {
+            safe: safe.to_owned(),
+            next: session.typed(next),
+        },
+        code: ExitCode::Damage,
+    }
 }
 
 /// The exclusive lock; whoever only looks has none, but holds what a reader does.
@@ -225,6 +265,11 @@ fn tell_notes(session: &Session, notes: &[Note], dry_run: bool) {
     }
 }
 
+/// What stands before a number's verb.
+const fn would(dry_run: bool) -> &'static str {
+    if dry_run { "would be " } else { "" }
+}
+
 /// How the last line begins.
 fn said(what: &str, dry_run: bool, count: u64) -> String {
     match (count, dry_run) {
@@ -232,6 +277,26 @@ fn said(what: &str, dry_run: bool, count: u64) -> String {
         (_, true) => format!("only looked at, not repaired: {what}"),
         (_, false) => format!("repaired {what}"),
     }
+}
+
+/// Whether everything that was found is, or would be, mended.
+fn is_nothing_left(notes: &[Note]) -> bool {
+    notes.iter().all(|note| note.next.is_none())
+}
+
+/// Ends a run that found what it could mend, and was asked only to look.
+fn tell_only_told(session: &Session, notes: &[Note], what: &str) {
+    if !is_nothing_left(notes) {
+        return;
+    }
+    session.output.failure(&Failure {
+        text: format!("there is something to repair in the {what}, and it was only looked at"),
+        advice: Advice {
+            safe: "nothing was changed".to_owned(),
+            next: session.typed(&format!("`tillsafe repair {what}` does what is told above")),
+        },
+        code: ExitCode::Damage,
+    });
 }
 
 /// Tells what could not be mended, if anything: part of the result, for people and for programs.

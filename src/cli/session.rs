@@ -12,6 +12,7 @@ use super::args::{Filter, Global};
 use super::failure::Failure;
 use super::output::Output;
 use crate::backend::{Backend, CachedBackend, LocalBackend};
+use crate::config::file::Configuration;
 use crate::config::{self, Flags, RepositoryChoice};
 use crate::durable::{Disk, OsDisk};
 use crate::error::{Error, ExitCode, Result};
@@ -29,11 +30,14 @@ pub struct Session {
     pub output: Arc<Output>,
     pub services: Services,
     pub disk: Arc<dyn Disk>,
-    location: OnceLock<String>,
+    /// The shop whose snapshots are meant, if one is.
+    shop: Option<String>,
+    configuration: OnceLock<Option<Arc<Configuration>>>,
+    choice: OnceLock<RepositoryChoice>,
 }
 
 impl Session {
-    pub fn new(global: Global, output: Arc<Output>) -> Self {
+    pub fn new(global: Global, shop: Option<String>, output: Arc<Output>) -> Self {
         let mut services = Services::system();
         services.patience = global.retry_lock.unwrap_or_default();
         Self {
@@ -41,7 +45,9 @@ impl Session {
             output,
             services,
             disk: Arc::new(OsDisk),
-            location: OnceLock::new(),
+            shop,
+            configuration: OnceLock::new(),
+            choice: OnceLock::new(),
         }
     }
 
@@ -54,17 +60,63 @@ impl Session {
         !self.global.no_input
     }
 
+    /// The configuration, if there is one; read once.
+    pub fn configuration(&self) -> Result<Option<Arc<Configuration>>> {
+        if let Some(configuration) = self.configuration.get() {
+            return Ok(configuration.clone());
+        }
+        let loaded = config::file::load(self.global.config.as_deref(), &config::environment)?;
+        let loaded = loaded.map(Arc::new);
+        Ok(self.configuration.get_or_init(|| loaded).clone())
+    }
+
+    /// Whether there is a configuration with shops.
+    pub fn knows_shops(&self) -> Result<bool> {
+        let configuration = self.configuration()?;
+        Ok(configuration.is_some_and(|configuration| !configuration.shops.is_empty()))
+    }
+
+    /// Where `-c` says that the configuration is.
+    pub fn named_configuration(&self) -> Option<&Path> {
+        self.global.config.as_deref()
+    }
+
     /// Which repository, and where its password comes from.
     pub fn choice(&self) -> Result<RepositoryChoice> {
-        let flags = Flags {
-            location: self.global.repo.clone(),
+        if let Some(choice) = self.choice.get() {
+            return Ok(choice.clone());
+        }
+        let choice = self.choose(self.shop.as_deref())?;
+        Ok(self.choice.get_or_init(|| choice).clone())
+    }
+
+    /// The same where no configuration has a say: there is none yet.
+    pub fn choice_without_configuration(&self) -> Result<RepositoryChoice> {
+        config::choose(&self.flags(), None, &config::environment, &|| Ok(None))
+    }
+
+    /// The repository of one of several shops.
+    pub fn choice_of(&self, shop: &str) -> Result<RepositoryChoice> {
+        self.choose(Some(shop))
+    }
+
+    fn flags(&self) -> Flags {
+        Flags {
+            repository: self.global.repo.clone(),
             password_file: self.global.password_file.clone(),
             password_command: self.global.password_command.clone(),
-        };
-        let choice = config::choose(&flags, &config::environment)?;
-        self.location
-            .get_or_init(|| crate::units::shown(&choice.path));
-        Ok(choice)
+        }
+    }
+
+    fn choose(&self, shop: Option<&str>) -> Result<RepositoryChoice> {
+        config::choose(&self.flags(), shop, &config::environment, &|| {
+            self.configuration()
+        })
+    }
+
+    /// Whether `-r` overrides the repositories of shops.
+    pub const fn is_overridden(&self) -> bool {
+        self.global.repo.is_some()
     }
 
     pub fn backend(&self, path: &Path) -> Arc<dyn Backend> {
@@ -77,6 +129,14 @@ impl Session {
 
     /// Where copies of index and snapshots of the repository are kept, if anywhere.
     pub fn cache(&self) -> Result<Option<(PathBuf, Arc<dyn Backend>)>> {
+        self.cache_of(&self.choice()?)
+    }
+
+    /// The same for one of several repositories.
+    pub fn cache_of(
+        &self,
+        choice: &RepositoryChoice,
+    ) -> Result<Option<(PathBuf, Arc<dyn Backend>)>> {
         let Some(folder) = self
             .global
             .cache_dir
@@ -85,7 +145,7 @@ impl Session {
         else {
             return Ok(None);
         };
-        let repository = self.backend(&self.choice()?.path).location();
+        let repository = self.backend(&choice.path).location();
         // A name of its own for each repository; what is in it is named by its own hash.
         let own = Id::of(repository.as_bytes()).short();
         let folder = config::absolute(folder)?.join(own);
@@ -138,16 +198,25 @@ impl Session {
 
     /// Opens the chosen repository.
     pub fn open(&self) -> Result<Repository> {
-        self.open_through(self.cache()?.map(|(_, cache)| cache))
+        self.open_chosen(&self.choice()?)
+    }
+
+    /// Opens one of several repositories.
+    pub fn open_chosen(&self, choice: &RepositoryChoice) -> Result<Repository> {
+        let cache = self.cache_of(choice)?;
+        self.open_through(choice, cache.map(|(_, cache)| cache))
     }
 
     /// The same without the cache: for who asks how the repository itself stands.
     pub fn open_itself(&self) -> Result<Repository> {
-        self.open_through(None)
+        self.open_through(&self.choice()?, None)
     }
 
-    fn open_through(&self, cache: Option<Arc<dyn Backend>>) -> Result<Repository> {
-        let choice = self.choice()?;
+    fn open_through(
+        &self,
+        choice: &RepositoryChoice,
+        cache: Option<Arc<dyn Backend>>,
+    ) -> Result<Repository> {
         let password = choice.password.read(self.may_ask(), self.output.as_ref())?;
         // Whoever or whatever gives the password may take long; a signal may have come meanwhile.
         go_on(self.output.as_ref())?;
@@ -188,6 +257,13 @@ impl Session {
     /// Commands in an advice, written so that they can be typed: with the repository and the password
     /// that this run was given as flags.
     pub fn typed(&self, advice: &str) -> String {
+        self.typed_for(self.choice.get(), advice)
+    }
+
+    fn typed_for(&self, choice: Option<&RepositoryChoice>, advice: &str) -> String {
+        let config = self.global.config.as_ref().map_or(String::new(), |file| {
+            format!(" -c {}", quoted(&file.to_string_lossy()))
+        });
         let Global {
             repo: Some(repo),
             password_file,
@@ -195,7 +271,12 @@ impl Session {
             ..
         } = &self.global
         else {
-            return advice.to_owned();
+            let name = choice.and_then(|choice| choice.name.as_ref());
+            let flags = match name.filter(|_| self.has_several_repositories()) {
+                Some(name) => format!("{config} -r {name}"),
+                None => config,
+            };
+            return advice.replace("`tillsafe ", &format!("`tillsafe{flags} "));
         };
         let repo = quoted(repo);
         let (ours, theirs) = match (password_file, password_command) {
@@ -210,23 +291,34 @@ impl Session {
             (None, None) => (String::new(), String::new()),
         };
         advice
-            .replace("`tillsafe ", &format!("`tillsafe -r {repo}{ours} "))
+            .replace("`tillsafe ", &format!("`tillsafe{config} -r {repo}{ours} "))
             .replace("`restic ", &format!("`restic -r {repo}{theirs} "))
+    }
+
+    fn has_several_repositories(&self) -> bool {
+        let configuration = self.configuration.get().and_then(Option::as_ref);
+        configuration.is_some_and(|configuration| configuration.repositories.len() > 1)
     }
 
     /// Tells a failure, with commands that can be typed; returns its exit code.
     pub fn fail(&self, error: anyhow::Error) -> ExitCode {
+        self.fail_at(self.choice.get(), error)
+    }
+
+    /// The same for one of several repositories.
+    pub fn fail_at(&self, choice: Option<&RepositoryChoice>, error: anyhow::Error) -> ExitCode {
         let mut failure = Failure::from(error);
-        failure.advice.next = self.typed(&failure.advice.next);
+        failure.advice.next = self.typed_for(choice, &failure.advice.next);
         self.output.failure(&failure);
         failure.code
     }
 
     /// Field of every summary that could name a repository.
     pub fn repository_field(&self) -> Value {
-        self.location
-            .get()
-            .map_or_else(|| json!({}), |location| json!({"repository": location}))
+        self.choice.get().map_or_else(
+            || json!({}),
+            |choice| json!({"repository": crate::units::shown(&choice.path)}),
+        )
     }
 
     /// Where spools and scratch copies go.
@@ -291,6 +383,7 @@ pub fn snapshot_and_path(words: &OsStr, filter: &Filter) -> Result<(Request, Pat
 pub fn request(snapshot: &str, filter: &Filter) -> Request {
     Request {
         snapshot: snapshot.to_owned(),
+        shop: filter.shop.clone(),
         host: filter.host.clone(),
         paths: filter.path.clone(),
         tag: filter.tag.clone(),

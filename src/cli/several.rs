@@ -13,13 +13,16 @@ use crate::repository::snapshot::{Snapshot, Snapshots};
 use crate::restore::select;
 use crate::units::shown;
 
-/// The snapshots of these words, each an id or `latest`; without words all that the filter lets through.
+/// The snapshots of these words, each an id or `latest`; without words all backups that the filter lets
+/// through: what holds our own records is none.
 ///
 /// # Errors
 /// As [`select`].
 pub fn several(words: &[String], filter: &Filter, found: &Snapshots) -> Result<Vec<Snapshot>> {
     if words.is_empty() {
-        return Ok(request("", filter).filter(found.readable.clone()));
+        let mut fitting = request("", filter).filter(found.readable.clone());
+        fitting.retain(|snapshot| !snapshot.is_record());
+        return Ok(fitting);
     }
     let one = |word: &String| {
         let all = Snapshots {

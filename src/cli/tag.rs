@@ -59,8 +59,12 @@ fn require_tag(tag: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::Usage {
-        finding: format!("{tag:?} is no tag: restic splits tags at commas"),
-        next: "give --add or --set once for each tag".to_owned(),
+        finding: if tag.is_empty() {
+            "a tag is empty".to_owned()
+        } else {
+            format!("{tag:?} is no tag: restic splits tags at commas")
+        },
+        next: "give --add or --set once for each tag; `--remove TAG` takes one away".to_owned(),
     })
 }
 

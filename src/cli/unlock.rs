@@ -24,9 +24,12 @@ pub fn run(session: &Session, args: &args::Unlock) -> Result<Done> {
             left += 1;
         }
         let done = if goes { "removed" } else { "left" };
-        session
-            .output
-            .line(format!("{done}: lock {}: {}", lock.id.short(), lock.holder));
+        let line = format!("{done}: lock {}: {}", lock.id.short(), lock.holder);
+        if goes {
+            session.output.good_news(line);
+        } else {
+            session.output.line(line);
+        }
         session.output.object(
             "lock",
             json!({"id": lock.id, "holder": lock.holder, "time": lock.time, "removed": goes}),
@@ -38,7 +41,7 @@ pub fn run(session: &Session, args: &args::Unlock) -> Result<Done> {
         repository.location()
     ));
     if left > 0 {
-        session.output.good_news(session.typed(
+        session.output.line(session.typed(
             "a holder may live: wait for it; only when nobody works on the repository: `tillsafe unlock --remove-all`",
         ));
     }

@@ -14,12 +14,14 @@ use crate::rng::{self, Rng};
 use crate::secret::Secret;
 
 /// Where a password comes from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum PasswordSource {
     /// The content of a file.
     File(PathBuf),
-    /// What a command prints.
+    /// What a command of the shell prints.
     Command(String),
+    /// What a program with these arguments prints, without a shell.
+    Program(Vec<String>),
     /// A variable of the environment.
     Value(OsString),
     /// The person at the terminal, because nothing else was named.
@@ -39,7 +41,13 @@ impl PasswordSource {
     pub fn read(&self, may_ask: bool, monitor: &dyn Monitor) -> Result<Secret> {
         let secret = match self {
             Self::File(path) => read_file(path, monitor)?,
-            Self::Command(command) => run(command)?,
+            Self::Command(command) => run(Command::new("/bin/sh").args(["-c", command]))?,
+            Self::Program(words) => {
+                let (program, arguments) = words
+                    .split_first()
+                    .ok_or_else(|| Error::internal(&"an empty password_command"))?;
+                run(Command::new(program).args(arguments))?
+            }
             // Not trimmed, as in restic: a variable holds no line end by accident.
             Self::Value(value) => Secret::new(value.clone().into_vec()),
             Self::Terminal { level, flag } => ask(level, flag, may_ask)?,
@@ -161,13 +169,12 @@ fn read_file(path: &Path, monitor: &dyn Monitor) -> Result<Secret> {
         .map_err(unreadable)
 }
 
-fn run(command: &str) -> Result<Secret> {
+fn run(command: &mut Command) -> Result<Secret> {
     let failed = |finding: String| Error::Usage {
         finding: format!("the password command {finding}"),
         next: "run it by hand: it must print the password and exit 0".to_owned(),
     };
-    let output = Command::new("/bin/sh")
-        .args(["-c", command])
+    let output = command
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jiff::Timestamp;
 use rustix::process::{Signal, getpid, kill_process};
 
-use super::{Disk, File, Folder, Identity, Listed};
+use super::{Disk, File, Folder, Identity, Listed, Special};
 
 /// When mutating operations fail.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// Every link, owner, mode and time is refused, as by a file system that has none of them.
+    /// Every link, device, attribute, owner, mode and time is refused, as by a file system that has none of them.
     #[must_use]
     pub fn refusing_metadata(how: io::ErrorKind) -> Arc<Self> {
         Arc::new(Self {
@@ -160,6 +160,16 @@ impl Folder for FaultyFolder {
         self.folder.create_symlink(target, path)
     }
 
+    fn create_link(&self, of: &Path, path: &Path) -> io::Result<()> {
+        self.fault.strike_metadata()?;
+        self.folder.create_link(of, path)
+    }
+
+    fn create_special(&self, path: &Path, special: Special) -> io::Result<()> {
+        self.fault.strike_metadata()?;
+        self.folder.create_special(path, special)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.fault.strike()?;
         self.folder.rename(from, to)
@@ -174,9 +184,18 @@ impl Folder for FaultyFolder {
         self.folder.identity(path)
     }
 
-    fn copy_labels(&self, from: &Path, to: &Path) -> io::Result<()> {
+    fn attribute(&self, path: &Path, name: &str) -> io::Result<Option<Vec<u8>>> {
+        self.folder.attribute(path, name)
+    }
+
+    fn set_attribute(&self, path: &Path, name: &str, value: &[u8]) -> io::Result<()> {
         self.fault.strike_metadata()?;
-        self.folder.copy_labels(from, to)
+        self.folder.set_attribute(path, name, value)
+    }
+
+    fn remove_attribute(&self, path: &Path, name: &str) -> io::Result<()> {
+        self.fault.strike()?;
+        self.folder.remove_attribute(path, name)
     }
 
     fn replace_empty_folder(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -254,6 +273,11 @@ impl File for FaultyFile {
             return Err(cause);
         }
         self.file.write_all_at(bytes, offset)
+    }
+
+    fn set_length(&self, bytes: u64) -> io::Result<()> {
+        self.fault.strike()?;
+        self.file.set_length(bytes)
     }
 
     fn length(&self) -> io::Result<u64> {

@@ -7,6 +7,7 @@
 //! Callers write in one order: temporary name, content, sync, final name, sync of the folder.
 //! [`faults::FaultyDisk`] fails any one of these operations, and the sweeps in `tests/` do so in turn.
 
+pub mod attributes;
 pub mod faults;
 mod os;
 pub mod scratch;
@@ -67,6 +68,17 @@ pub struct Identity {
     pub inode: u64,
 }
 
+/// A file of no bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Special {
+    /// A named pipe.
+    Pipe,
+    /// A character device of this number.
+    CharacterDevice(u64),
+    /// A block device of this number.
+    BlockDevice(u64),
+}
+
 /// A root held open. Every path is relative to it and stays beneath it.
 pub trait Folder: Debug + Send + Sync {
     /// The root's own path, for messages.
@@ -96,6 +108,18 @@ pub trait Folder: Debug + Send + Sync {
     /// As the system reports them; `AlreadyExists` if the name is taken.
     fn create_symlink(&self, target: &OsStr, path: &Path) -> io::Result<()>;
 
+    /// Gives the file `of` a further name.
+    ///
+    /// # Errors
+    /// As the system reports them; `AlreadyExists` if the name is taken.
+    fn create_link(&self, of: &Path, path: &Path) -> io::Result<()>;
+
+    /// Creates a pipe or a device, for its owner alone.
+    ///
+    /// # Errors
+    /// As the system reports them; `AlreadyExists` if the name is taken.
+    fn create_special(&self, path: &Path, special: Special) -> io::Result<()>;
+
     /// Gives `from` the name `to`, which must be free.
     ///
     /// # Errors
@@ -114,11 +138,23 @@ pub trait Folder: Debug + Send + Sync {
     /// As the system reports them.
     fn identity(&self, path: &Path) -> io::Result<Option<Identity>>;
 
-    /// Gives the file or folder `to` the access lists and the security label of `from`.
+    /// The value of an extended attribute, also of a link itself; `None` if it has none of that name.
     ///
     /// # Errors
-    /// As the system reports them; what `from` does not have is none.
-    fn copy_labels(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// As the system reports them.
+    fn attribute(&self, path: &Path, name: &str) -> io::Result<Option<Vec<u8>>>;
+
+    /// Sets an extended attribute, also of a link itself.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn set_attribute(&self, path: &Path, name: &str, value: &[u8]) -> io::Result<()>;
+
+    /// Removes an extended attribute.
+    ///
+    /// # Errors
+    /// As the system reports them; one that is not there is none.
+    fn remove_attribute(&self, path: &Path, name: &str) -> io::Result<()>;
 
     /// Gives the folder `from` the name of the empty folder `to`, at one instant.
     ///
@@ -138,7 +174,7 @@ pub trait Folder: Debug + Send + Sync {
     /// As the system reports them.
     fn remove_folder(&self, path: &Path) -> io::Result<()>;
 
-    /// Sets the permission bits of a file or folder.
+    /// Sets the permission bits of anything but a link. A device is not opened for it.
     ///
     /// # Errors
     /// As the system reports them; a symbolic link is one.
@@ -206,6 +242,12 @@ pub trait File: Debug + Send + Sync {
     /// # Errors
     /// As the system reports them.
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Gives the file this length in bytes; what comes in anew is a hole, and reads as zeros.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn set_length(&self, bytes: u64) -> io::Result<()>;
 
     /// The file's length in bytes.
     ///

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use rustix::fs::{
     AtFlags, Dir, FileType, FlockOperation, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Timespec,
-    Timestamps, Uid, XattrFlags,
+    Timestamps, Uid,
 };
 
-use super::{Disk, File, Folder, Identity, Listed, ListedKind};
+use super::{Disk, File, Folder, Identity, Listed, ListedKind, Special, attributes};
 
 /// The file system of this machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -62,33 +62,13 @@ struct OsFolder {
     path: PathBuf,
 }
 
-/// Access lists and the security label, as extended attributes.
-const LABELS: [&str; 3] = [
-    "system.posix_acl_access",
-    "system.posix_acl_default",
-    "security.selinux",
-];
-
-/// The value of an extended attribute, if there is one.
-fn label(fd: &OwnedFd, name: &str) -> io::Result<Option<Vec<u8>>> {
-    use rustix::io::Errno;
-    /// The kernel allows no longer value.
-    const LONGEST: usize = 64 * 1024;
-    let mut value = vec![0; LONGEST];
-    match rustix::fs::fgetxattr(fd, name, &mut value[..]) {
-        Ok(length) => {
-            value.truncate(length);
-            Ok(Some(value))
-        }
-        Err(Errno::NODATA | Errno::NOTSUP | Errno::INVAL) => Ok(None),
-        Err(cause) => Err(cause.into()),
-    }
-}
-
 /// Beneath the root, through no link of any kind (openat2(2), Linux 5.6 and later).
 const CONTAINED: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_SYMLINKS)
     .union(ResolveFlags::NO_MAGICLINKS);
+
+/// Where the kernel shows what this process holds open.
+const DESCRIPTORS: &str = "/proc/self/fd";
 
 impl OsFolder {
     fn open_beneath(&self, path: &Path, flags: OFlags, mode: u32) -> io::Result<OwnedFd> {
@@ -121,16 +101,18 @@ impl OsFolder {
         ))
     }
 
-    /// Sets the mode of what we own but may not read, through the name that the kernel has for its
-    /// descriptor.
-    fn set_mode_unread(&self, path: &Path, mode: u32) -> io::Result<()> {
-        let fd = self.open_beneath(path, OFlags::PATH | OFlags::NOFOLLOW, 0)?;
-        let kind = FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode);
-        if !matches!(kind, FileType::RegularFile | FileType::Directory) {
-            return Err(io::ErrorKind::PermissionDenied.into());
-        }
-        let name = format!("/proc/self/fd/{}", fd.as_raw_fd());
-        Ok(rustix::fs::chmod(name, Mode::from_raw_mode(mode))?)
+    /// Does something for which the kernel knows no way but by a path: through the name that it has for
+    /// the descriptor of the parent, so beneath the root all the same.
+    fn by_path<T>(&self, path: &Path, act: impl Fn(&Path) -> io::Result<T>) -> io::Result<T> {
+        let (parent, name) = self.parent_of(path)?;
+        let parent = Path::new(DESCRIPTORS).join(parent.as_raw_fd().to_string());
+        act(&parent.join(name)).map_err(|cause| match cause.kind() {
+            // A rescue system may lack /proc.
+            io::ErrorKind::NotFound if !Path::new(DESCRIPTORS).is_dir() => {
+                io::ErrorKind::Unsupported.into()
+            }
+            _ => cause,
+        })
     }
 
     fn rename_with(&self, from: &Path, to: &Path, flags: RenameFlags) -> io::Result<()> {
@@ -180,6 +162,29 @@ impl Folder for OsFolder {
         Ok(rustix::fs::symlinkat(target, parent, name)?)
     }
 
+    fn create_link(&self, of: &Path, path: &Path) -> io::Result<()> {
+        let (of_parent, of_name) = self.parent_of(of)?;
+        let (parent, name) = self.parent_of(path)?;
+        Ok(rustix::fs::linkat(
+            of_parent,
+            of_name,
+            parent,
+            name,
+            AtFlags::empty(),
+        )?)
+    }
+
+    fn create_special(&self, path: &Path, special: Special) -> io::Result<()> {
+        let (parent, name) = self.parent_of(path)?;
+        let (kind, number) = match special {
+            Special::Pipe => (FileType::Fifo, 0),
+            Special::CharacterDevice(number) => (FileType::CharacterDevice, number),
+            Special::BlockDevice(number) => (FileType::BlockDevice, number),
+        };
+        let mode = Mode::from_raw_mode(0o600);
+        Ok(rustix::fs::mknodat(parent, name, kind, mode, number)?)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         match self.rename_with(from, to, RenameFlags::NOREPLACE) {
             // Network and FUSE file systems may not know the flag: look first there. Our names are
@@ -218,21 +223,16 @@ impl Folder for OsFolder {
         }
     }
 
-    fn copy_labels(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let from = self.open_beneath(from, flags, 0)?;
-        let mut to_label = None;
-        for name in LABELS {
-            let Some(value) = label(&from, name)? else {
-                continue;
-            };
-            let to = match &to_label {
-                Some(to) => to,
-                None => to_label.insert(self.open_beneath(to, flags, 0)?),
-            };
-            rustix::fs::fsetxattr(to, name, &value, XattrFlags::empty())?;
-        }
-        Ok(())
+    fn attribute(&self, path: &Path, name: &str) -> io::Result<Option<Vec<u8>>> {
+        self.by_path(path, |path| attributes::get(path, name.as_bytes()))
+    }
+
+    fn set_attribute(&self, path: &Path, name: &str, value: &[u8]) -> io::Result<()> {
+        self.by_path(path, |path| attributes::set(path, name, value))
+    }
+
+    fn remove_attribute(&self, path: &Path, name: &str) -> io::Result<()> {
+        self.by_path(path, |path| attributes::remove(path, name))
     }
 
     fn replace_empty_folder(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -251,11 +251,25 @@ impl Folder for OsFolder {
 
     fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
         // fchmod on a checked descriptor: fchmodat follows a link in the last place.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        match self.open_beneath(path, flags, 0) {
-            Ok(fd) => Ok(rustix::fs::fchmod(fd, Mode::from_raw_mode(mode))?),
+        let itself = self.open_beneath(path, OFlags::PATH | OFlags::NOFOLLOW, 0)?;
+        let mode = Mode::from_raw_mode(mode);
+        let opened = match FileType::from_raw_mode(rustix::fs::fstat(&itself)?.st_mode) {
+            FileType::RegularFile | FileType::Directory => {
+                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+                self.open_beneath(path, flags, 0)
+            }
+            // To open a device may set it going.
+            FileType::Fifo | FileType::CharacterDevice | FileType::BlockDevice => {
+                Err(io::ErrorKind::PermissionDenied.into())
+            }
+            _ => return Err(io::ErrorKind::InvalidInput.into()),
+        };
+        match opened {
+            Ok(opened) => Ok(rustix::fs::fchmod(opened, mode)?),
+            // What we own but may not open has a name in /proc, which is that of its descriptor.
             Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => {
-                self.set_mode_unread(path, mode)
+                let name = Path::new(DESCRIPTORS).join(itself.as_raw_fd().to_string());
+                Ok(rustix::fs::chmod(name, mode)?)
             }
             Err(cause) => Err(cause),
         }
@@ -362,6 +376,10 @@ impl File for OsFile {
         self.0.write_all_at(bytes, offset)
     }
 
+    fn set_length(&self, bytes: u64) -> io::Result<()> {
+        self.0.set_len(bytes)
+    }
+
     fn length(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
@@ -442,6 +460,33 @@ mod tests {
         assert_eq!((mode & 0o777, modified), (0o711, 7));
         assert!(root.rename(itself, Path::new("x")).is_err());
         assert!(root.remove_folder(itself).is_err() && root.remove_file(itself).is_err());
+    }
+
+    #[test]
+    fn a_mode_is_set_on_all_but_links() {
+        use std::os::unix::fs::MetadataExt;
+        let (folder, root) = a_and_b();
+        let pipe = Path::new("pipe");
+        root.create_special(pipe, Special::Pipe).unwrap();
+        root.set_mode(pipe, 0o640).unwrap();
+        let mode = |name: &Path| std::fs::metadata(folder.path().join(name)).unwrap().mode();
+        assert_eq!(mode(pipe) & 0o7777, 0o640);
+        root.create_symlink(OsStr::new("a"), Path::new("link"))
+            .unwrap();
+        assert!(root.set_mode(Path::new("link"), 0o777).is_err());
+        assert_eq!(mode(Path::new("a")) & 0o7777, 0o600);
+    }
+
+    #[test]
+    fn a_further_name_never_replaces() {
+        let (folder, root) = a_and_b();
+        let [a, b, c] = ["a", "b", "c"].map(Path::new);
+        let refused = root.create_link(a, b).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        root.create_link(a, c).unwrap();
+        assert_eq!(root.identity(a).unwrap(), root.identity(c).unwrap());
+        assert!(root.create_link(a, Path::new("../c")).is_err());
+        assert_eq!(std::fs::read(folder.path().join("c")).unwrap(), b"a");
     }
 
     #[test]

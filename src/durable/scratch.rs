@@ -28,7 +28,7 @@ pub const KEPT_UNDO: &str = "undo";
 /// See [`KEPT_DONE`].
 pub const KEPT_UNDONE: &str = "undone";
 /// What our scratch folders are for. Nothing else is ever removed as a leftover.
-const PURPOSES: [&str; 4] = ["stage", "swap", "spool", "demo"];
+const PURPOSES: [&str; 5] = ["stage", "swap", "spool", "demo", "probe"];
 /// How often a new folder may be taken for a leftover before we give up.
 const TRIES: usize = 8;
 
@@ -315,7 +315,10 @@ fn bytes_in(folder: &Path) -> u64 {
         for item in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             match item.metadata() {
                 Ok(metadata) if metadata.is_dir() => waiting.push(item.path()),
-                Ok(metadata) if metadata.is_file() => bytes += metadata.blocks() * 512,
+                // A file of several names is met under each of them.
+                Ok(metadata) if metadata.is_file() => {
+                    bytes += metadata.blocks() * 512 / metadata.nlink().max(1);
+                }
                 _ => {}
             }
         }

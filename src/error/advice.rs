@@ -39,6 +39,16 @@ impl Error {
                 "every snapshot is untouched",
                 "see that the storage is there and open to you (as its owner, or as root), then run the same command again",
             ),
+            Self::FolderMissing {
+                folder: "index", ..
+            } => (
+                "nothing was touched",
+                "see that the whole repository is there (its disk mounted, its copy complete); if that folder is gone for good, `tillsafe repair index` makes it anew from the packs, and restoring works without it",
+            ),
+            Self::FolderMissing { .. } => (
+                "nothing was touched",
+                "see that the whole repository is there (its disk mounted, its copy complete), or put that folder back from any copy; one that never held anything (some copy tools leave it out) is made with mkdir",
+            ),
             Self::NoRepository { location } => {
                 return Advice {
                     safe: "nothing was written".into(),
@@ -95,6 +105,10 @@ impl Error {
                 "the repository was not changed, and what was written before is as it was captured",
                 "do not use what was written; `tillsafe restore SNAPSHOT:PATH --target DIR` brings back all that is whole and names the rest, with the snapshots in which it is intact",
             ),
+            Self::OutputClosed => (
+                "the repository was not changed, and what was written is as it was captured",
+                "if the beginning was all that you wanted, nothing; else write into a file: --target FILE",
+            ),
             Self::FileExists { .. } => (
                 "it was not touched",
                 "name a file that does not exist yet, or move this one aside (mv)",
@@ -120,6 +134,18 @@ impl Error {
                     next: "restore what is named as lost from a snapshot in which it is intact, where one is named (`tillsafe restore SNAPSHOT:PATH --target DIR`); `tillsafe check --read-data` shows the extent of the damage".into(),
                 };
             }
+            Self::HookBeforeBackup { .. } => (
+                "no snapshot was made; every earlier one is untouched",
+                "run it by hand to see why it fails, mend it or take it out of the configuration, then run the same backup again",
+            ),
+            Self::HookBeforeRestore { .. } => (
+                "nothing was replaced",
+                "run it by hand to see why it fails, mend it or take it out of the configuration, then run the same restore again",
+            ),
+            Self::HookAfter { .. } => (
+                "what was backed up or restored before it stays as it is",
+                "run it by hand: what the hooks before have stopped may still stand still",
+            ),
             Self::Source { .. } => (
                 "no snapshot was made from it; every earlier one is untouched",
                 "mend the cause named above, then run the same backup again",

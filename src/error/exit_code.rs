@@ -14,6 +14,8 @@ pub enum ExitCode {
     Incomplete = 3,
     /// Damage found.
     Damage = 4,
+    /// Kept, but suspect.
+    Suspect = 6,
     /// Restored, but not proved on this machine.
     NotProved = 7,
     /// No repository there.
@@ -40,7 +42,7 @@ pub enum ExitCode {
 
 impl ExitCode {
     /// Every code with its meaning, as `--help` and the docs show it.
-    pub const TABLE: [(Self, &'static str); 16] = [
+    pub const TABLE: [(Self, &'static str); 17] = [
         (Self::Done, "done, and durable"),
         (Self::Failed, "failed"),
         (Self::Usage, "usage or configuration"),
@@ -49,6 +51,10 @@ impl ExitCode {
             "done, but some items could not be read (they are named)",
         ),
         (Self::Damage, "damage found"),
+        (
+            Self::Suspect,
+            "kept, but suspect: something in the source is damaged (it is named)",
+        ),
         (Self::NotProved, "restored, but not proved on this machine"),
         (Self::NoRepository, "no repository there"),
         (Self::Locked, "the repository is locked"),
@@ -77,6 +83,33 @@ impl ExitCode {
         self as u8
     }
 
+    /// What a run of several parts ends with: the first code of this order that any of them gave.
+    #[must_use]
+    pub fn first_of(codes: &[Self]) -> Self {
+        /// The contract's order. What it does not name stands where its like stand: a part whose words do
+        /// not fit after a wrong password, a snapshot that is not there after a repository that is not.
+        const ORDER: [ExitCode; 16] = [
+            ExitCode::Interrupted,
+            ExitCode::Terminated,
+            ExitCode::Damage,
+            ExitCode::NotVerified,
+            ExitCode::WrongPassword,
+            ExitCode::Usage,
+            ExitCode::NoRepository,
+            ExitCode::NoSnapshot,
+            ExitCode::Storage,
+            ExitCode::Source,
+            ExitCode::Failed,
+            ExitCode::Locked,
+            ExitCode::Refused,
+            ExitCode::Suspect,
+            ExitCode::NotProved,
+            ExitCode::Incomplete,
+        ];
+        let first = ORDER.into_iter().find(|code| codes.contains(code));
+        first.unwrap_or(Self::Done)
+    }
+
     /// The code of a number that a process of ours has returned.
     #[must_use]
     pub fn of_number(number: i32) -> Option<Self> {
@@ -90,6 +123,16 @@ impl ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_code_is_forgotten_where_several_are_told() {
+        for (code, _) in ExitCode::TABLE {
+            assert_eq!(ExitCode::first_of(&[ExitCode::Done, code]), code);
+        }
+        let some = [ExitCode::Incomplete, ExitCode::Source, ExitCode::Locked];
+        assert_eq!(ExitCode::first_of(&some), ExitCode::Source);
+        assert_eq!(ExitCode::first_of(&[]), ExitCode::Done);
+    }
 
     #[test]
     fn the_table_names_every_code_once() {

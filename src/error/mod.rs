@@ -47,6 +47,14 @@ pub enum Error {
         /// Whether there is no room left.
         full: bool,
     },
+    /// A folder of the repository is missing: what it held may be elsewhere, so it is not taken for empty.
+    #[error("the folder {folder} of the repository at {location} is missing")]
+    FolderMissing {
+        /// Where the repository is.
+        location: String,
+        /// The folder's name.
+        folder: &'static str,
+    },
     /// There is no repository at the location.
     #[error("there is no repository at {location}")]
     NoRepository {
@@ -120,6 +128,9 @@ pub enum Error {
         /// Why it does not go on.
         finding: String,
     },
+    /// Whoever reads what is written has gone away before the end.
+    #[error("the output is not whole: whoever reads it has stopped before its end")]
+    OutputClosed,
     /// The file that something was to be written to is there.
     #[error("{} is there already", shown(.path))]
     FileExists {
@@ -161,6 +172,32 @@ pub enum Error {
         count: u64,
         /// What became of the rest.
         rest: String,
+    },
+    /// What the owner has run before a backup failed.
+    #[error("the hook before-backup `{hook}` {finding}")]
+    HookBeforeBackup {
+        /// The program and its arguments.
+        hook: String,
+        /// How it ended, and what it said.
+        finding: String,
+    },
+    /// What the owner has run before a restore failed.
+    #[error("the hook before-restore `{hook}` {finding}")]
+    HookBeforeRestore {
+        /// The program and its arguments.
+        hook: String,
+        /// How it ended, and what it said.
+        finding: String,
+    },
+    /// What the owner has run after a backup or a restore failed.
+    #[error("the hook {when} `{hook}` {finding}")]
+    HookAfter {
+        /// After what: `after-backup` or `after-restore`.
+        when: &'static str,
+        /// The program and its arguments.
+        hook: String,
+        /// How it ended, and what it said.
+        finding: String,
     },
     /// A source that was asked for by name could not be captured.
     #[error("{name} could not be captured: {finding}")]
@@ -370,10 +407,12 @@ impl Error {
             Self::File { .. }
             | Self::Unsupported { .. }
             | Self::HalfSwapped { .. }
+            | Self::HookAfter { .. }
             | Self::SealFailed { .. }
             | Self::Internal { .. }
+            | Self::OutputClosed
             | Self::NoRandomness { .. } => ExitCode::Failed,
-            Self::Storage { .. } => ExitCode::Storage,
+            Self::Storage { .. } | Self::FolderMissing { .. } => ExitCode::Storage,
             Self::NoRepository { .. } => ExitCode::NoRepository,
             Self::RepositoryExists { .. }
             | Self::TargetNotEmpty { .. }
@@ -391,6 +430,7 @@ impl Error {
             | Self::AlreadyRolledBack { .. }
             | Self::LastSnapshot { .. }
             | Self::ImplausibleHistory { .. }
+            | Self::HookBeforeRestore { .. }
             | Self::NoRoom { .. } => ExitCode::Refused,
             Self::Locked { .. } | Self::LockLost { .. } => ExitCode::Locked,
             Self::WrongPassword { .. } => ExitCode::WrongPassword,
@@ -398,7 +438,7 @@ impl Error {
             | Self::NoSuchObject { .. }
             | Self::NoSuchPath { .. }
             | Self::NothingSelected { .. } => ExitCode::NoSnapshot,
-            Self::Source { .. } => ExitCode::Source,
+            Self::Source { .. } | Self::HookBeforeBackup { .. } => ExitCode::Source,
             Self::Damaged { .. }
             | Self::ItemsLost { .. }
             | Self::LatestUncertain { .. }

@@ -187,10 +187,10 @@ impl Differ<'_> {
         note_node(&mut self.before, self.index, old);
         note_node(&mut self.after, self.index, new);
         let is_folder = new.entry.kind == Kind::Folder;
-        let is_other_kind = kind_name(&old.entry.kind) != kind_name(&new.entry.kind);
+        let is_other_kind = old.entry.kind.name() != new.entry.kind.name();
         let is_other_content = match (&old.content, &new.content) {
             (Content::File { blobs: old, .. }, Content::File { blobs: new, .. }) => old != new,
-            // The text of a link is what it holds.
+            // The text of a link, and the number of a device, is what it holds.
             _ => !is_other_kind && old.entry.kind != new.entry.kind,
         };
         let is_updated = self.metadata && old != new;
@@ -281,7 +281,7 @@ impl Tally {
         match node.entry.kind {
             Kind::File => self.files += 1,
             Kind::Folder => self.folders += 1,
-            Kind::Symlink { .. } | Kind::Other(_) => self.others += 1,
+            _ => self.others += 1,
         }
     }
 }
@@ -302,14 +302,5 @@ fn note_node(set: &mut HashSet<(BlobKind, Id)>, index: &Index, node: &Node) {
         }
         Content::Folder { tree } => note(set, index, BlobKind::Tree, *tree),
         Content::Nothing => {}
-    }
-}
-
-fn kind_name(kind: &Kind) -> &str {
-    match kind {
-        Kind::File => "file",
-        Kind::Folder => "dir",
-        Kind::Symlink { .. } => "symlink",
-        Kind::Other(name) => name,
     }
 }

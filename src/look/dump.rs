@@ -14,7 +14,6 @@ use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::monitor::{Monitor, Problem, go_on};
 use crate::repository::Repository;
-use crate::repository::extras::{self, Extra};
 use crate::repository::index::Index;
 use crate::repository::pack::BlobKind;
 use crate::repository::snapshot::Snapshot;
@@ -95,7 +94,7 @@ impl Dump<'_> {
                 if let Some(node) = node
                     && self.path != archive.base
                 {
-                    archive.add(&self.path, &node, &Extra::default())?;
+                    archive.add(&self.path, &node)?;
                 }
                 let entered = archive.enter(self.path, tree);
                 let first = entered.err().map(Err);
@@ -126,7 +125,6 @@ struct Archive<'a> {
 struct Open {
     path: PathBuf,
     nodes: std::vec::IntoIter<Node>,
-    extras: HashMap<OsString, Extra>,
 }
 
 impl Iterator for Archive<'_> {
@@ -161,11 +159,10 @@ impl Archive<'_> {
             return Ok(());
         };
         let path = open.path.join(&node.entry.name);
-        let extra = open.extras.remove(&node.entry.name).unwrap_or_default();
         if is_our_own(&path) && !is_our_own(&self.base) {
             return Ok(());
         }
-        self.add(&path, &node, &extra)?;
+        self.add(&path, &node)?;
         match node.content {
             Content::Folder { tree } => self.enter(path, tree),
             Content::File { .. } | Content::Nothing => Ok(()),
@@ -175,12 +172,11 @@ impl Archive<'_> {
     /// Reads a folder. An archive that lacks one must not look whole.
     fn enter(&mut self, path: PathBuf, tree: Id) -> Result<()> {
         go_on(self.monitor)?;
-        let read = self.repository.read_tree_bytes(self.index, tree);
-        let (nodes, bytes) = read.map_err(|cause| match cause {
+        let read = self.repository.read_tree(self.index, tree);
+        let nodes = read.map_err(|cause| match cause {
             Error::Damaged { object, finding } => damaged(&path, format!("{object}: {finding}")),
             other => other,
         })?;
-        let extras = extras::from_bytes(&bytes).map_err(|finding| damaged(&path, finding))?;
         let depth = self.open.len();
         self.limits.admit(tree, depth, &path, nodes.iter())?;
         let waiting = self.open.iter().map(|open| open.nodes.len()).sum::<usize>();
@@ -192,12 +188,11 @@ impl Archive<'_> {
         self.open.push(Open {
             path,
             nodes: nodes.into_iter(),
-            extras,
         });
         Ok(())
     }
 
-    fn add(&mut self, path: &Path, node: &Node, extra: &Extra) -> Result<()> {
+    fn add(&mut self, path: &Path, node: &Node) -> Result<()> {
         let name = path.strip_prefix(&self.base).unwrap_or(path).as_os_str();
         let (member, blobs) = match (&node.entry.kind, &node.content) {
             (_, Content::File { blobs, size }) => {
@@ -205,7 +200,7 @@ impl Archive<'_> {
                 match self.link(name, node, blobs) {
                     Some(first) => {
                         let member = Member::HardLink(&first);
-                        let header = tar::header(name, member, &node.entry, &[]);
+                        let header = tar::header(name, member, &node.entry);
                         self.parts.push_back(Part::Bytes(header));
                         return Ok(());
                     }
@@ -214,20 +209,18 @@ impl Archive<'_> {
             }
             (Kind::Symlink { target }, _) => (Member::Symlink(target), &[][..]),
             (_, Content::Folder { .. }) => (Member::Folder, &[][..]),
-            (Kind::Other(kind), _) => match (kind.as_str(), extra.device) {
-                ("chardev", device) => (Member::CharacterDevice(device), &[][..]),
-                ("dev", device) => (Member::BlockDevice(device), &[][..]),
-                ("fifo", _) => (Member::Pipe, &[][..]),
-                _ => {
-                    self.leave_out(path, kind);
-                    return Ok(());
-                }
-            },
+            (Kind::BlockDevice { number }, _) => (Member::BlockDevice(*number), &[][..]),
+            (Kind::CharacterDevice { number }, _) => (Member::CharacterDevice(*number), &[][..]),
+            (Kind::Pipe, _) => (Member::Pipe, &[][..]),
+            (Kind::Socket | Kind::Other(_), _) => {
+                self.leave_out(path, &node.entry.kind);
+                return Ok(());
+            }
             (Kind::File | Kind::Folder, Content::Nothing) => {
                 unreachable!("a file and a folder have a content")
             }
         };
-        let header = tar::header(name, member, &node.entry, &extra.attributes);
+        let header = tar::header(name, member, &node.entry);
         self.parts.push_back(Part::Bytes(header));
         if let Member::File(size) = member {
             let path = Rc::new(path.to_owned());
@@ -256,12 +249,12 @@ impl Archive<'_> {
         None
     }
 
-    fn leave_out(&self, path: &Path, kind: &str) {
+    fn leave_out(&self, path: &Path, kind: &Kind) {
         self.monitor.problem(Problem {
             item: shown(path),
-            finding: format!("a {kind} has no place in a tar archive"),
+            finding: format!("a {} has no place in a tar archive", kind.name()),
             // A socket holds nothing that could be.
-            incomplete: kind != "socket",
+            incomplete: *kind != Kind::Socket,
         });
     }
 }

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use jiff::Timestamp;
 
-use crate::entry::Entry;
+use crate::entry::{Attribute, Entry};
 
 /// Tar counts in blocks of so many bytes.
 pub const BLOCK: usize = 512;
@@ -51,12 +51,7 @@ impl Member<'_> {
 
 /// The header of a member: the blocks that stand before its content.
 #[must_use]
-pub fn header(
-    name: &OsStr,
-    member: Member<'_>,
-    entry: &Entry,
-    attributes: &[(String, Vec<u8>)],
-) -> Vec<u8> {
+pub fn header(name: &OsStr, member: Member<'_>, entry: &Entry) -> Vec<u8> {
     let mut pax = Pax::default();
     let mut name = name.as_bytes().to_vec();
     if member == Member::Folder {
@@ -88,10 +83,15 @@ pub fn header(
             pax.add(key, value.to_string().as_bytes());
         }
     }
-    for (key, value) in attributes {
+    // A further name has what the file has.
+    let attributes = match member {
+        Member::HardLink(_) => &[][..],
+        _ => &entry.attributes,
+    };
+    for Attribute { name, value } in attributes {
         // A name that would end the key, or the record, is none that a kernel takes.
-        if !key.is_empty() && !key.contains(['=', '\0', '\n']) {
-            pax.add(&format!("SCHILY.xattr.{key}"), value);
+        if !name.is_empty() && !name.contains(['=', '\0', '\n']) {
+            pax.add(&format!("SCHILY.xattr.{name}"), value);
         }
     }
     let fields = Fields {

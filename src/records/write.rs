@@ -129,6 +129,7 @@ fn entry(name: OsString, kind: Kind, time: Timestamp) -> Entry {
         changed: time,
         owner: Owner::default(),
         place: Place::default(),
+        attributes: Vec::new(),
     }
 }
 

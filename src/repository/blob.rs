@@ -123,14 +123,6 @@ impl Repository {
     /// # Errors
     /// [`Error::Damaged`].
     pub fn read_tree(&self, index: &Index, id: Id) -> Result<Vec<tree::Node>> {
-        Ok(self.read_tree_bytes(index, id)?.0)
-    }
-
-    /// Reads a folder, and its bytes: they may say more than we know.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`].
-    pub fn read_tree_bytes(&self, index: &Index, id: Id) -> Result<(Vec<tree::Node>, Vec<u8>)> {
         let bytes = self.read_blob(index, BlobKind::Tree, id)?;
         let mut nodes = tree::from_bytes(&bytes).map_err(|finding| Error::Damaged {
             object: format!("tree {}", id.short()),
@@ -141,7 +133,7 @@ impl Repository {
                 *size = index.file_size(blobs, *size);
             }
         }
-        Ok((nodes, bytes))
+        Ok(nodes)
     }
 }
 

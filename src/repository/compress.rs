@@ -1,7 +1,9 @@
 //! Zstandard: one frame a blob, with its content size, without checksum or dictionary.
 
+use std::cell::RefCell;
+
 use zstd::bulk::Compressor;
-use zstd::zstd_safe::{self, CParameter};
+use zstd::zstd_safe::{self, CParameter, DCtx};
 
 /// Level for data.
 pub const DATA_LEVEL: i32 = 3;
@@ -20,14 +22,19 @@ pub fn compressor(level: i32) -> std::io::Result<Compressor<'static>> {
     Ok(compressor)
 }
 
+thread_local! {
+    /// Each call starts anew in it: to make one for each blob costs more than many a blob.
+    static DECOMPRESSION: RefCell<DCtx<'static>> = RefCell::new(DCtx::create());
+}
+
 /// Decompresses `frames` to at most `limit` bytes; memory is taken for no more than that.
 ///
 /// # Errors
 /// If they are no frames, or hold more.
 pub fn decompress(frames: &[u8], limit: usize) -> std::io::Result<Vec<u8>> {
     let mut plain = Vec::with_capacity(limit);
-    zstd_safe::DCtx::create()
-        .decompress(&mut plain, frames)
+    DECOMPRESSION
+        .with_borrow_mut(|context| context.decompress(&mut plain, frames))
         .map_err(|code| std::io::Error::other(zstd_safe::get_error_name(code)))?;
     Ok(plain)
 }

@@ -7,7 +7,7 @@ use super::crypto::Key;
 use super::keys::{self, Cost, KeyFacts, KeyFile};
 use super::lock::Access;
 use super::unlock::{open_key_file, read_key_file};
-use super::{Repository, Services, encode, finding};
+use super::{Repository, Services, encode, finding, report_strays};
 use crate::backend::{self, Backend, Class, Object};
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -46,6 +46,7 @@ impl Repository {
     /// [`Error::Storage`] if they cannot be listed; [`Error::Interrupted`].
     pub fn keys(&self, monitor: &dyn Monitor) -> Result<Vec<FoundKey>> {
         let listing = self.list(Class::Keys)?;
+        report_strays(monitor, Class::Keys, &listing);
         let mut keys = Vec::new();
         for (id, _) in listing.objects {
             go_on(monitor)?;
@@ -98,7 +99,7 @@ impl Repository {
     /// both open; the old one goes only after the new one was read back and opened.
     ///
     /// # Errors
-    /// As [`Repository::add_key`]; [`Error::LockLost`].
+    /// As [`Repository::add_key`], and [`Error::KeyRefused`] if it is no other password; [`Error::LockLost`].
     pub fn change_password(
         &self,
         password: &Secret,
@@ -107,6 +108,7 @@ impl Repository {
     ) -> Result<NewKey> {
         let lock = self.lock(Access::Exclusive, monitor)?;
         self.require_own_key()?;
+        self.require_other_password(password)?;
         let old = self.inner.opened_with.id;
         let new = match self.find_strong(password, Some(old), monitor)? {
             Some(id) => NewKey { id, is_new: false },
@@ -159,6 +161,21 @@ impl Repository {
             }
             Err(cause) => Err(cause.on("reading", object)),
         }
+    }
+
+    /// Fails for the password that opens already, unless its key is weak or damaged: then a sound one is made.
+    fn require_other_password(&self, password: &Secret) -> Result<()> {
+        let ours = self.inner.opened_with;
+        let backend = self.inner.backend.as_ref();
+        let is_weak = |file: KeyFile| file.facts().is_ok_and(|facts| facts.cost.is_weak());
+        let is_poor = read_key_file(backend, ours.id).map_or(true, is_weak);
+        if is_poor || !matches!(open_key_file(backend, ours.id, false, password), Ok(Ok(_))) {
+            return Ok(());
+        }
+        Err(Error::KeyRefused {
+            finding: "the new password is the one that opens the repository already".to_owned(),
+            next: "give another password",
+        })
     }
 
     /// The key, but for `leave_out`, that `password` opens already and that is as good as a new one.

@@ -9,7 +9,6 @@ mod budget;
 pub mod check;
 pub mod compress;
 pub mod crypto;
-pub mod extras;
 pub mod format;
 pub mod index;
 pub mod json;
@@ -189,10 +188,7 @@ impl Repository {
     }
 
     fn list(&self, class: Class) -> Result<Listing> {
-        self.inner
-            .backend
-            .list(class)
-            .map_err(|cause| cause.on("listing", class.folder()))
+        list(self.inner.backend.as_ref(), class)
     }
 
     /// Whether an object is listed.
@@ -205,6 +201,9 @@ impl Repository {
         match self.inner.backend.put_new(object, bytes) {
             // Named by its own hash: the same bytes are there already.
             Err(backend::Error::AlreadyExists) if object != Object::Config => Ok(()),
+            Err(backend::Error::NotFound) if let Object::Named(class, _) = object => {
+                Err(missing(self.inner.backend.as_ref(), class))
+            }
             other => other.map_err(|cause| cause.on("writing", object)),
         }
     }
@@ -350,6 +349,21 @@ impl Repository {
         let listing = self.list(Class::Data)?;
         report_strays(monitor, Class::Data, &listing);
         Ok(listing.objects.into_iter().collect())
+    }
+}
+
+/// Lists a class; a folder that is missing is named.
+fn list(backend: &dyn Backend, class: Class) -> Result<Listing> {
+    match backend.list(class) {
+        Err(backend::Error::NotFound) => Err(missing(backend, class)),
+        other => other.map_err(|cause| cause.on("listing", class.folder())),
+    }
+}
+
+fn missing(backend: &dyn Backend, class: Class) -> Error {
+    Error::FolderMissing {
+        location: backend.location(),
+        folder: class.folder(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use super::index::{Index, IndexFile};
 use super::pack::{self, PackedBlob};
 use super::{Repository, finding, report_strays};
-use crate::backend::{Class, Object};
+use crate::backend::{Class, Listing, Object};
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::monitor::{Monitor, Problem, go_on};
@@ -15,6 +15,9 @@ use crate::parallel;
 
 /// restic refuses longer headers.
 const MAX_HEADER: u64 = 16 * 1024 * 1024;
+
+/// What is found where a folder should be.
+pub(super) const MISSING: &str = "the folder is not there";
 
 /// What the index files say, and which of them say nothing.
 #[derive(Debug, Default)]
@@ -24,6 +27,8 @@ pub(super) struct IndexFiles {
     pub count: usize,
     /// Those that cannot be read.
     pub damaged: Vec<(Object, Error)>,
+    /// Their folder is missing.
+    pub missing: Option<Error>,
 }
 
 /// Packs that no index file names.
@@ -31,8 +36,8 @@ pub(super) struct IndexFiles {
 pub(super) struct Unindexed {
     /// What the headers of those say that could be read, by pack.
     pub headers: HashMap<Id, Vec<PackedBlob>>,
-    /// Those whose header cannot be read, and why.
-    pub unreadable: Vec<(Id, String)>,
+    /// Those whose header cannot be read, and why: damage, or a storage that did not answer.
+    pub unreadable: Vec<(Id, Error)>,
 }
 
 impl Repository {
@@ -69,18 +74,28 @@ impl Repository {
     /// too short, is not built upon. Returns the names of the latter.
     ///
     /// # Errors
-    /// [`Error::Storage`] if index files or packs cannot be listed.
+    /// [`Error::Storage`], [`Error::FolderMissing`] if index files or packs cannot be listed.
     pub fn load_sound_index(&self, monitor: &dyn Monitor) -> Result<(Index, Vec<Id>)> {
         let mut files = self.read_index_files(monitor)?;
+        if let Some(cause) = files.missing {
+            return Err(cause);
+        }
         tell_damaged(&files, monitor);
         let lost = files.index.note_lost(&self.packs(monitor)?);
         Ok((files.index, lost))
     }
 
     pub(super) fn read_index_files(&self, monitor: &dyn Monitor) -> Result<IndexFiles> {
-        let mut listing = self.list(Class::Index)?;
-        report_strays(monitor, Class::Index, &listing);
         let mut files = IndexFiles::default();
+        let mut listing = match self.list(Class::Index) {
+            // The packs' own headers say what it said.
+            Err(cause @ Error::FolderMissing { .. }) => {
+                files.missing = Some(cause);
+                Listing::default()
+            }
+            other => other?,
+        };
+        report_strays(monitor, Class::Index, &listing);
         let mut read = HashSet::new();
         loop {
             files.count = listing.objects.len();
@@ -125,41 +140,49 @@ impl Repository {
                     found.0.add_unindexed(*id, &blobs);
                     found.1.headers.insert(*id, blobs);
                 }
-                Err(finding) => found.1.unreadable.push((*id, finding)),
+                Err(cause) => found.1.unreadable.push((*id, cause)),
             }
             Ok(())
         })?;
         let (_, mut unindexed) = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-        unindexed.unreadable.sort();
+        unindexed.unreadable.sort_unstable_by_key(|(id, _)| *id);
         Ok(unindexed)
     }
 
     /// Reads the header of a pack of `size` bytes: its blobs, and the bytes after the last blob.
-    pub(super) fn read_pack_header(
-        &self,
-        id: Id,
-        size: u64,
-    ) -> std::result::Result<(Vec<PackedBlob>, Vec<u8>), String> {
-        let read = |offset: u64, length: u64| {
-            let length = usize::try_from(length).map_err(|cause| cause.to_string())?;
-            self.read_pack_range(id, offset, length)
-                .map_err(|cause| cause.to_string())
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if it has none that can be read; [`Error::Storage`] if it could not be reached:
+    /// then it may have one, and nothing of it is given up.
+    pub(super) fn read_pack_header(&self, id: Id, size: u64) -> Result<(Vec<PackedBlob>, Vec<u8>)> {
+        let damaged = |finding: String| Error::Damaged {
+            object: Object::Named(Class::Data, id).to_string(),
+            finding,
         };
-        let length_at = size.checked_sub(4).ok_or("it is too short for a pack")?;
+        let read = |offset: u64, length: u64| {
+            let length = usize::try_from(length).map_err(|cause| damaged(cause.to_string()))?;
+            self.read_pack_range(id, offset, length)
+        };
+        let length_at = size
+            .checked_sub(4)
+            .ok_or_else(|| damaged("it is too short for a pack".to_owned()))?;
         let length = u64::from(read(length_at, 4)?.try_into().map_or(0, u32::from_le_bytes));
         if length > MAX_HEADER || length > length_at {
-            return Err(format!("its header claims {length} bytes"));
+            return Err(damaged(format!("its header claims {length} bytes")));
         }
         let header_at = length_at - length;
         let tail = read(header_at, length + 4)?;
         let (header, _) = tail.split_at(tail.len() - 4);
-        let blobs = pack::read_header(&self.inner.key, header, header_at)?;
+        let blobs = pack::read_header(&self.inner.key, header, header_at).map_err(damaged)?;
         Ok((blobs, tail))
     }
 }
 
 /// One line for all: a lost disk sector may cost many.
 fn tell_damaged(files: &IndexFiles, monitor: &dyn Monitor) {
+    if files.missing.is_some() {
+        tell(monitor, Class::Index.folder(), MISSING);
+    }
     let Some((object, cause)) = files.damaged.first() else {
         return;
     };
@@ -188,7 +211,7 @@ fn tell_unindexed(unindexed: &Unindexed, monitor: &dyn Monitor) {
             ),
         );
     }
-    if let Some((id, finding)) = unindexed.unreadable.first() {
+    if let Some((id, cause)) = unindexed.unreadable.first() {
         let more = match unindexed.unreadable.len() - 1 {
             0 => String::new(),
             more => format!("; nor can {more} more"),
@@ -197,7 +220,8 @@ fn tell_unindexed(unindexed: &Unindexed, monitor: &dyn Monitor) {
             monitor,
             &Object::Named(Class::Data, *id).to_string(),
             &format!(
-                "no index names it, and it cannot be read by its own header ({finding}){more}"
+                "no index names it, and it cannot be read by its own header ({}){more}",
+                finding(cause)
             ),
         );
     }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::format::{base64_bytes, lenient_time};
 use super::{json, name};
-use crate::entry::{Entry, Kind, Owner, Place};
+use crate::entry::{Attribute, Entry, Kind, Owner, Place};
 use crate::id::Id;
 
 /// What an entry holds.
@@ -32,6 +32,17 @@ pub enum Content {
     },
     /// Nothing (links, devices …).
     Nothing,
+}
+
+impl Content {
+    /// Bytes of a file; nothing else has any.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        match self {
+            Self::File { size, .. } => *size,
+            Self::Folder { .. } | Self::Nothing => 0,
+        }
+    }
 }
 
 /// One entry of a tree.
@@ -62,7 +73,7 @@ fn push_node(text: &mut String, node: &Node) {
     let entry = &node.entry;
     text.push_str("{\"name\":");
     json::push_string(text, name::quote(entry.name.as_bytes()).as_bytes());
-    let _ = write!(text, ",\"type\":\"{}\"", type_name(&entry.kind));
+    let _ = write!(text, ",\"type\":\"{}\"", entry.kind.name());
     push_number(text, "mode", go_mode(&entry.kind, entry.mode));
     // As restic does unless asked for access times: they would make every snapshot differ.
     for (field, time) in [
@@ -88,17 +99,23 @@ fn push_node(text: &mut String, node: &Node) {
     if let Content::File { size, .. } = node.content {
         push_number(text, "size", size);
     }
-    if entry.kind != Kind::Folder {
+    if !matches!(entry.kind, Kind::Folder | Kind::Pipe | Kind::Socket) {
         push_number(text, "links", entry.place.links);
     }
     if let Kind::Symlink { target } = &entry.kind {
         text.push_str(",\"linktarget\":");
         json::push_string(text, target.as_bytes());
         if target.to_str().is_none() {
-            use base64::Engine;
-            let raw = base64::engine::general_purpose::STANDARD.encode(target.as_bytes());
-            let _ = write!(text, ",\"linktarget_raw\":\"{raw}\"");
+            let _ = write!(
+                text,
+                ",\"linktarget_raw\":\"{}\"",
+                base64(target.as_bytes())
+            );
         }
+    }
+    push_attributes(text, &entry.attributes);
+    if let Kind::BlockDevice { number } | Kind::CharacterDevice { number } = entry.kind {
+        push_number(text, "device", number);
     }
     match &node.content {
         Content::File { blobs, .. } => push_blobs(text, blobs),
@@ -116,6 +133,25 @@ fn push_number(text: &mut String, field: &str, number: u64) {
     }
 }
 
+fn push_attributes(text: &mut String, attributes: &[Attribute]) {
+    for (index, attribute) in attributes.iter().enumerate() {
+        text.push_str(match index {
+            0 => ",\"extended_attributes\":[{\"name\":",
+            _ => ",{\"name\":",
+        });
+        json::push_string(text, attribute.name.as_bytes());
+        let _ = write!(text, ",\"value\":\"{}\"}}", base64(&attribute.value));
+    }
+    if !attributes.is_empty() {
+        text.push(']');
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use ::base64::Engine;
+    ::base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
 fn push_blobs(text: &mut String, blobs: &[Id]) {
     text.reserve(blobs.len() * 67 + 16);
     text.push_str(",\"content\":[");
@@ -126,20 +162,15 @@ fn push_blobs(text: &mut String, blobs: &[Id]) {
     text.push(']');
 }
 
-fn type_name(kind: &Kind) -> &str {
-    match kind {
-        Kind::File => "file",
-        Kind::Folder => "dir",
-        Kind::Symlink { .. } => "symlink",
-        Kind::Other(name) => name,
-    }
-}
-
 /// Go's `os.FileMode` of our kind and permission bits.
 fn go_mode(kind: &Kind, mode: u32) -> u64 {
     let kind_bit = match kind {
         Kind::Folder => 1 << 31,
         Kind::Symlink { .. } => 1 << 27,
+        Kind::BlockDevice { .. } => 1 << 26,
+        Kind::CharacterDevice { .. } => 1 << 26 | 1 << 21,
+        Kind::Pipe => 1 << 25,
+        Kind::Socket => 1 << 24,
         Kind::File | Kind::Other(_) => 0_u64,
     };
     let mut bits = kind_bit | u64::from(mode & 0o777);
@@ -201,7 +232,11 @@ struct RawNode {
     #[serde(default)]
     linktarget: Option<String>,
     #[serde(default)]
-    linktarget_raw: Option<RawTarget>,
+    linktarget_raw: Option<RawBytes>,
+    #[serde(default)]
+    extended_attributes: Option<Vec<RawAttribute>>,
+    #[serde(default)]
+    device: u64,
     #[serde(default)]
     content: Option<Vec<Id>>,
     #[serde(default)]
@@ -209,7 +244,23 @@ struct RawNode {
 }
 
 #[derive(Deserialize)]
-struct RawTarget(#[serde(with = "base64_bytes")] Vec<u8>);
+struct RawBytes(#[serde(with = "base64_bytes")] Vec<u8>);
+
+#[derive(Deserialize)]
+struct RawAttribute {
+    name: String,
+    #[serde(default)]
+    value: Option<RawBytes>,
+}
+
+impl From<RawAttribute> for Attribute {
+    fn from(raw: RawAttribute) -> Self {
+        Self {
+            name: raw.name,
+            value: raw.value.map_or(Vec::new(), |RawBytes(value)| value),
+        }
+    }
+}
 
 #[derive(Deserialize)]
 struct RawTree {
@@ -305,15 +356,23 @@ fn node(raw: RawNode) -> Result<Node, String> {
         ),
         "symlink" => {
             let target = match raw.linktarget_raw {
-                Some(RawTarget(bytes)) => bytes,
+                Some(RawBytes(bytes)) => bytes,
                 None => raw.linktarget.unwrap_or_default().into_bytes(),
             };
             let target = OsString::from_vec(target);
             (Kind::Symlink { target }, Content::Nothing)
         }
+        "dev" => (Kind::BlockDevice { number: raw.device }, Content::Nothing),
+        "chardev" => (
+            Kind::CharacterDevice { number: raw.device },
+            Content::Nothing,
+        ),
+        "fifo" => (Kind::Pipe, Content::Nothing),
+        "socket" => (Kind::Socket, Content::Nothing),
         _ => (Kind::Other(raw.kind), Content::Nothing),
     };
     let modified = raw.mtime.unwrap_or(Timestamp::UNIX_EPOCH);
+    let attributes = raw.extended_attributes.unwrap_or_default();
     Ok(Node {
         entry: Entry {
             name: OsString::from_vec(file_name),
@@ -332,6 +391,7 @@ fn node(raw: RawNode) -> Result<Node, String> {
                 inode: raw.inode,
                 links: raw.links,
             },
+            attributes: attributes.into_iter().map(Attribute::from).collect(),
         },
         content,
     })
@@ -361,6 +421,7 @@ mod tests {
                 // Folders' links are not stored.
                 links: u64::from(!is_folder),
             },
+            attributes: Vec::new(),
         }
     }
 
@@ -416,6 +477,51 @@ mod tests {
     }
 
     #[test]
+    fn devices_pipes_and_attributes_are_canonical_and_read_back() {
+        let attribute = |name: &str, value: &[u8]| Attribute {
+            name: name.to_owned(),
+            value: value.to_vec(),
+        };
+        let special = |name: &str, kind: Kind, links: u64| {
+            let mut entry = entry(name, kind, 0o640);
+            (entry.owner, entry.place.links) = (Owner::default(), links);
+            entry
+        };
+        let mut device = special("c", Kind::CharacterDevice { number: 259 }, 1);
+        device.attributes = vec![
+            attribute("user.a&b", b"\0\xff"),
+            attribute("user.none", b""),
+        ];
+        let entries = vec![
+            special("b", Kind::BlockDevice { number: 0 }, 1),
+            device,
+            special("p", Kind::Pipe, 0),
+            special("s", Kind::Socket, 0),
+        ];
+        let nodes: Vec<Node> = entries
+            .into_iter()
+            .map(|entry| Node {
+                entry,
+                content: Content::Nothing,
+            })
+            .collect();
+        let common = r#""mtime":"2023-11-14T22:13:20.12Z","atime":"2023-11-14T22:13:20.12Z","ctime":"2023-11-14T22:13:21Z","uid":0,"gid":0,"inode":9,"device_id":7"#;
+        let expected = format!(
+            concat!(
+                r#"{{"nodes":[{{"name":"b","type":"dev","mode":67109280,{common},"links":1,"content":null}},"#,
+                r#"{{"name":"c","type":"chardev","mode":69206432,{common},"links":1,"extended_attributes":[{{"name":"user.a\u0026b","value":"AP8="}},{{"name":"user.none","value":""}}],"device":259,"content":null}},"#,
+                r#"{{"name":"p","type":"fifo","mode":33554848,{common},"content":null}},"#,
+                r#"{{"name":"s","type":"socket","mode":16777632,{common},"content":null}}]}}"#,
+                "\n"
+            ),
+            common = common,
+        );
+        let bytes = to_bytes(&nodes);
+        assert_eq!(String::from_utf8(bytes.clone()).unwrap(), expected);
+        assert_eq!(from_bytes(&bytes).unwrap(), nodes);
+    }
+
+    #[test]
     fn names_that_could_leave_the_target_are_refused() {
         for name in ["", ".", "..", "a/b", "/", "a\\\\x00"] {
             let tree = format!(r#"{{"nodes":[{{"name":"{name}","type":"file"}}]}}"#);
@@ -430,6 +536,7 @@ mod tests {
         let tree = r#"{"nodes":[{"name":"f","type":"file","mtime":"2020-01-01T01:00:00+01:00","content":null,"extended_attributes":[{"name":"user.x","value":null}],"new":1}],"more":2}"#;
         let nodes = from_bytes(tree.as_bytes()).unwrap();
         assert_eq!(nodes[0].entry.modified.to_string(), "2020-01-01T00:00:00Z");
+        assert_eq!(nodes[0].entry.attributes[0].value, b"");
         assert_eq!(from_bytes(br#"{"nodes":null}"#).unwrap(), []);
     }
 }

@@ -2,14 +2,14 @@
 //!
 //! It runs on a thread of its own, so that whoever reads files never waits for their hashes.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};
 
 use super::format::MAX_BLOB;
 use super::pack::BlobKind;
 use super::tree::{self, Content, Node};
 use super::writer::{Pending, Writer};
-use crate::entry::Entry;
+use crate::entry::{Entry, Place};
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::units::ByteSize;
@@ -88,8 +88,10 @@ pub enum Visit {
     File(Entry, PendingFile, Before),
     /// A file that is stored already.
     Stored(Entry, StoredFile, Before),
-    /// A symbolic link.
-    Link(Entry),
+    /// A further name of a file that came before with the same [place](Entry::place).
+    Again(Entry, Before),
+    /// Anything without content: a symbolic link, a device, a pipe.
+    Other(Entry),
 }
 
 /// The outermost level, which is not stored yet, and what all levels hold.
@@ -141,6 +143,7 @@ pub fn write_trees(writer: &Writer, visits: impl IntoIterator<Item = Visit>) -> 
     let mut levels = vec![Vec::new()];
     let mut open: Vec<(Entry, Before)> = Vec::new();
     let (mut files, mut folders, mut bytes) = (Compared::default(), Compared::default(), 0);
+    let mut linked: HashMap<Place, StoredFile> = HashMap::new();
     for visit in visits {
         let (node, before) = match visit {
             Visit::Enter(entry, before) => {
@@ -158,9 +161,18 @@ pub fn write_trees(writer: &Writer, visits: impl IntoIterator<Item = Visit>) -> 
                 let content = Content::Folder { tree };
                 (Node { entry, content }, before)
             }
-            Visit::File(entry, file, before) => (file_node(entry, file.wait(writer)?), before),
-            Visit::Stored(entry, file, before) => (file_node(entry, file), before),
-            Visit::Link(entry) => {
+            Visit::File(entry, file, before) => {
+                let node = first_name(entry, file.wait(writer)?, &mut linked);
+                (node, before)
+            }
+            Visit::Stored(entry, file, before) => (first_name(entry, file, &mut linked), before),
+            Visit::Again(entry, before) => {
+                let Some(file) = linked.get(&entry.place) else {
+                    unreachable!("its first name came before");
+                };
+                (file_node(entry, file.clone()), before)
+            }
+            Visit::Other(entry) => {
                 let content = Content::Nothing;
                 (Node { entry, content }, None)
             }
@@ -181,6 +193,14 @@ pub fn write_trees(writer: &Writer, visits: impl IntoIterator<Item = Visit>) -> 
         folders,
         bytes,
     })
+}
+
+/// The node of a file that is met first; its content is kept for further names.
+fn first_name(entry: Entry, file: StoredFile, linked: &mut HashMap<Place, StoredFile>) -> Node {
+    if entry.place.links > 1 {
+        linked.insert(entry.place, file.clone());
+    }
+    file_node(entry, file)
 }
 
 /// A file's node.

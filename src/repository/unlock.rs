@@ -2,7 +2,7 @@
 //! files there: they must not keep the owner out.
 
 use super::keys::{self, KeyFailure, KeyFile};
-use super::{Problems, left_out, report_strays};
+use super::{Problems, left_out, list};
 use crate::backend::{Backend, Class, Object};
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -48,10 +48,7 @@ pub(super) fn find_key(
     password: &Secret,
     monitor: &dyn Monitor,
 ) -> Result<Opened> {
-    let listing = backend
-        .list(Class::Keys)
-        .map_err(|cause| cause.on("listing", Class::Keys.folder()))?;
-    report_strays(monitor, Class::Keys, &listing);
+    let listing = list(backend, Class::Keys)?;
     let mut problems = Problems::new(monitor, Class::Keys);
     let mut candidates = Vec::new();
     // What nobody can derive costs nothing, and says why it cannot be.

@@ -1,14 +1,19 @@
 //! Writing the copy beside the target: every pack is read once, in order, on all cores.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::holes;
 use super::item::Item;
+use super::links::further_names;
 use super::lost;
+use super::metadata::{HARD_LINK, Refusals};
 use super::plan::Plan;
 use super::resume::{self, Kept};
 use super::target::Target;
+use crate::durable::attributes::ACCESS_LISTS;
 use crate::durable::scratch::Scratch;
 use crate::durable::{Disk, File, Folder};
 use crate::entry::Kind;
@@ -98,15 +103,17 @@ impl Plan {
     ) -> Result<()> {
         let folder = scratch.folder();
         self.tell_missing(monitor);
-        let kept = if scratch.is_adopted() {
+        inherit_nothing(folder)?;
+        let mut kept = if scratch.is_adopted() {
             resume::take_over(folder, &self.items, index, monitor)?
         } else {
             Kept::default()
         };
         create_folders(folder, &self.items, &kept)?;
-        let runs = runs(wanted(index, &self.items, &kept));
-        let files = Files::new(folder, &self.items, &kept);
+        let mut files = Files::new(folder, &self.items, &kept);
+        files.link(&mut kept, monitor)?;
         files.create_empty(monitor)?;
+        let runs = runs(wanted(index, &self.items, &kept, &files.further));
         parallel::for_each(&runs, |run| {
             go_on(monitor)?;
             fetch_run(repository, index, run, &files, monitor)
@@ -127,6 +134,21 @@ impl Plan {
     }
 }
 
+/// Whoever owns the target may have a list of rights there that each new file gets; a copy has those of
+/// the snapshot.
+fn inherit_nothing(folder: &dyn Folder) -> Result<()> {
+    let itself = Path::new("");
+    for name in ACCESS_LISTS {
+        // What cannot be read is not there.
+        if matches!(folder.attribute(itself, name), Ok(Some(_))) {
+            folder
+                .remove_attribute(itself, name)
+                .map_err(Error::file("removing the access list of", folder.path()))?;
+        }
+    }
+    Ok(())
+}
+
 /// Creates all folders for our eyes only; their own modes come last.
 fn create_folders(folder: &dyn Folder, items: &[Item], kept: &Kept) -> Result<()> {
     let is_new = |item: &&Item| item.entry.kind == Kind::Folder && !kept.has_folder(&item.path);
@@ -138,13 +160,22 @@ fn create_folders(folder: &dyn Folder, items: &[Item], kept: &Kept) -> Result<()
     Ok(())
 }
 
-/// Every blob that the files consist of and that is not there yet, with all the places it goes to.
-fn wanted(index: &Index, items: &[Item], kept: &Kept) -> Vec<Wanted> {
+/// Every blob that the files consist of and that is not there yet, with all the places it goes to; a
+/// file of several names is written under the first.
+fn wanted(
+    index: &Index,
+    items: &[Item],
+    kept: &Kept,
+    further: &HashMap<usize, usize>,
+) -> Vec<Wanted> {
     let mut wanted: HashMap<Id, Wanted> = HashMap::new();
     for (number, item) in items.iter().enumerate() {
         let Content::File { blobs, .. } = &item.content else {
             continue;
         };
+        if further.contains_key(&number) {
+            continue;
+        }
         let mut offset = 0_u64;
         for (position, id) in blobs.iter().enumerate() {
             // Files that the index does not lead to are lost already.
@@ -248,6 +279,10 @@ fn fetch_run(
 struct Files<'a> {
     folder: &'a dyn Folder,
     items: &'a [Item],
+    /// Those that were left by an earlier run: what they hold may be anything.
+    left: Vec<bool>,
+    /// Further names of files, each with the first.
+    further: HashMap<usize, usize>,
     state: Mutex<FileState>,
 }
 
@@ -260,23 +295,55 @@ struct FileState {
 
 impl<'a> Files<'a> {
     fn new(folder: &'a dyn Folder, items: &'a [Item], kept: &Kept) -> Self {
+        let left: Vec<bool> = (0..items.len())
+            .map(|number| kept.has_file(number))
+            .collect();
         Self {
             folder,
             items,
+            further: further_names(items),
             state: Mutex::new(FileState {
-                created: (0..items.len())
-                    .map(|number| kept.has_file(number))
-                    .collect(),
+                created: left.clone(),
                 open: HashMap::new(),
                 lost: BTreeMap::new(),
             }),
+            left,
         }
+    }
+
+    /// Creates the files of several names, and gives them their names. Where there are no such files,
+    /// each name gets a copy.
+    fn link(&mut self, kept: &mut Kept, monitor: &dyn Monitor) -> Result<()> {
+        let mut refused = Refusals::default();
+        let further: BTreeMap<usize, usize> = self.further.drain().collect();
+        for (number, first) in further {
+            go_on(monitor)?;
+            let (path, of) = (&self.items[number].path, &self.items[first].path);
+            let failed = |doing| Error::file(doing, self.path(number));
+            if self.left[number] {
+                kept.forget_file(number);
+                self.folder.remove_file(path).map_err(failed("removing"))?;
+                self.left[number] = false;
+            }
+            self.open(first)?;
+            let linked = self.folder.create_link(of, path);
+            let linked = refused.attempt(&HARD_LINK, &self.path(number), linked)?;
+            self.state().created[number] = linked;
+            if linked {
+                self.further.insert(number, first);
+                let bytes = self.items[number].content.size();
+                monitor.progress(Progress { bytes, files: 1 });
+            }
+        }
+        refused.tell(monitor);
+        Ok(())
     }
 
     /// Creates the files that no blob is written to.
     fn create_empty(&self, monitor: &dyn Monitor) -> Result<()> {
         for (number, item) in self.items.iter().enumerate() {
-            if matches!(&item.content, Content::File { blobs, .. } if blobs.is_empty()) {
+            let is_empty = matches!(&item.content, Content::File { blobs, .. } if blobs.is_empty());
+            if is_empty && !self.further.contains_key(&number) {
                 self.open(number)?;
                 monitor.progress(Progress { bytes: 0, files: 1 });
             }
@@ -303,7 +370,12 @@ impl<'a> Files<'a> {
     /// Removes what was written of lost files; returns which they are, and why.
     fn remove_lost(self) -> Result<BTreeMap<usize, String>> {
         let path = |number| self.path(number);
-        let state = self.state();
+        let mut state = self.state();
+        for (number, first) in &self.further {
+            if let Some(finding) = state.lost.get(first).cloned() {
+                state.lost.insert(*number, finding);
+            }
+        }
         for number in state.lost.keys().filter(|number| state.created[**number]) {
             self.folder
                 .remove_file(&self.items[*number].path)
@@ -317,9 +389,16 @@ impl<'a> Files<'a> {
     }
 
     fn write(&self, (number, offset): Place, bytes: &[u8]) -> Result<()> {
-        self.open(number)?
-            .write_all_at(bytes, offset)
-            .map_err(Error::file("writing", self.path(number)))
+        let file = self.open(number)?;
+        let write = |stretch: Range<usize>| {
+            file.write_all_at(&bytes[stretch.clone()], offset + stretch.start as u64)
+                .map_err(Error::file("writing", self.path(number)))
+        };
+        if self.left[number] && !reads_as_zeros(file.as_ref(), offset, bytes.len()) {
+            return write(0..bytes.len());
+        }
+        // What was never written is a hole, and stays one.
+        holes::data(bytes, offset).into_iter().try_for_each(write)
     }
 
     fn path(&self, number: usize) -> std::path::PathBuf {
@@ -332,13 +411,22 @@ impl<'a> Files<'a> {
             return Ok(Arc::clone(file));
         }
         let path: &Path = &self.items[number].path;
-        let file: Arc<dyn File> = if state.created[number] {
+        let size = self.items[number].content.size();
+        let file = if state.created[number] {
             self.folder.open_file(path, true)
         } else {
             self.folder.create_file(path, 0o600)
-        }
-        .map_err(Error::file("creating", self.path(number)))?
-        .into();
+        };
+        let file = file.and_then(|file| {
+            // What is not written then is a hole.
+            if file.length()? < size {
+                file.set_length(size)?;
+            }
+            Ok(file)
+        });
+        let file: Arc<dyn File> = file
+            .map_err(Error::file("creating", self.path(number)))?
+            .into();
         state.created[number] = true;
         if state.open.len() >= OPEN_FILES {
             state.open.clear();
@@ -346,4 +434,10 @@ impl<'a> Files<'a> {
         state.open.insert(number, Arc::clone(&file));
         Ok(file)
     }
+}
+
+/// Whether so many bytes of a file are zeros already.
+fn reads_as_zeros(file: &dyn File, offset: u64, length: usize) -> bool {
+    let mut there = vec![0; length];
+    file.read_exact_at(&mut there, offset).is_ok() && holes::data(&there, offset).is_empty()
 }

@@ -1,4 +1,4 @@
-//! Links, owners, modes and times of a proved copy: last, so that nobody sees it before.
+//! Links, devices, owners, attributes, modes and times of a proved copy: last, so that nobody sees it before.
 //!
 //! Not every file system has them (exFAT has no links, a squashing NFS no owners, a container no
 //! foreign numbers). What it refuses is told and left; the proved content is worth more.
@@ -8,43 +8,112 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::item::Item;
-use crate::durable::Folder;
-use crate::entry::{Entry, Kind, Owner};
+use crate::durable::attributes::SECURITY_LABEL;
+use crate::durable::{Folder, Special};
+use crate::entry::{Attribute, Entry, Kind, Owner};
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Problem, Progress};
 
 /// One kind of what is set: the words for a failure, and for a refusal.
-struct Setting {
+pub(super) struct Setting {
     doing: &'static str,
     refused: &'static str,
+    /// Whether something is missing without it.
+    incomplete: bool,
 }
 
-const LINK: Setting = Setting {
-    doing: "creating",
-    refused: "the link could not be made",
+impl Setting {
+    const fn new(doing: &'static str, refused: &'static str) -> Self {
+        Self {
+            doing,
+            refused,
+            incomplete: true,
+        }
+    }
+}
+
+pub(super) const HARD_LINK: Setting = Setting::new(
+    "naming",
+    "is a further name of another file, and could only be made a file of its own",
+);
+const LINK: Setting = Setting::new("creating", "the link could not be made");
+const SPECIAL: Setting = Setting::new("creating", "the device or pipe could not be made");
+const OWNER: Setting = Setting::new("setting the owner of", "its owner could not be set");
+const ATTRIBUTE: Setting = Setting::new(
+    "setting an extended attribute of",
+    "its extended attribute or access list could not be set",
+);
+const MODE: Setting = Setting::new("setting the mode of", "its mode could not be set");
+const TIME: Setting = Setting::new("setting the time of", "its time could not be set");
+
+/// A label is the policy's of the machine that has it: another gives labels of its own.
+const LABEL: Setting = Setting {
+    doing: "setting the security label of",
+    refused: "its security label could not be set",
+    incomplete: false,
 };
-const OWNER: Setting = Setting {
-    doing: "setting the owner of",
-    refused: "its owner could not be set",
-};
-const MODE: Setting = Setting {
-    doing: "setting the mode of",
-    refused: "its mode could not be set",
-};
-const LABELS: Setting = Setting {
-    doing: "keeping the access list of",
-    refused: "the access list or label of what it replaces could not be kept",
-};
-const TIME: Setting = Setting {
-    doing: "setting the time of",
-    refused: "its time could not be set",
+/// Only root may set what lends rights, or what is root's own.
+const ROOTS: Setting = Setting {
+    doing: "setting an extended attribute of",
+    refused: "its extended attribute is not restored, because only root can",
+    incomplete: false,
 };
 
-/// What was refused of one kind: the first item, why, and how many there are.
+/// What was refused: of each kind the first item, why, and how many there are.
+#[derive(Default)]
+pub(super) struct Refusals(BTreeMap<&'static str, Refused>);
+
 struct Refused {
     first: PathBuf,
-    cause: io::Error,
+    cause: String,
     count: u64,
+    incomplete: bool,
+}
+
+impl Refusals {
+    /// Whether it was done to what stands at `path`; a refusal is noted, any other failure is an error.
+    pub(super) fn attempt(
+        &mut self,
+        setting: &Setting,
+        path: &Path,
+        done: io::Result<()>,
+    ) -> Result<bool> {
+        match done {
+            Ok(()) => Ok(true),
+            Err(cause) if is_refusal(&cause) => {
+                self.note(setting, path, cause.to_string());
+                Ok(false)
+            }
+            Err(cause) => Err(Error::file(setting.doing, path)(cause)),
+        }
+    }
+
+    fn note(&mut self, setting: &Setting, path: &Path, cause: String) {
+        let refused = self.0.entry(setting.refused);
+        let refused = refused.or_insert_with(|| Refused {
+            first: path.to_owned(),
+            cause,
+            count: 0,
+            incomplete: setting.incomplete,
+        });
+        refused.count += 1;
+    }
+
+    /// Tells one line a kind of finding, not one an item.
+    pub(super) fn tell(&mut self, monitor: &dyn Monitor) {
+        for (finding, refused) in std::mem::take(&mut self.0) {
+            let others = if refused.count > 1 {
+                format!(" (and so with {} others)", refused.count - 1)
+            } else {
+                String::new()
+            };
+            monitor.problem(Problem {
+                item: crate::units::shown(&refused.first),
+                finding: format!("{finding}: {}{others}", refused.cause),
+                incomplete: refused.incomplete,
+            });
+        }
+    }
 }
 
 /// Sets metadata, and keeps account of what is refused.
@@ -52,7 +121,7 @@ pub struct Metadata<'a> {
     target: &'a Path,
     monitor: &'a dyn Monitor,
     owners: Owners<'a>,
-    refused: BTreeMap<&'static str, Refused>,
+    refusals: Refusals,
 }
 
 impl<'a> Metadata<'a> {
@@ -62,35 +131,21 @@ impl<'a> Metadata<'a> {
             target,
             monitor,
             owners: Owners::new(monitor),
-            refused: BTreeMap::new(),
+            refusals: Refusals::default(),
         }
     }
 
-    /// Gives the items their link text, owner, mode and times, and tells what was refused: one line a
-    /// kind of finding, not one an item.
+    /// Makes links, devices and pipes, gives all items their owner, attributes, mode and times, and tells
+    /// what was refused: one line a kind of finding, not one an item.
     ///
     /// # Errors
     /// [`Error::File`].
     pub fn apply(&mut self, folder: &dyn Folder, items: &[&Item]) -> Result<()> {
         let is_folder = |item: &&&Item| item.entry.kind == Kind::Folder;
         for item in items.iter().filter(|item| !is_folder(item)) {
-            match &item.entry.kind {
-                Kind::Symlink { target } => {
-                    // No system has links to nothing; the kernel takes it for a name that is missing.
-                    let made = if target.is_empty() {
-                        Err(io::ErrorKind::InvalidInput.into())
-                    } else {
-                        folder.create_symlink(target, &item.path)
-                    };
-                    if !self.attempt(&LINK, &item.path, made)? {
-                        continue;
-                    }
-                }
-                // Told when the copy was staged.
-                Kind::Other(_) => continue,
-                Kind::File | Kind::Folder => {}
+            if self.make(folder, item)? {
+                self.apply_one(folder, item)?;
             }
-            self.apply_one(folder, item)?;
         }
         // Innermost folders first: what is done inside changes a folder's own time.
         let mut folders: Vec<&Item> = items.iter().filter(is_folder).copied().collect();
@@ -102,22 +157,56 @@ impl<'a> Metadata<'a> {
         Ok(())
     }
 
-    /// Gives copies the access lists and labels of what they replace, for a snapshot does not hold
-    /// them. `pairs` are paths below `folder`: what is live, and its copy.
+    /// Makes an item that has no content; files and folders are there. Whether it stands there now.
+    fn make(&mut self, folder: &dyn Folder, item: &Item) -> Result<bool> {
+        let path = &item.path;
+        let (setting, made) = match &item.entry.kind {
+            // No system has links to nothing; the kernel takes it for a name that is missing.
+            Kind::Symlink { target } if target.is_empty() => {
+                (&LINK, Err(io::ErrorKind::InvalidInput.into()))
+            }
+            Kind::Symlink { target } => (&LINK, folder.create_symlink(target, path)),
+            Kind::Pipe => (&SPECIAL, folder.create_special(path, Special::Pipe)),
+            Kind::CharacterDevice { number } => {
+                let special = Special::CharacterDevice(*number);
+                (&SPECIAL, folder.create_special(path, special))
+            }
+            Kind::BlockDevice { number } => {
+                let special = Special::BlockDevice(*number);
+                (&SPECIAL, folder.create_special(path, special))
+            }
+            // Told when the copy was staged.
+            Kind::Socket | Kind::Other(_) => return Ok(false),
+            Kind::File | Kind::Folder => return Ok(true),
+        };
+        self.attempt(setting, path, made)
+    }
+
+    /// Gives copies the security labels of what they replace: a snapshot of a machine without such
+    /// labels holds none, and where they count nothing works without them. `pairs` are an entry and
+    /// paths below `folder`: what is live, and its copy.
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn keep_labels(
+    pub fn keep_labels<'e>(
         &mut self,
         folder: &dyn Folder,
-        pairs: impl Iterator<Item = (PathBuf, PathBuf)>,
+        pairs: impl Iterator<Item = (&'e Entry, PathBuf, PathBuf)>,
     ) -> Result<()> {
-        for (live, copy) in pairs {
-            let kept = match folder.copy_labels(&live, &copy) {
-                Err(cause) if has_none(&cause) => Ok(()),
-                other => other,
-            };
-            self.attempt(&LABELS, &live, kept)?;
+        let is_label = |attribute: &Attribute| attribute.name == SECURITY_LABEL;
+        for (entry, live, copy) in pairs {
+            if entry.attributes.iter().any(is_label) {
+                continue;
+            }
+            let label = folder.attribute(&live, SECURITY_LABEL);
+            let kept = label.and_then(|label| match label {
+                Some(label) => folder.set_attribute(&copy, SECURITY_LABEL, &label),
+                None => Ok(()),
+            });
+            match kept {
+                Err(cause) if has_none(&cause) => {}
+                other => drop(self.attempt(&LABEL, &live, other)?),
+            }
         }
         Ok(())
     }
@@ -127,10 +216,7 @@ impl<'a> Metadata<'a> {
     /// # Errors
     /// [`Error::File`].
     pub fn apply_base(&mut self, parent: &dyn Folder, name: &Path, entry: &Entry) -> Result<()> {
-        let owner = self.owners.here(&entry.owner);
-        self.apply_to_copy(parent, name, owner, entry.mode)?;
-        let set = parent.set_modified(name, entry.modified);
-        self.attempt(&TIME, Path::new(""), set)?;
+        self.apply_entry(parent, name, Path::new(""), entry)?;
         self.tell();
         Ok(())
     }
@@ -157,71 +243,117 @@ impl<'a> Metadata<'a> {
 
     fn apply_one(&mut self, folder: &dyn Folder, item: &Item) -> Result<()> {
         self.monitor.progress(Progress { bytes: 0, files: 1 });
-        let path = &item.path;
-        let mut mode = item.entry.mode;
-        if let Some((uid, gid)) = self.owners.here(&item.entry.owner)
-            && !self.attempt(&OWNER, path, folder.set_owner(path, uid, gid))?
+        self.apply_entry(folder, &item.path, &item.path, &item.entry)
+    }
+
+    /// Gives what stands at `path` in `folder` what its entry says; messages call it `item`.
+    fn apply_entry(
+        &mut self,
+        folder: &dyn Folder,
+        path: &Path,
+        item: &Path,
+        entry: &Entry,
+    ) -> Result<()> {
+        let mut mode = entry.mode;
+        if let Some((uid, gid)) = self.owners.here(&entry.owner)
+            && !self.attempt(&OWNER, item, folder.set_owner(path, uid, gid))?
         {
             // Set-id bits lend an owner's rights: not those of whoever it belongs to now.
             mode &= !0o6000;
         }
-        // After the owner, for changing that clears the set-id bits.
-        if !matches!(item.entry.kind, Kind::Symlink { .. }) {
-            self.attempt(&MODE, path, folder.set_mode(path, mode))?;
+        // After the owner, for changing that removes capabilities; before the mode, which may forbid it.
+        for attribute in &entry.attributes {
+            self.apply_attribute(folder, path, item, attribute)?;
         }
-        let set = folder.set_modified(path, item.entry.modified);
-        self.attempt(&TIME, path, set)?;
+        // After the owner, for changing that clears the set-id bits.
+        if !matches!(entry.kind, Kind::Symlink { .. }) {
+            self.attempt(&MODE, item, folder.set_mode(path, mode))?;
+        }
+        let set = folder.set_modified(path, entry.modified);
+        self.attempt(&TIME, item, set)?;
         Ok(())
     }
 
-    /// Whether it was done; a refusal is noted, any other failure is an error.
-    fn attempt(&mut self, setting: &Setting, item: &Path, done: io::Result<()>) -> Result<bool> {
-        let Err(cause) = done else {
-            return Ok(true);
+    fn apply_attribute(
+        &mut self,
+        folder: &dyn Folder,
+        path: &Path,
+        item: &Path,
+        Attribute { name, value }: &Attribute,
+    ) -> Result<()> {
+        let set = folder.set_attribute(path, name, value);
+        // What is lost on the way is noticed here. The kernel keeps access lists in a form of its own.
+        let set = set.and_then(|()| match folder.attribute(path, name)? {
+            Some(there) if there == *value => Ok(()),
+            _ if name.starts_with("system.") => Ok(()),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        });
+        let setting = match &set {
+            _ if name == SECURITY_LABEL => &LABEL,
+            Err(cause) if !self.owners.root && is_denied(cause) && is_roots(name) => &ROOTS,
+            _ => &ATTRIBUTE,
         };
+        match set {
+            Err(cause) if is_refusal(&cause) || has_no_place(&cause) => {
+                let cause = format!("{name}: {cause}");
+                self.refusals.note(setting, &self.named(item), cause);
+                Ok(())
+            }
+            other => self.attempt(setting, item, other).map(drop),
+        }
+    }
+
+    fn attempt(&mut self, setting: &Setting, item: &Path, done: io::Result<()>) -> Result<bool> {
+        match done {
+            Ok(()) => Ok(true),
+            failed => self.refusals.attempt(setting, &self.named(item), failed),
+        }
+    }
+
+    /// What messages call an item.
+    fn named(&self, item: &Path) -> PathBuf {
         // Joining an empty path would add a slash.
-        let path = if item.as_os_str().is_empty() {
+        if item.as_os_str().is_empty() {
             self.target.to_owned()
         } else {
             self.target.join(item)
-        };
-        if !is_refusal(&cause) {
-            return Err(Error::file(setting.doing, path)(cause));
         }
-        let refused = self.refused.entry(setting.refused);
-        let refused = refused.or_insert_with(|| Refused {
-            first: path,
-            cause,
-            count: 0,
-        });
-        refused.count += 1;
-        Ok(false)
     }
 
     fn tell(&mut self) {
-        for (finding, refused) in std::mem::take(&mut self.refused) {
-            let others = if refused.count > 1 {
-                format!(" (and so with {} others)", refused.count - 1)
-            } else {
-                String::new()
-            };
-            self.monitor.problem(Problem {
-                item: crate::units::shown(&refused.first),
-                finding: format!("{finding}: {}{others}", refused.cause),
-                incomplete: true,
-            });
-        }
+        self.refusals.tell(self.monitor);
     }
 }
 
 /// Whether the system says that this is not to be had here, and not that something is broken or full.
 fn is_refusal(cause: &io::Error) -> bool {
-    use io::ErrorKind::{InvalidFilename, InvalidInput, PermissionDenied, Unsupported};
+    use io::ErrorKind::{
+        InvalidFilename, InvalidInput, PermissionDenied, TooManyLinks, Unsupported,
+    };
     // EINVAL and EOVERFLOW: a container knows no such user or group. ENAMETOOLONG: a link's text.
     matches!(
         cause.kind(),
-        PermissionDenied | Unsupported | InvalidInput | InvalidFilename
+        PermissionDenied | Unsupported | InvalidInput | InvalidFilename | TooManyLinks
     ) || cause.raw_os_error() == Some(rustix::io::Errno::OVERFLOW.raw_os_error())
+}
+
+/// Whether an attribute is more than the kernel or this file system takes: ext4 has one block for all of
+/// an item's, and calls itself full if they are more.
+fn has_no_place(cause: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let limits = [Errno::TOOBIG, Errno::RANGE, Errno::NOSPC].map(Errno::raw_os_error);
+    cause
+        .raw_os_error()
+        .is_some_and(|code| limits.contains(&code))
+}
+
+fn is_denied(cause: &io::Error) -> bool {
+    cause.kind() == io::ErrorKind::PermissionDenied
+}
+
+/// Whether an attribute is for root alone to set.
+fn is_roots(name: &str) -> bool {
+    name.starts_with("security.") || name.starts_with("trusted.")
 }
 
 /// Whether nothing stands there that could have a label: no such name, or a link.

@@ -11,8 +11,10 @@
 mod estimate;
 mod fetch;
 mod filter;
+mod holes;
 pub mod in_place;
 mod item;
+mod links;
 mod lost;
 mod metadata;
 mod plan;

@@ -6,7 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::filter::{Filter, Selection, Verdict};
+use super::holes::bytes_in_holes;
 use super::item::Item;
+use super::links::further_names;
 use super::lost::Lost;
 use crate::capture::manifest::{self, Manifest};
 use crate::entry::{Entry, Kind};
@@ -19,6 +21,7 @@ use crate::repository::pack::BlobKind;
 use crate::repository::snapshot::Snapshot;
 use crate::repository::tree::{Content, Node};
 use crate::source::sqlite::beside;
+use crate::units::ByteSize;
 
 /// What may lie beside a database that is not whole without it.
 const PARTS: [&str; 2] = ["-wal", "-journal"];
@@ -34,8 +37,10 @@ const MAX_NAME: usize = 255;
 /// Most items that may come from trees met before. Equal folders share a tree, but two trees that each
 /// hold the next one twice would else make 2^40 items out of 40 trees.
 const MAX_REPEATED: usize = 250_000;
-/// Bytes of a path that weigh as much as an item.
+/// Bytes of a path, or of extended attributes, that weigh as much as an item.
 const PATH_WEIGHT: usize = 256;
+/// Most bytes of extended attributes: access lists of ten million items.
+const MAX_ATTRIBUTES: usize = 1024 * 1024 * 1024;
 /// Longest manifest that is read, in bytes: about a hundred thousand databases.
 const MAX_MANIFEST: u64 = 64 * 1024 * 1024;
 
@@ -63,6 +68,8 @@ pub struct Plan {
     pub base_folder: Option<Entry>,
     /// Whether `base` is a single file.
     is_file: bool,
+    /// Bytes of all extended attributes.
+    attribute_bytes: usize,
     /// Files, and what lies beside each in the snapshot that it is not whole without.
     parts_left: Vec<(PathBuf, String)>,
 }
@@ -92,6 +99,7 @@ impl Plan {
             lost: Vec::new(),
             base_folder: None,
             is_file: false,
+            attribute_bytes: 0,
             parts_left: Vec::new(),
             snapshot,
         };
@@ -197,14 +205,17 @@ impl Plan {
             });
         }
         for item in &self.items {
-            if let Kind::Other(kind) = &item.entry.kind {
-                monitor.problem(Problem {
-                    item: crate::units::shown(&item.path),
-                    finding: format!("a {kind} is not restored by this version"),
-                    // A socket holds nothing that could be.
-                    incomplete: kind != "socket",
-                });
-            }
+            let (finding, incomplete) = match &item.entry.kind {
+                // It holds nothing that could be.
+                Kind::Socket => ("a socket is not restored".to_owned(), false),
+                Kind::Other(kind) => (format!("a {kind} is not restored by this version"), true),
+                _ => continue,
+            };
+            monitor.problem(Problem {
+                item: crate::units::shown(&item.path),
+                finding,
+                incomplete,
+            });
         }
     }
 
@@ -255,6 +266,7 @@ impl Plan {
                 if length > MAX_PATH {
                     return Err(too_long);
                 }
+                self.admit_attributes(&node)?;
                 match (verdict, &node.content) {
                     (Verdict::LeftOut, _) => {
                         is_left_out = true;
@@ -313,6 +325,21 @@ impl Plan {
         Ok(())
     }
 
+    /// Fails if there are more extended attributes than any honest snapshot has.
+    fn admit_attributes(&mut self, node: &Node) -> Result<()> {
+        self.attribute_bytes += attribute_bytes(node);
+        if self.attribute_bytes <= MAX_ATTRIBUTES {
+            return Ok(());
+        }
+        Err(Error::Damaged {
+            object: format!("snapshot {}", self.snapshot.id.short()),
+            finding: format!(
+                "its items have more than {} of extended attributes",
+                ByteSize(MAX_ATTRIBUTES as u64)
+            ),
+        })
+    }
+
     /// Whether it is of a single file or link.
     #[must_use]
     pub const fn is_file(&self) -> bool {
@@ -331,13 +358,22 @@ impl Plan {
         &self.parts_left
     }
 
-    /// Bytes that a copy takes, with what a file system needs for names and partly filled blocks.
+    /// Bytes that a copy takes: each file once whatever its names, without holes, with what a file system needs for names and partly filled blocks.
     #[must_use]
     pub fn needed_bytes(&self) -> u64 {
         /// What a file system takes for an inode and the last, partly filled block.
         const PER_ITEM: u64 = 4096;
         let items = PER_ITEM.saturating_mul(self.items.len() as u64);
-        items.saturating_add(self.bytes)
+        let further = further_names(&self.items);
+        let again = further
+            .keys()
+            .map(|number| self.items[*number].content.size());
+        let again = again.fold(0, u64::saturating_add);
+        let own = self.items.iter().enumerate();
+        let own = own.filter(|(number, _)| !further.contains_key(number));
+        let holes = bytes_in_holes(own.map(|(_, item)| &item.content));
+        let bytes = self.bytes.saturating_sub(again).saturating_sub(holes);
+        items.saturating_add(bytes)
     }
 
     /// Reads the tree of the folder at `path`; none if it is lost.
@@ -460,13 +496,24 @@ impl Plan {
     }
 }
 
-/// What a folder's nodes take, in items and blobs.
+/// Bytes of an item's extended attributes.
+fn attribute_bytes(node: &Node) -> usize {
+    let attributes = node.entry.attributes.iter();
+    attributes
+        .map(|attribute| attribute.name.len() + attribute.value.len())
+        .sum()
+}
+
+/// What a folder's nodes take, in items, blobs and bytes of attributes.
 fn weight(nodes: &[Node]) -> usize {
-    let blobs = nodes.iter().map(|node| match &node.content {
-        Content::File { blobs, .. } => blobs.len(),
-        Content::Folder { .. } | Content::Nothing => 0,
+    let parts = nodes.iter().map(|node| {
+        let blobs = match &node.content {
+            Content::File { blobs, .. } => blobs.len(),
+            Content::Folder { .. } | Content::Nothing => 0,
+        };
+        blobs + attribute_bytes(node) / PATH_WEIGHT
     });
-    nodes.len() + blobs.sum::<usize>()
+    nodes.len() + parts.sum::<usize>()
 }
 
 /// The manifest, if the snapshot has one that we understand. One that cannot be read costs the

@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::item::Item;
+use super::links::further_names;
 use crate::durable::Folder;
 use crate::error::{Error, Result};
 use crate::id::{Hasher, Id};
@@ -36,8 +37,17 @@ pub(super) fn read_back(
     monitor: &dyn Monitor,
 ) -> Result<()> {
     let mut stretches: Vec<Stretch<'_>> = Vec::new();
-    for item in items {
-        if let Content::File { blobs, .. } = &item.content {
+    let further = further_names(items);
+    for (number, item) in items.iter().enumerate() {
+        if let Content::File { blobs, size } = &item.content {
+            let first = further.get(&number).map(|first| &items[*first]);
+            if first.is_some_and(|first| is_same(folder, first, item)) {
+                monitor.progress(Progress {
+                    bytes: *size,
+                    files: 1,
+                });
+                continue;
+            }
             let lengths = blobs.iter().map(|id| length_of(index, *id));
             let cuts = cut(lengths).into_iter();
             stretches.extend(cuts.map(|(blobs, offset)| (item, blobs, offset)));
@@ -47,6 +57,12 @@ pub(super) fn read_back(
         go_on(monitor)?;
         read_back_stretch(folder, stretch, index, monitor)
     })
+}
+
+/// Whether two names are of one file: then it is read once.
+fn is_same(folder: &dyn Folder, first: &Item, item: &Item) -> bool {
+    let identity = |item: &Item| folder.identity(&item.path).ok().flatten();
+    identity(item).is_some_and(|stands| identity(first) == Some(stands))
 }
 
 /// Cuts a file of blobs of these lengths into stretches of at most [`STRETCH`] bytes, so that one

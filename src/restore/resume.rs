@@ -59,6 +59,11 @@ impl Kept {
         self.files.contains_key(&number)
     }
 
+    /// Gives up what is there of a file.
+    pub(super) fn forget_file(&mut self, number: usize) {
+        self.files.remove(&number);
+    }
+
     pub(super) fn has_blob(&self, number: usize, position: usize) -> bool {
         let blobs = self.files.get(&number);
         blobs.is_some_and(|blobs| blobs.get(position) == Some(&true))

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::repository::snapshot::{Snapshot, Snapshots};
+use crate::retention::Group;
 
 /// Fewest digits of an id that name a snapshot.
 const MIN_DIGITS: usize = 4;
@@ -18,6 +19,8 @@ pub struct Request {
     pub snapshot: String,
     /// The snapshots that were proved, for `proven`; [`crate::records::proofs`] tells.
     pub proven: BTreeSet<Id>,
+    /// Only of this shop.
+    pub shop: Option<String>,
     /// Only of this machine.
     pub host: Option<String>,
     /// Only with all of these paths.
@@ -32,7 +35,9 @@ impl Request {
     fn fits(&self, snapshot: &Snapshot) -> bool {
         let file = &snapshot.file;
         let has = |path: &PathBuf| file.paths.iter().any(|other| Path::new(other) == path);
-        self.host.as_ref().is_none_or(|host| *host == file.hostname)
+        let of_shop = |shop: &String| group(snapshot) == Group::Shop(shop.clone());
+        self.shop.as_ref().is_none_or(of_shop)
+            && self.host.as_ref().is_none_or(|host| *host == file.hostname)
             && self.tag.as_ref().is_none_or(|tag| file.tags.contains(tag))
             && self.paths.iter().all(has)
     }
@@ -96,7 +101,7 @@ pub fn select(request: &Request, snapshots: Snapshots) -> Result<Snapshot> {
     }
 }
 
-/// The last of one series. Snapshots of several machines or sets of paths are several series: unless
+/// The last of one series. Snapshots of several shops, machines or sets of paths are several series: unless
 /// the paths that were asked for are exactly those of one, or only one holds what is wanted of it, it is
 /// refused, and they are listed.
 fn latest(request: &Request, mut fitting: Vec<Snapshot>) -> Result<Snapshot> {
@@ -113,41 +118,47 @@ fn latest(request: &Request, mut fitting: Vec<Snapshot>) -> Result<Snapshot> {
     }
     let series = series(&fitting);
     if series.len() > 1 {
+        let flags: Vec<String> = series.iter().map(flags).collect();
         return Err(Error::Usage {
             finding: format!(
-                "`{}` could mean one of {} series: several machines or sets of paths",
+                "`{}` could mean one of {} series: several shops, machines or sets of paths",
                 request.snapshot,
                 series.len()
             ),
             next: format!(
                 "add one of these, or name a snapshot by its id: {}",
-                series.into_iter().collect::<Vec<_>>().join("; ")
+                flags.join("; ")
             ),
         });
     }
     fitting.pop().ok_or_else(|| none(request))
 }
 
-/// The flags that would choose each series.
-fn series(snapshots: &[Snapshot]) -> BTreeSet<String> {
-    let flags = |snapshot: &Snapshot| {
-        let file = &snapshot.file;
-        format!(
-            "--host {} --path {}",
-            file.hostname,
-            file.paths.join(" --path ")
-        )
-    };
-    snapshots.iter().map(flags).collect()
+fn group(snapshot: &Snapshot) -> Group {
+    let file = &snapshot.file;
+    Group::of(&file.tags, &file.hostname, &file.paths)
+}
+
+/// A shop goes on with its series on another machine and with other paths.
+fn series(snapshots: &[Snapshot]) -> BTreeSet<Group> {
+    snapshots.iter().map(group).collect()
+}
+
+/// The flags that would choose a series.
+fn flags(series: &Group) -> String {
+    match series {
+        Group::Shop(name) => format!("--shop {name}"),
+        Group::Place { host, paths } => format!("--host {host} --path {}", paths.join(" --path ")),
+    }
 }
 
 fn none(request: &Request) -> Error {
     let mut wanted = format!("{:?}", request.snapshot);
     let paths = request.paths.iter().map(|path| crate::units::shown(path));
-    let flags = request
-        .host
-        .iter()
-        .map(|host| ("--host", host.clone()))
+    let shop = request.shop.iter().map(|shop| ("--shop", shop.clone()));
+    let host = request.host.iter().map(|host| ("--host", host.clone()));
+    let flags = shop
+        .chain(host)
         .chain(paths.map(|path| ("--path", path)))
         .chain(request.tag.iter().map(|tag| ("--tag", tag.clone())));
     for (flag, value) in flags {

@@ -61,6 +61,12 @@ impl Policy {
         Ok(Self(rules))
     }
 
+    /// Its rules.
+    #[must_use]
+    pub const fn rules(&self) -> &Rules {
+        &self.0
+    }
+
     /// What keeps each of these snapshots, newest first, in restic's words; nothing if it may go.
     pub(super) fn reasons(&self, snapshots: &[&Described]) -> Vec<Vec<String>> {
         let rules = &self.0;

@@ -4,6 +4,9 @@ mod environment;
 mod exit_codes;
 mod output;
 mod provoke;
+pub mod schemas;
+mod screens;
+mod shells;
 mod signals;
 mod terminal;
 mod words;
@@ -131,6 +134,7 @@ impl Scene {
     fn words(&self, command: &str) -> Vec<String> {
         let (shop, target) = (self.text("shop"), self.text("target"));
         let new = self.text("new.pass");
+        let configuration = self.text("new.toml");
         let words: &[&str] = match command {
             "backup" => &["backup", &shop],
             "ls" => &["ls", "latest"],
@@ -151,6 +155,8 @@ impl Scene {
             "diff" => &["diff", "latest", "latest"],
             "dump" => &["dump", "latest", "--target", &target],
             "stats" => &["stats", "latest"],
+            "config" => &["config", "check"],
+            "setup" => &["-c", &configuration, "setup", "--yes", &shop],
             "completions" => &["completions", "bash"],
             other => &[other],
         };
@@ -160,7 +166,7 @@ impl Scene {
     /// The command as words, with repository and password where it takes them.
     fn command(&self, words: &[&str]) -> Command {
         let mut command = bare();
-        if !matches!(words[0], "demo" | "version" | "completions") {
+        if !matches!(words[0], "demo" | "version" | "completions" | "man") {
             command = self.program.command(&[]);
         }
         // Spools and scratch copies stay in the test's own place.

@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{OPENING, Original, Scene, as_text, shell};
-use crate::common::files::{files_below, flip_a_bit, make_broken_database, make_pipe};
+use crate::common::files::{files_below, flip_a_bit, make_broken_database, make_socket};
 use crate::common::program::{Run, Started, bare};
 use crate::common::tools::{restics, skipped};
 
@@ -101,7 +101,7 @@ fn hostile_names_in_warnings_and_errors_are_quoted() {
     let original = Original::new();
     let mut scene = original.scene("scene", false);
     let name = OsStr::from_bytes(b"\x1b[2J\nerror: \xff");
-    make_pipe(&scene.shop.join(name));
+    make_socket(&scene.shop.join(name));
     let mut database = name.to_owned();
     database.push(".db");
     make_broken_database(&scene.shop.join(&database));
@@ -160,10 +160,10 @@ fn quiet_says_nothing_when_all_goes_well() {
 fn quiet_is_not_silent_about_what_goes_wrong() {
     let original = Original::new();
     let scene = original.scene("scene", false);
-    make_pipe(&scene.shop.join("pipe"));
+    make_broken_database(&scene.shop.join("old.db"));
     let run = scene.usual_with("backup", &["-q"]);
     assert_eq!(run.code, 3);
-    assert!(run.stderr.contains("pipe"), "{}", run.stderr);
+    assert!(run.stderr.contains("old.db"), "{}", run.stderr);
     for pack in files_below(&scene.program.repository.join("data")) {
         flip_a_bit(&pack);
     }
@@ -179,7 +179,7 @@ fn quiet_is_not_silent_about_what_goes_wrong() {
 fn results_go_to_stdout_and_warnings_to_stderr() {
     let original = Original::new();
     let scene = original.scene("scene", false);
-    make_pipe(&scene.shop.join("pipe"));
+    make_broken_database(&scene.shop.join("old.db"));
     scene.forge().lock_exclusively("elsewhere");
     let ls = scene.usual("ls");
     assert_eq!((ls.code, ls.stderr.as_str()), (0, ""));

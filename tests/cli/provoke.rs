@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use super::Scene;
 use crate::common::files::{
-    copy_folder, files_below, flip_a_bit, make_broken_database, make_pipe, names_with,
+    copy_folder, files_below, flip_a_bit, make_broken_database, names_with,
 };
 use crate::common::forge::Thing;
 use crate::common::library::snapshots;
@@ -72,13 +72,6 @@ pub fn with_two_machines(scene: &mut Scene, command: &str) -> Run {
     run
 }
 
-pub fn with_a_pipe_in_the_shop(scene: &mut Scene, command: &str) -> Run {
-    make_pipe(&scene.shop.join("pipe"));
-    let run = scene.usual(command);
-    assert!(run.text().contains("pipe"), "it is named: {}", run.text());
-    run
-}
-
 pub fn with_a_broken_database_in_the_shop(scene: &mut Scene, command: &str) -> Run {
     make_broken_database(&scene.shop.join("old.db"));
     let run = scene.usual(command);
@@ -101,10 +94,10 @@ pub fn with_an_incomplete_snapshot(scene: &mut Scene, command: &str) -> Run {
     run
 }
 
-pub fn with_a_device_in_the_snapshot(scene: &mut Scene, command: &str) -> Run {
+pub fn with_an_unknown_kind_in_the_snapshot(scene: &mut Scene, command: &str) -> Run {
     scene
         .forge()
-        .snapshot_of("null", &Thing::Special("chardev"));
+        .snapshot_of("odd", &Thing::Special("irregular"));
     scene.usual(command)
 }
 
@@ -229,8 +222,31 @@ pub fn with_a_flipped_snapshot(scene: &mut Scene, command: &str) -> Run {
 }
 
 pub fn with_no_packs(scene: &mut Scene, command: &str) -> Run {
-    fs::remove_dir_all(scene.program.repository.join("data")).unwrap();
+    let data = scene.program.repository.join("data");
+    fs::remove_dir_all(&data).unwrap();
+    fs::create_dir(&data).unwrap();
     scene.usual(command)
+}
+
+/// A copy that is not whole, or a disk that is mounted in part: nothing is taken for empty.
+pub fn with_a_missing_folder(scene: &mut Scene, command: &str) -> Run {
+    let folder = match command {
+        "key" | "unlock" | "cat" => "keys",
+        "repair" => "data",
+        _ => "snapshots",
+    };
+    let path = scene.program.repository.join(folder);
+    fs::remove_dir_all(&path).unwrap();
+    let before = files_below(&scene.program.repository);
+    let run = scene.usual(command);
+    let named = format!("the folder {folder} of the repository");
+    assert!(run.text().contains(&named), "{}", run.text());
+    // A backup may have stored packs by then, and no name for them.
+    if command != "backup" {
+        assert_eq!(files_below(&scene.program.repository), before);
+    }
+    assert!(!path.exists(), "nothing hides that it is missing");
+    run
 }
 
 pub fn with_no_index(scene: &mut Scene, command: &str) -> Run {
@@ -518,4 +534,24 @@ pub fn signalled_demo(scene: &mut Scene, signal: Signal) -> Run {
         }
     }
     panic!("the demo was never caught at its work");
+}
+
+/// `config check` of a file that names this scene's repository by this key.
+pub fn with_a_configuration(scene: &Scene, key: &str) -> Run {
+    let file = scene.path("tillsafe.toml");
+    let [repository, password, shop] =
+        ["repository", "password", "shop"].map(|name| scene.text(name));
+    let text = format!(
+        "version = 1\n[repository.usb]\n{key} = {repository:?}\npassword_file = {password:?}\n[shop.mara]\nfiles = [{{ path = {shop:?} }}]\n"
+    );
+    fs::write(&file, text).unwrap();
+    scene.run(&["config", "check", "-c", file.to_str().unwrap()])
+}
+
+/// A backup of a shop whose database has two leaves exchanged.
+pub fn with_a_sick_database(scene: &mut Scene, command: &str) -> Run {
+    let shop = scene.shop.join("sick");
+    let shop = crate::common::shop::Shop::open(&shop, 2000, "delete");
+    shop.exchange_two_leaves();
+    scene.usual(command)
 }

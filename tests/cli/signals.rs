@@ -282,19 +282,19 @@ fn a_stopped_check_does_not_say_that_all_is_well() {
 }
 
 #[test]
-fn a_restore_of_a_sparse_file_stops_when_it_is_told_to() {
+fn a_restore_of_a_file_that_repeats_itself_stops_when_it_is_told_to() {
     let original = Original::new();
     let scene = original.scene("scene", true);
     let thing = Thing::File {
-        bytes: vec![0; 1 << 20],
+        bytes: vec![7; 1 << 20],
         times: 3 << 10,
     };
-    scene.forge().snapshot_of("zeroes", &thing);
+    scene.forge().snapshot_of("sevens", &thing);
     let target = scene.text("target");
     let mut restore = Started::of(&mut scene.command(&["restore", "latest", "--target", &target]));
     let staged = || names_with(&scene.folder, ".tillsafe-stage-");
     let written = || {
-        let copy = scene.path(staged().first()?).join("zeroes");
+        let copy = scene.path(staged().first()?).join("sevens");
         Some(fs::metadata(copy).ok()?.blocks() * 512)
     };
     restore.wait_until("its first bytes", || written() > Some(0));

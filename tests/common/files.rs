@@ -63,6 +63,11 @@ pub fn make_pipe(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
 }
 
+/// Makes a socket, as a program leaves that listened there.
+pub fn make_socket(path: &Path) {
+    drop(std::os::unix::net::UnixListener::bind(path).unwrap());
+}
+
 /// A file that says it is a database and is none.
 pub fn make_broken_database(path: &Path) {
     let mut bytes = b"SQLite format 3\0".to_vec();

@@ -180,6 +180,7 @@ pub fn entry(name: &OsStr, kind: Kind, mode: u32) -> Entry {
         changed: Timestamp::now(),
         owner: Owner::default(),
         place: Place::default(),
+        attributes: Vec::new(),
     }
 }
 

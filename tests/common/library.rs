@@ -90,6 +90,9 @@ pub fn options(paths: &[&Path], scratch: &Path, disk: &Arc<dyn Disk>) -> Options
             disk: Arc::clone(disk),
             rng: Arc::new(SystemRng),
             clock: Arc::new(Hurried),
+            limits: sqlite::Limits::default(),
+            on_a_network: sqlite::is_on_a_network,
+            watch: None,
         },
     }
 }

@@ -14,6 +14,7 @@ pub mod restic;
 pub mod shop;
 pub mod terminal;
 pub mod tools;
+pub mod tree;
 
 use std::path::{Path, PathBuf};
 

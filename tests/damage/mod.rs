@@ -337,6 +337,7 @@ fn node(name: &OsStr, kind: Kind, content: Content) -> Node {
             changed: Timestamp::UNIX_EPOCH,
             owner: Owner::default(),
             place: Place::default(),
+            attributes: Vec::new(),
         },
         content,
     }

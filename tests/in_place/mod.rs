@@ -691,8 +691,8 @@ fn a_mount_point_is_replaced_name_by_name() {
 }
 
 #[test]
-fn access_lists_of_what_is_replaced_are_kept() {
-    use rustix::fs::{XattrFlags, getxattr, setxattr};
+fn access_lists_are_those_of_the_snapshot() {
+    use rustix::fs::{XattrFlags, getxattr, removexattr, setxattr};
     const NAME: &str = "system.posix_acl_access";
     // Version 2, then tag, rights and id of: owner rw-, user 65534 r--, group r--, mask r--, others ---
     let list = [
@@ -701,21 +701,35 @@ fn access_lists_of_what_is_replaced_are_kept() {
     ];
     let scene = Scene::new();
     let note = scene.shop.folder.join("notes.txt");
-    if setxattr(&note, NAME, &list, XattrFlags::empty()).is_err() {
+    let set = |name: &str, value: &[u8]| setxattr(&note, name, value, XattrFlags::empty());
+    if set(NAME, &list).is_err() {
         return skipped("access lists", "this file system has none");
     }
-    let run = scene.restore("latest");
+    let label = b"system_u:object_r:httpd_sys_content_t:s0\0";
+    set("security.selinux", label).expect("the tests run as root");
+    let there = |name: &str| {
+        let mut value = [0; 256];
+        let length = getxattr(&note, name, &mut value[..]).ok()?;
+        Some(value[..length].to_vec())
+    };
+    scene.program.ok(&["backup", text(&scene.shop.folder)]);
+    let run = scene.restore(
+        &scene.program.json(&["snapshots"]).1[0]["id"]
+            .as_str()
+            .unwrap()[..8],
+    );
     assert_eq!(run.code, 0, "{}", run.text());
     scene.assert_restored();
-    let mut value = [0; 256];
-    let length = getxattr(&note, NAME, &mut value[..]).expect("the list is kept");
-    assert_eq!(
-        &value[4..length][8..16],
-        &list[12..20],
-        "nobody's right to read"
-    );
-    // The mode is the snapshot's: the mask is what a list has of it.
+    assert_eq!(there(NAME), None, "nobody had it at the backup");
+    // Nothing works without a label where labels count, so what is there is kept if the snapshot has none.
+    assert_eq!(there("security.selinux"), Some(label.to_vec()));
     assert_eq!(fs::metadata(&note).unwrap().mode() & 0o777, 0o644);
+    removexattr(&note, "security.selinux").unwrap();
+    let run = scene.restore("latest");
+    assert_eq!(run.code, 0, "{}", run.text());
+    assert_eq!(there(NAME), Some(list.to_vec()));
+    assert_eq!(there("security.selinux"), Some(label.to_vec()));
+    assert_eq!(fs::metadata(&note).unwrap().mode() & 0o777, 0o640);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod old;
 mod ours;
 mod rustic;
 mod theirs;
+mod trees;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;

@@ -208,6 +208,76 @@ fn a_change_puts_a_strong_key_in_the_place_of_a_weak_one() {
     }
 }
 
+/// Nobody believes that a password was changed when it was not.
+#[test]
+fn a_change_to_no_new_password_says_so() {
+    let place = Place::new();
+    let program = Program::with_cheap_repository(place.path());
+    let strong = with_password(
+        &program,
+        place.path(),
+        "strong.pass",
+        "celadon on porcelain",
+    );
+    let other = with_password(&program, place.path(), "other.pass", "tenmoku on stoneware");
+    program.ok(&[
+        "key",
+        "passwd",
+        "--new-password-file",
+        as_text(&strong.password_file),
+    ]);
+    let before = key_files(&program);
+    let same = strong.run(&[
+        "key",
+        "passwd",
+        "--new-password-file",
+        as_text(&strong.password_file),
+    ]);
+    assert_eq!(same.code, 20, "{}", same.text());
+    assert!(
+        same.stderr.contains("opens the repository already"),
+        "{}",
+        same.stderr
+    );
+    assert_eq!(key_files(&program), before);
+    // That of another key: there is one way in fewer.
+    assert_eq!(add(&strong, &other).code, 0);
+    let run = strong.ok(&[
+        "key",
+        "passwd",
+        "--new-password-file",
+        as_text(&other.password_file),
+    ]);
+    assert!(
+        run.stdout.contains("which was there before"),
+        "{}",
+        run.stdout
+    );
+    assert_eq!(key_files(&program).len(), 1);
+    other.ok(&["snapshots"]);
+}
+
+/// A stray is the business of who looks after keys.
+#[test]
+fn what_lies_among_the_keys_is_named_by_who_looks_there() {
+    let place = Place::new();
+    let program = Program::with_cheap_repository(place.path());
+    fs::write(program.repository.join("keys/notes.txt"), "").unwrap();
+    for (words, told) in [
+        (&["snapshots"][..], false),
+        (&["key", "list"], true),
+        (&["check"], true),
+    ] {
+        let run = program.ok(words);
+        assert_eq!(
+            run.stderr.contains("keys/notes.txt"),
+            told,
+            "{words:?}: {}",
+            run.stderr
+        );
+    }
+}
+
 #[test]
 fn a_new_password_is_made_if_its_file_does_not_exist() {
     let place = Place::new();

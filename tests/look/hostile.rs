@@ -58,7 +58,7 @@ fn a_dump_has_an_end() {
         ("3000 folders in each other", three_thousand_deep, 4),
         ("paths of 25,000 bytes", long_paths, 4),
         // As much as somebody reads of it.
-        ("60 GiB of zeroes", sixty_gibibytes, 0),
+        ("60 GiB of zeroes", sixty_gibibytes, 1),
     ] {
         let place = Place::new();
         let shop = Shop::open(&place.join("shop"), 5, "delete");
@@ -83,7 +83,7 @@ fn a_dump_has_an_end() {
         );
         assert_eq!(
             said.contains("error: the output is not whole"),
-            code == 4,
+            code != 0,
             "{what}: {said}"
         );
         assert!(

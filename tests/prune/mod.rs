@@ -1,6 +1,7 @@
 //! Prune: what is removed, when, and that nothing which a snapshot needs ever is.
 
 mod crash;
+mod full;
 mod hosts;
 
 use std::collections::BTreeMap;
@@ -261,6 +262,12 @@ fn nothing_goes_before_a_day_is_over_and_restic_agrees_at_each_step() {
     assert!(marked.marked_packs >= 4 && marked.repacked_packs >= 1 && marked.removed_packs == 0);
     assert!(history.packs() > before, "what is needed is stored anew");
     check("marked");
+    let said = program.ok(&["check"]).stdout;
+    let told = format!("{} packs (", marked.marked_packs);
+    assert!(
+        said.contains(&told) && said.contains(" marked by `tillsafe"),
+        "{said}"
+    );
     let waiting = history.prune(DAY - 5, &THOROUGH);
     assert_eq!(waiting.waiting_packs, marked.marked_packs);
     assert_eq!(waiting.removed_packs + waiting.marked_packs, 0);

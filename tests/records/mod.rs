@@ -103,8 +103,22 @@ fn a_whole_snapshot_that_passes_is_recorded_and_the_record_is_no_snapshot_of_a_s
         .ok(&["ls", &format!("{id}:/.tillsafe/records")])
         .stdout;
     assert!(text.contains(".json"), "{text}");
-    // A record is not proved in turn.
+    // A record is not proved in turn, and not counted among the backups.
     assert!(verify(program, &[id])["record_id"].is_null());
+    for words in [&["stats"][..], &["find", "*"]] {
+        let (code, objects) = program.json(words);
+        let count = objects
+            .iter()
+            .rev()
+            .find_map(|one| one["snapshots"].as_u64());
+        assert_eq!((code, count), (0, Some(1)), "{words:?}: {objects:?}");
+    }
+    let would = program.ok(&["forget", "--dry-run", id]).stdout;
+    assert!(
+        would.contains("records of what was proved, no backup"),
+        "{would}"
+    );
+    assert!(would.contains("1 left"), "{would}");
     // A later one holds the earlier.
     verify(program, &[]);
     let found = records(program);

@@ -1,13 +1,17 @@
 //! What could not be reached may be whole, and a lock that is lost is no lock: both stop a repair.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tillsafe::backend::{self, Backend, Class, Listing, MemBackend, Object};
 use tillsafe::error::{Error, ExitCode};
 use tillsafe::id::Id;
+use tillsafe::monitor::{Monitor, Problem, Progress, Quiet, Step};
+use tillsafe::repository::Repository;
 use tillsafe::repository::index::Location;
 use tillsafe::repository::pack::{BlobKind, PackedBlob};
+use tillsafe::repository::prune::{MaxUnused, Options, prune};
 
 use super::matrix::unlocked;
 use super::{assert_nothing_given_up, content, index, packs, restorable, snapshots};
@@ -94,6 +98,93 @@ fn a_header_out_of_reach_costs_no_entry_of_the_index() {
     let repository = library::open(&backend).unwrap();
     index(&repository, false).unwrap();
     assert_eq!(restorable(&repository).len(), 6);
+}
+
+const AT_ONCE: Options = Options {
+    now: true,
+    max_unused: MaxUnused::Unlimited,
+    dry_run: false,
+};
+
+/// The repository while the header of one pack cannot be reached.
+fn without_header(backend: &Arc<dyn Backend>, pack: Object, blobs: &[PackedBlob]) -> Repository {
+    let last = blobs.last().unwrap();
+    let header = PackedBlob {
+        offset: last.offset + last.length,
+        length: 4,
+        ..*last
+    };
+    let recording = Recording::of(backend);
+    recording.take_away(&location(pack, &header));
+    let hurt: Arc<dyn Backend> = recording;
+    library::open(&hurt).unwrap()
+}
+
+/// What an index says may be less than a pack holds, so its header is asked before it goes.
+#[test]
+fn a_pack_leaves_only_once_its_header_was_reached() {
+    let small = Small::make();
+    let mut refusals = 0;
+    for (pack, blobs) in &small.packs {
+        let backend: Arc<dyn Backend> = unlocked(&small);
+        backend.delete(small.of_class(Class::Snapshots)[0]).unwrap();
+        let before = content(backend.as_ref());
+        let repository = without_header(&backend, *pack, blobs);
+        if let Err(cause) = prune(&repository, &AT_ONCE, &Quiet::default()) {
+            assert_eq!(cause.exit_code(), ExitCode::Storage, "{cause}");
+            assert_eq!(content(backend.as_ref()), before);
+            refusals += 1;
+        }
+        assert!(backend.get(*pack, 1 << 20).is_ok());
+    }
+    assert!(refusals > 0, "some pack leaves");
+}
+
+/// Nobody knows what it holds: it is neither removed nor marked, not even when its owner names it.
+#[test]
+fn a_pack_in_no_index_whose_header_is_out_of_reach_stays() {
+    let small = Small::make();
+    let backend: Arc<dyn Backend> = unlocked(&small);
+    let (pack, blobs) = large(&small, BlobKind::Tree);
+    for index in small.of_class(Class::Index) {
+        backend.delete(index).unwrap();
+    }
+    let repository = without_header(&backend, pack, blobs);
+    let told = Told::default();
+    // Snapshots need what is in it: then nothing goes at all.
+    assert!(prune(&repository, &AT_ONCE, &told).is_err());
+    let said = told.0.lock().unwrap().join("\n");
+    assert!(said.contains("could not be reached"), "{said}");
+    let Object::Named(_, id) = pack else {
+        panic!("it is a pack");
+    };
+    let named = packs(&repository, Some(&BTreeSet::from([id])), false).unwrap();
+    assert!(!named.all_mended && named.removed_packs == 0, "{named:?}");
+    // Nor once nobody seems to need it.
+    for snapshot in small.of_class(Class::Snapshots) {
+        backend.delete(snapshot).unwrap();
+    }
+    prune(&repository, &AT_ONCE, &Quiet::default()).unwrap();
+    assert!(backend.get(pack, 1 << 20).is_ok());
+    assert_eq!(backend.list(Class::Data).unwrap().objects.len(), 1);
+}
+
+/// What is told to whoever watches.
+#[derive(Debug, Default)]
+struct Told(Mutex<Vec<String>>);
+
+impl Monitor for Told {
+    fn step(&self, _step: Step, _bytes: Option<u64>) {}
+
+    fn progress(&self, _progress: Progress) {}
+
+    fn problem(&self, problem: Problem) {
+        self.0.lock().unwrap().push(problem.finding);
+    }
+
+    fn signal(&self) -> Option<i32> {
+        None
+    }
 }
 
 /// A folder that cannot be reached is not left out of a snapshot.

@@ -33,6 +33,7 @@ fn scene(place: &Place) -> (Program, PathBuf) {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one story")]
 fn from_damage_to_a_clean_check() {
     let place = Place::new();
     let (program, shop) = scene(&place);
@@ -71,6 +72,12 @@ fn from_damage_to_a_clean_check() {
             "{}",
             run.stdout
         );
+        let count = if run.stdout.contains("only looked at") {
+            "1 would be removed, "
+        } else {
+            "1 removed, "
+        };
+        assert!(run.stdout.contains(count), "{}", run.stdout);
         assert!(run.stderr.contains("1 path lost"), "{}", run.stderr);
         assert!(run.stderr.contains(" repair snapshots`"), "{}", run.stderr);
     }
@@ -80,7 +87,14 @@ fn from_damage_to_a_clean_check() {
         "nothing is broken any more"
     );
 
-    let run = program.ok(&["repair", "snapshots", "--dry-run"]);
+    let (code, objects) = program.json(&["repair", "snapshots", "--dry-run"]);
+    assert_eq!(
+        (code, &objects.last().unwrap()["all_mended"]),
+        (4, &false.into())
+    );
+    let run = program.run(&["repair", "snapshots", "--dry-run"]);
+    assert_eq!(run.code, 4, "{}", run.text());
+    assert!(run.stdout.contains("1 would be made, 0 would be removed"));
     assert!(
         run.stdout
             .contains("would be in a new one, the old one is kept"),
@@ -89,7 +103,10 @@ fn from_damage_to_a_clean_check() {
     );
     assert_eq!(snapshots(&program.backend()).len(), 2);
     let (code, objects) = program.json(&["repair", "snapshots"]);
-    assert_eq!(code, 0, "{objects:?}");
+    // As long as one that lacks something is there, it is as `check` says.
+    assert_eq!(code, 4, "{objects:?}");
+    let error = of_type(&objects, "error")[0]["next"].as_str().unwrap();
+    assert!(error.contains("repair snapshots --forget"), "{error}");
     let [subject] = of_type(&objects, "repaired_snapshot")[..] else {
         panic!("one snapshot: {objects:?}");
     };
@@ -149,7 +166,7 @@ fn the_latest_is_not_what_a_repair_has_left() {
     flip_a_bit(&packs.into_iter().find(is_large).unwrap());
     let old = snapshots(&program.backend()).remove(0);
     assert_eq!(program.run(&["repair", "packs"]).code, 4);
-    program.ok(&["repair", "snapshots", "latest"]);
+    assert_eq!(program.run(&["repair", "snapshots", "latest"]).code, 4);
     let both = snapshots(&program.backend());
     assert_eq!(both.len(), 2);
     assert_eq!(both[0].file.original, Some(old.id));
@@ -204,4 +221,39 @@ fn a_repair_looks_at_the_repository_and_not_at_its_cache() {
     let said = "1 file kept, 1 removed, 1 written";
     assert!(run.stdout.contains(said), "{}", run.stdout);
     assert!(!hurt.exists());
+}
+
+/// A folder that is gone is not an empty one; only of the index can all be known without it.
+#[test]
+fn a_folder_that_is_missing_is_named_and_the_index_is_made_anew() {
+    let place = Place::new();
+    let (program, _) = scene(&place);
+    fs::remove_dir_all(program.repository.join("index")).unwrap();
+    for words in [&["prune"][..], &["backup", "/etc/hostname"]] {
+        let run = program.run(words);
+        assert_eq!(run.code, 15, "{words:?}: {}", run.text());
+        assert!(run.stderr.contains("the folder index of the repository"));
+        assert!(run.stderr.contains("repair index"), "{}", run.stderr);
+    }
+    let run = program.run(&["check"]);
+    assert_eq!(run.code, 4, "{}", run.text());
+    assert!(run.stdout.contains("index: the folder is not there"));
+    let run = program.ok(&["ls", "latest"]);
+    assert!(run.stderr.contains("index: the folder is not there"));
+    program.ok(&["repair", "index"]);
+    program.ok(&["check"]);
+    // Without packs nothing is forgotten that may be on another disk.
+    let aside = place.join("aside");
+    fs::rename(program.repository.join("data"), &aside).unwrap();
+    let before = files_below(&program.repository);
+    for word in ["index", "packs", "snapshots"] {
+        let run = program.run(&["repair", word]);
+        assert_eq!(run.code, 15, "{word}: {}", run.text());
+    }
+    assert_eq!(files_below(&program.repository), before);
+    fs::rename(&aside, program.repository.join("data")).unwrap();
+    // Some tools copy no empty folders.
+    fs::remove_dir(program.repository.join("locks")).unwrap();
+    program.ok(&["backup", "/etc/hostname"]);
+    program.ok(&["check"]);
 }

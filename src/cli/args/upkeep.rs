@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::Filter;
-use crate::cli::exit_codes;
 use crate::repository::prune::MaxUnused;
 use crate::retention::Within;
 
@@ -55,6 +54,21 @@ pub struct Keep {
     pub tags: Vec<String>,
 }
 
+impl Keep {
+    /// Whether it says nothing. A rule of nought says something: that its owner has slipped.
+    pub fn is_empty(&self) -> bool {
+        let numbers = [
+            self.last,
+            self.hourly,
+            self.daily,
+            self.weekly,
+            self.monthly,
+            self.yearly,
+        ];
+        numbers.iter().all(Option::is_none) && self.within.is_none() && self.tags.is_empty()
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct Unlock {
     /// All locks, also those whose holder may live: make sure that nobody works on the repository
@@ -88,18 +102,15 @@ pub enum Repair {
     ///
     /// Index files that cannot be read go, packs that no index names are named by their own headers, and packs that
     /// are gone are named no longer. What is right stays as it is.
-    #[command(after_help = exit_codes())]
     Index(RepairIndex),
     /// Store what is whole in broken packs anew, and remove those
     ///
     /// Reads every byte of every pack, or of those given. What is lost is named with the snapshots and paths that it costs.
-    #[command(after_help = exit_codes())]
     Packs(RepairPacks),
     /// Make new snapshots, without what is lost, beside those that lack something
     ///
     /// A lost file is left out, a lost folder with all below it. The new snapshot has the old one's time and the mark
     /// `incomplete`; the old one is kept unless --forget. Run `repair index` and `repair packs` first: they find what is lost.
-    #[command(after_help = exit_codes())]
     Snapshots(RepairSnapshots),
 }
 
@@ -197,7 +208,7 @@ pub struct KeyRemove {
 }
 
 fn max_unused(text: &str) -> Result<MaxUnused, &'static str> {
-    const WRONG: &str = "give a part (5%), a size (500M, 2G) or `unlimited`";
+    const WRONG: &str = "give a part (5%), a size with its unit (500M, 2G) or `unlimited`";
     if text == "unlimited" {
         return Ok(MaxUnused::Unlimited);
     }
@@ -207,18 +218,15 @@ fn max_unused(text: &str) -> Result<MaxUnused, &'static str> {
     if let Ok(super::Share(part)) = text.parse() {
         return Ok(MaxUnused::Part(part));
     }
-    let (number, unit) = text
-        .char_indices()
-        .last()
-        .filter(|(_, last)| !last.is_ascii_digit())
-        .map_or((text, None), |(at, last)| (&text[..at], Some(last)));
-    let shift = match unit.map(|unit| unit.to_ascii_uppercase()) {
-        None => 0,
-        Some('K') => 10,
-        Some('M') => 20,
-        Some('G') => 30,
-        Some('T') => 40,
-        Some(_) => return Err(WRONG),
+    // A bare number: of bytes, or of a hundred?
+    let (at, unit) = text.char_indices().last().ok_or(WRONG)?;
+    let number = &text[..at];
+    let shift = match unit.to_ascii_uppercase() {
+        'K' => 10,
+        'M' => 20,
+        'G' => 30,
+        'T' => 40,
+        _ => return Err(WRONG),
     };
     if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(WRONG);
@@ -238,7 +246,6 @@ mod tests {
             ("5%", MaxUnused::Part(500)),
             ("0%", MaxUnused::Bytes(0)),
             ("0", MaxUnused::Bytes(0)),
-            ("17", MaxUnused::Bytes(17)),
             ("2G", MaxUnused::Bytes(2 << 30)),
             ("500m", MaxUnused::Bytes(500 << 20)),
             ("unlimited", MaxUnused::Unlimited),
@@ -248,6 +255,7 @@ mod tests {
         for wrong in [
             "",
             "M",
+            "5",
             "-1",
             "1.5G",
             "5 %",

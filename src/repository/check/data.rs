@@ -117,8 +117,8 @@ fn check_pack(
     let mut pack = PackFindings::default();
     let header = match repository.read_pack_header(id, size) {
         Ok(header) => Some(header),
-        Err(finding) => {
-            pack.findings.push(finding);
+        Err(cause) => {
+            pack.findings.push(finding(&cause));
             None
         }
     };

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::backend::{Class, Object};
 use crate::id::Id;
 use crate::repository::pack::BlobKind;
+use crate::repository::recover::MISSING;
 
 /// Findings that are quoted of one object; the others are counted.
 const MAX_QUOTED: usize = 4;
@@ -109,6 +110,11 @@ impl Findings {
             found.blobs.push((kind, id));
             self.listed_blobs += 1;
         }
+    }
+
+    /// The folder of the index files is missing.
+    pub fn add_missing_folder(&mut self) {
+        self.of(None).quoted.push(MISSING.to_owned());
     }
 
     /// Index files are missing: so many packs that snapshots need are named by none. Where one is

@@ -46,6 +46,10 @@ pub struct CheckReport {
     pub unlisted_paths: u64,
     /// Packs that no index names: left by an interrupted run, harmless.
     pub unreferenced_packs: u64,
+    /// Packs that prune has marked: it removes them once their time has come.
+    pub marked_packs: u64,
+    /// Their bytes.
+    pub marked_bytes: u64,
     /// Snapshots there, those of our own records aside.
     pub snapshots: u64,
     /// Different trees read.
@@ -165,7 +169,9 @@ impl Check<'_> {
     }
 
     fn keys(&mut self) -> Result<()> {
-        for (id, _) in self.repository.list(Class::Keys)?.objects {
+        let listing = self.repository.list(Class::Keys)?;
+        report_strays(self.monitor, Class::Keys, &listing);
+        for (id, _) in listing.objects {
             if let Err(cause) = read_key_file(self.repository.inner.backend.as_ref(), id) {
                 self.findings
                     .add(Object::Named(Class::Keys, id), finding(&cause));
@@ -191,6 +197,9 @@ impl Check<'_> {
     /// Reads the index, and compares the packs that it names with those that are there.
     fn index_and_packs(&mut self) -> Result<()> {
         let files = self.repository.read_index_files(self.monitor)?;
+        if files.missing.is_some() {
+            self.findings.add_missing_folder();
+        }
         for (object, cause) in &files.damaged {
             self.findings.add(*object, finding(cause));
         }
@@ -199,13 +208,22 @@ impl Check<'_> {
         self.sizes = self.repository.packs(self.monitor)?;
         self.report.packs = self.sizes.len() as u64;
         self.report.pack_bytes = self.sizes.values().sum();
+        let marked = self
+            .sizes
+            .iter()
+            .filter(|(id, _)| self.index.is_retired(**id));
+        (self.report.marked_packs, self.report.marked_bytes) = marked
+            .fold((0, 0), |(packs, bytes), (_, size)| {
+                (packs + 1, bytes + size)
+            });
         let unreferenced = self.sizes.keys().filter(|id| !self.index.names(**id));
         self.report.unreferenced_packs = unreferenced.count() as u64;
         let unindexed =
             self.repository
                 .add_unindexed(&mut self.index, &self.sizes, self.monitor)?;
-        for (id, finding) in unindexed.unreadable {
-            self.findings.add(Object::Named(Class::Data, id), finding);
+        for (id, cause) in unindexed.unreadable {
+            let object = Object::Named(Class::Data, id);
+            self.findings.add(object, finding(&cause));
         }
         for id in self.index.conflicts() {
             self.findings.add(

@@ -12,9 +12,6 @@ use crate::repository::pack::BlobKind;
 use crate::repository::snapshot::Snapshot;
 use crate::repository::tree::{Content, Node};
 
-/// Kinds of the format that hold nothing.
-const SPECIAL: [&str; 4] = ["dev", "chardev", "fifo", "socket"];
-
 /// Every tree that was met, with the number of paths that are lost in it and below; itself is one if
 /// it cannot be read.
 pub(super) type Lost = HashMap<Id, u64>;
@@ -116,9 +113,7 @@ impl Check<'_> {
                     frame.lost += u64::from(!is_whole || total != size);
                 }
                 Content::Nothing => {
-                    if let Kind::Other(kind) = &node.entry.kind
-                        && !SPECIAL.contains(&kind.as_str())
-                    {
+                    if let Kind::Other(kind) = &node.entry.kind {
                         let name = node.entry.name.to_string_lossy().into_owned();
                         self.findings.add(
                             Object::Named(Class::Snapshots, snapshot),

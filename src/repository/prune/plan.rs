@@ -157,9 +157,11 @@ impl Plan {
             let Some(size) = pack.size else {
                 return Ok(());
             };
-            // One without a header holds what its index says.
-            let Ok((blobs, _)) = repository.read_pack_header(*id, size) else {
-                return Ok(());
+            let blobs = match repository.read_pack_header(*id, size) {
+                Ok((blobs, _)) => blobs,
+                // One without a header holds what its index says.
+                Err(Error::Damaged { .. }) => return Ok(()),
+                Err(cause) => return Err(cause),
             };
             if pack.blobs == blobs {
                 return Ok(());

@@ -1,11 +1,11 @@
 //! What index files and packs say: what a plan is made from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::backend::{Class, Object};
 use crate::error::{Error, Result};
 use crate::id::Id;
-use crate::monitor::{Monitor, go_on};
+use crate::monitor::{Monitor, Problem, go_on};
 use crate::repository::index::{Index, IndexFile};
 use crate::repository::pack::PackedBlob;
 use crate::repository::replace::Standing;
@@ -72,7 +72,23 @@ impl State {
         }
         let sizes = repository.packs(monitor)?;
         let mut unindexed = repository.add_unindexed(&mut state.index, &sizes, monitor)?;
+        let is_unreachable = |(_, cause): &&(Id, Error)| !matches!(cause, Error::Damaged { .. });
+        let unreachable: HashMap<&Id, &Error> = unindexed
+            .unreadable
+            .iter()
+            .filter(is_unreachable)
+            .map(|(id, cause)| (id, cause))
+            .collect();
         for (id, size) in sizes {
+            // Nobody knows what it holds: it is neither marked nor removed.
+            if let Some(cause) = unreachable.get(&id) {
+                monitor.problem(Problem {
+                    item: Object::Named(Class::Data, id).to_string(),
+                    finding: format!("left as it is: its header could not be reached ({cause})"),
+                    incomplete: false,
+                });
+                continue;
+            }
             let pack = state.packs.entry(id).or_insert_with(|| Pack {
                 standing: None,
                 blobs: unindexed.headers.remove(&id).unwrap_or_default(),

@@ -9,14 +9,14 @@ use crate::repository::index::Location;
 use crate::repository::pack::PackedBlob;
 
 /// What a pack is found to hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Description {
     /// In order of their offsets; empty if nobody can say.
     pub blobs: Vec<PackedBlob>,
     /// Whether the index says anything else, or two things.
     pub differs: bool,
     /// Why its header cannot be read, if so.
-    pub header: Result<(), String>,
+    pub header: Result<(), Error>,
 }
 
 /// Asks the pack itself. What an index says beyond its header counts if it can be read, for nothing that
@@ -30,7 +30,7 @@ pub(super) fn describe(
     let header = repository.read_pack_header(id, size);
     let (mut blobs, header) = match header {
         Ok((blobs, _)) => (blobs, Ok(())),
-        Err(finding) => (Vec::new(), Err(finding)),
+        Err(cause) => (Vec::new(), Err(cause)),
     };
     if let ([one], Err(_)) = (said, &header) {
         blobs.clone_from(one);

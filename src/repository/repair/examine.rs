@@ -19,6 +19,8 @@ pub(super) struct Examined {
     pub bad: Vec<PackedBlob>,
     /// Those that could not be reached: they may be whole.
     pub unreachable: Vec<PackedBlob>,
+    /// Whether its header could not be reached: it may name more.
+    pub is_header_unreachable: bool,
     /// What is wrong, the first of each kind.
     pub findings: Vec<String>,
 }
@@ -40,8 +42,9 @@ pub(super) fn examine(
     let mut pack = Examined::default();
     let (header, tail) = match repository.read_pack_header(id, size) {
         Ok((blobs, tail)) => (blobs, Some(tail)),
-        Err(finding) => {
-            pack.findings.push(finding);
+        Err(cause) => {
+            pack.is_header_unreachable = !matches!(cause, Error::Damaged { .. });
+            pack.findings.push(finding(&cause));
             (Vec::new(), None)
         }
     };

@@ -20,6 +20,10 @@ use crate::repository::replace::{Named, Standing, files_of, replace};
 use crate::repository::{Repository, finding};
 use crate::units::counted;
 
+/// What is done about an object that could not be reached, and what is left to do.
+const MAY_BE_WHOLE: &str = "left: it may be whole";
+const AGAIN: &str = "see that the storage is whole, then run `tillsafe repair index` again";
+
 /// What was done to the index, or would be.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct IndexReport {
@@ -59,7 +63,9 @@ pub fn repair_index(
     repository.require_writable()?;
     monitor.step(Step::Checking, None);
     let inventory = Inventory::read(repository, monitor)?;
-    let plan = Plan::make(repository, &inventory, read_all, monitor)?;
+    let mut plan = Plan::make(repository, &inventory, read_all, monitor)?;
+    let only_told = lock.is_none() && plan.changes_anything();
+    plan.report.all_mended = all_mended(&plan.report.notes, only_told);
     if let Some(lock) = lock
         && plan.changes_anything()
     {
@@ -193,13 +199,16 @@ impl Plan {
                 "named as its header says",
             ),
             Ok(()) => return,
-            Err(finding) if is_named => Note::left(
+            Err(cause) if is_named => Note::left(
                 object,
-                finding,
+                finding(cause),
                 "still named as its index says",
                 "`tillsafe repair packs` stores what is whole in it anew and removes it",
             ),
-            Err(finding) => Note::left(object, finding, NAMELESS, REMOVE),
+            Err(cause @ Error::Damaged { .. }) => {
+                Note::left(object, finding(cause), NAMELESS, REMOVE)
+            }
+            Err(cause) => Note::left(object, finding(cause), MAY_BE_WHOLE, AGAIN),
         };
         self.report.notes.push(note);
     }
@@ -207,14 +216,13 @@ impl Plan {
     /// Says what becomes of index files, and what that costs: nothing.
     fn tell_files(&mut self, inventory: &Inventory) {
         // Only such a pack could still need a file that was not reached; all others are named by now.
-        let nameless = |note: &Note| note.done == NAMELESS;
+        let nameless = |note: &Note| [NAMELESS, MAY_BE_WHOLE].contains(&note.done.as_str());
         let has_nameless = self.report.notes.iter().any(nameless);
         for (id, cause) in &inventory.unreadable {
             let object = Object::Named(Class::Index, *id);
             let may_be_whole = !matches!(cause, Error::Damaged { .. });
             let note = if may_be_whole && has_nameless {
-                let next = "see that the storage is whole, then run `tillsafe repair index` again";
-                Note::left(object, finding(cause), "left: it may be whole", next)
+                Note::left(object, finding(cause), MAY_BE_WHOLE, AGAIN)
             } else {
                 self.old.insert(*id);
                 let done = "removed: what it named is named by the packs' own headers";
@@ -244,7 +252,6 @@ impl Plan {
         }
         self.report.removed_files = self.old.len() as u64;
         self.report.new_files = self.new.len() as u64;
-        self.report.all_mended = all_mended(&self.report.notes);
     }
 
     fn changes_anything(&self) -> bool {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::backend::Class;
+use crate::backend::{Class, Listing};
 use crate::error::{Error, Result};
 use crate::id::{Hasher, Id};
 use crate::monitor::{Monitor, go_on};
@@ -42,7 +42,11 @@ impl Inventory {
     /// Reads all index files, then the list of packs.
     pub fn read(repository: &Repository, monitor: &dyn Monitor) -> Result<Self> {
         let mut inventory = Self::default();
-        let listing = repository.list(Class::Index)?;
+        let listing = match repository.list(Class::Index) {
+            // The packs' own headers say what it said.
+            Err(Error::FolderMissing { .. }) => Listing::default(),
+            other => other?,
+        };
         report_strays(monitor, Class::Index, &listing);
         let mut ends: HashMap<(Id, usize), Option<u64>> = HashMap::new();
         for (id, _) in listing.objects {

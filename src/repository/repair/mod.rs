@@ -69,9 +69,9 @@ impl Note {
     }
 }
 
-/// Whether all of what is to be done was done.
-fn all_mended(notes: &[Note]) -> bool {
-    notes.iter().all(|note| note.next.is_none())
+/// Whether all of what is to be done was done; `only_told` if there was anything to do and no lock to do it.
+fn all_mended(notes: &[Note], only_told: bool) -> bool {
+    !only_told && notes.iter().all(|note| note.next.is_none())
 }
 
 /// Watches for a signal, and tells nothing: what is read once more was told before.

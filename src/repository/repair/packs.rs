@@ -124,6 +124,8 @@ pub fn repair_packs(
         plan.report.packs_read = broken.packs_read;
         plan.report.bytes_read = broken.bytes_read;
     }
+    let only_told = lock.is_none() && plan.changes_anything();
+    plan.report.all_mended = all_mended(&plan.report.notes, only_told);
     if plan.changes_anything() {
         plan.find_losses(repository, monitor)?;
     }
@@ -278,7 +280,6 @@ impl Plan {
             ));
         }
         plan.write_index(repository, inventory, &gone, corrected)?;
-        plan.report.all_mended = all_mended(&plan.report.notes);
         Ok(plan)
     }
 
@@ -426,8 +427,13 @@ fn goes(size: u64, pack: &Examined, is_named: bool) -> bool {
     let holds_nothing = size <= crypto::OVERHEAD as u64;
     pack.sound.is_none()
         && pack.unreachable.is_empty()
+        && !pack.is_header_unreachable
         && (!pack.is_nameless() || holds_nothing || is_named)
 }
+
+/// What is left to do where the storage does not give back what it has.
+const ELSEWHERE: &str =
+    "copy the repository to a sound disk, then run `tillsafe repair packs` there";
 
 /// What is said of a broken pack; `counts` are its blobs that are saved, and those that are lost.
 fn decide(id: Id, size: u64, pack: &Examined, counts: (u64, usize), is_named: bool) -> Note {
@@ -448,8 +454,11 @@ fn decide(id: Id, size: u64, pack: &Examined, counts: (u64, usize), is_named: bo
     if !pack.unreachable.is_empty() {
         let count = counted(pack.unreachable.len() as u64, "blob");
         let done = format!("{saved}left: {count} could not be reached and may be whole");
-        let next = "copy the repository to a sound disk, then run `tillsafe repair packs` there";
-        return Note::left(object, finding, done, next);
+        return Note::left(object, finding, done, ELSEWHERE);
+    }
+    if pack.is_header_unreachable {
+        let done = format!("{saved}left: its header could not be reached and may name more");
+        return Note::left(object, finding, done, ELSEWHERE);
     }
     if !goes(size, pack, is_named) {
         return Note::left(object, finding, NAMELESS, REMOVE);

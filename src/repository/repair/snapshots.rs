@@ -54,7 +54,7 @@ pub struct SnapshotsReport {
     pub lost_paths: u64,
     /// Those of them that `affected` does not list, for there are too many.
     pub unlisted_paths: u64,
-    /// Whether nothing is left to do.
+    /// Whether every snapshot that is there, of those that are meant, has all that it names.
     pub all_mended: bool,
     /// Snapshots that can be read.
     pub snapshots: u64,
@@ -125,7 +125,9 @@ pub fn repair_snapshots(
     report.subjects = ends.into_iter().map(|end| end.subject).collect();
     let forgotten = report.subjects.iter().filter(|subject| subject.forgotten);
     report.forgotten_snapshots = forgotten.count() as u64;
-    report.all_mended = all_mended(&report.notes);
+    let only_told = lock.is_none() && !report.subjects.is_empty();
+    let stays = report.subjects.iter().any(|subject| !subject.forgotten);
+    report.all_mended = !stays && all_mended(&report.notes, only_told);
     Ok(report)
 }
 

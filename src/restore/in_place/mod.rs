@@ -214,6 +214,14 @@ impl InPlace {
     /// [`Error::InUse`], [`Error::NoRoom`].
     pub fn require_fit(&self) -> Result<()> {
         self.require_closed()?;
+        self.require_room()
+    }
+
+    /// Fails if there is too little room, whoever has what open.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`].
+    pub fn require_room(&self) -> Result<()> {
         for room in self.room.iter().filter(|_| !self.is_unfinished()) {
             if let Some(free_bytes) = room.free_bytes
                 && free_bytes < room.needed_bytes

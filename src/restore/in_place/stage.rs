@@ -375,18 +375,21 @@ impl Copy {
         names
     }
 
-    /// Gives the copy its links, owners, modes and times, and the labels of what it replaces.
+    /// Gives the copy its links, owners, attributes, modes and times.
     fn dress(&self, monitor: &dyn Monitor) -> Result<()> {
         self.require_own(self.stage().place().1, Path::new(""))?;
         let (spot, plan) = (&self.spot, self.plan());
         let (place, stage) = self.stage().place();
         let mut metadata = Metadata::new(&spot.place, monitor);
-        let pairs = plan
-            .items
-            .iter()
-            .map(|item| (spot.place_of(plan, item), stage.join(&item.path)));
-        let itself =
-            (!spot.whole && !plan.is_file()).then(|| (spot.name().to_owned(), stage.to_owned()));
+        let pairs = plan.items.iter().map(|item| {
+            (
+                &item.entry,
+                spot.place_of(plan, item),
+                stage.join(&item.path),
+            )
+        });
+        let itself = plan.base_folder.iter().filter(|_| !spot.whole);
+        let itself = itself.map(|entry| (entry, spot.name().to_owned(), stage.to_owned()));
         metadata.keep_labels(place, pairs.chain(itself))?;
         let items: Vec<&Item> = plan.items.iter().filter(|item| !self.stays(item)).collect();
         metadata.apply(self.stage().folder(), &items)?;

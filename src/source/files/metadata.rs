@@ -1,22 +1,33 @@
 //! What a file system says of an item, in the words of entries.
 
 use std::collections::HashMap;
-use std::fs::Metadata;
-use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::entry::Owner;
+use crate::durable::attributes;
+use crate::entry::{Attribute, Owner};
 
-/// What an item is that is neither file, folder nor link.
-pub fn special_name(metadata: &Metadata) -> &'static str {
-    let file_type = metadata.file_type();
-    match () {
-        () if file_type.is_socket() => "socket",
-        () if file_type.is_fifo() => "named pipe",
-        () if file_type.is_block_device() => "block device",
-        () => "character device",
+/// The extended attributes of the item at `path`, itself if it is a link, and whether there are any
+/// that could not be read.
+pub fn attributes(path: &Path) -> (Vec<Attribute>, bool) {
+    let mut found = Vec::new();
+    let names = match attributes::list(path) {
+        Ok(names) => names,
+        // What is gone by now is told by whoever reads it.
+        Err(cause) => return (found, cause.kind() != std::io::ErrorKind::NotFound),
+    };
+    let mut is_missing = false;
+    for name in names {
+        match (attributes::get(path, &name), String::from_utf8(name)) {
+            (Ok(Some(value)), Ok(name)) => found.push(Attribute { name, value }),
+            // It was removed meanwhile.
+            (Ok(None), _) => {}
+            // The repository format has no other names.
+            (Err(_), _) | (_, Err(_)) => is_missing = true,
+        }
     }
+    (found, is_missing)
 }
 
 /// A time as the kernel gives it.

@@ -55,10 +55,11 @@ impl FileReader {
             modified: time(before.mtime(), before.mtime_nsec()),
             changed: time(before.ctime(), before.ctime_nsec()),
             owner,
-            place: Place {
-                device: before.dev(),
-                inode: before.ino(),
-                links: before.nlink(),
+            // Another file than was met: whether it has further names, the walk cannot tell.
+            place: if (met.place.device, met.place.inode) == (before.dev(), before.ino()) {
+                met.place
+            } else {
+                Place::default()
             },
             ..met
         }

@@ -119,7 +119,7 @@ fn readable(root: &Path) -> std::io::Result<PathBuf> {
     let real = std::fs::canonicalize(root)?;
     if real.is_dir() {
         std::fs::read_dir(&real)?;
-    } else {
+    } else if real.is_file() {
         FileReader::open(&real)?;
     }
     Ok(real)

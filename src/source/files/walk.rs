@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use walkdir::WalkDir;
 
-use super::metadata::{Names, special_name, time};
+use super::metadata::{Names, attributes, time};
 use super::roots::Walk;
 use crate::durable::scratch;
 use crate::entry::{Entry, Kind, Place};
@@ -24,8 +24,8 @@ pub enum Step {
     Leave,
     /// A regular file at this path, and its size in bytes.
     File(PathBuf, Entry, u64),
-    /// A symbolic link.
-    Link(Entry),
+    /// Anything without content: a symbolic link, a device, a pipe.
+    Other(Entry),
 }
 
 impl Walk {
@@ -82,8 +82,15 @@ struct Walker<'a> {
     names: Names,
     /// Whether a device holds a file system that only shows the kernel.
     pseudo: HashMap<u64, bool>,
-    /// What this version does not keep: the first such item, and how many there are.
-    notes: BTreeMap<&'static str, (PathBuf, u64)>,
+    /// What is told once a kind of finding.
+    notes: BTreeMap<&'static str, Note>,
+}
+
+/// The first item of which something is to be told, and how many there are.
+struct Note {
+    first: PathBuf,
+    count: u64,
+    incomplete: bool,
 }
 
 impl Walker<'_> {
@@ -100,7 +107,9 @@ impl Walker<'_> {
             // A link on the way is stored as the folder it leads to: the way is the owner's.
             match std::fs::metadata(&path) {
                 Ok(metadata) => {
-                    let entry = self.entry(name, Kind::Folder, &metadata);
+                    // What the last name leads to, not itself.
+                    let real = path.join(".");
+                    let entry = self.entry(name, Kind::Folder, &metadata, &real);
                     (self.visit)(Step::Enter(entry))?;
                     self.branch(&path, inner)?;
                     (self.visit)(Step::Leave)?;
@@ -173,37 +182,48 @@ impl Walker<'_> {
     fn item(&mut self, path: &Path, real: &Path, metadata: &Metadata) -> Result<bool> {
         let name = path.file_name().unwrap_or(OsStr::new("/"));
         let file_type = metadata.file_type();
-        self.note_unsupported(real, metadata);
         if file_type.is_dir() {
             let is_root = self.walk.roots.contains_key(path);
             if !is_root && self.is_pseudo(real, metadata.dev()) {
-                self.note(path, "shows the kernel's state, not files; it is left out");
+                self.note(
+                    path,
+                    "shows the kernel's state, not files; it is left out",
+                    false,
+                );
                 return Ok(false);
             }
-            let entry = self.entry(name, Kind::Folder, metadata);
+            let entry = self.entry(name, Kind::Folder, metadata, real);
             (self.visit)(Step::Enter(entry))?;
             return Ok(true);
         }
         if file_type.is_file() {
-            let entry = self.entry(name, Kind::File, metadata);
+            let entry = self.entry(name, Kind::File, metadata, real);
             (self.visit)(Step::File(path.to_owned(), entry, metadata.len()))?;
         } else if file_type.is_symlink() {
             match std::fs::read_link(real) {
                 Ok(target) => {
                     let target = target.into_os_string();
-                    let entry = self.entry(name, Kind::Symlink { target }, metadata);
-                    (self.visit)(Step::Link(entry))?;
+                    let entry = self.entry(name, Kind::Symlink { target }, metadata, real);
+                    (self.visit)(Step::Other(entry))?;
                 }
                 Err(cause) => self.unreadable(path, &cause),
             }
-        } else {
-            let socket = file_type.is_socket();
+        } else if file_type.is_socket() {
             self.monitor.problem(Problem {
                 item: crate::units::shown(path),
-                finding: format!("a {} is not stored", special_name(metadata)),
-                // A socket holds nothing that could be restored.
-                incomplete: !socket,
+                finding: "a socket is not stored: the program that listens there makes it"
+                    .to_owned(),
+                incomplete: false,
             });
+        } else {
+            let number = metadata.rdev();
+            let kind = match () {
+                () if file_type.is_fifo() => Kind::Pipe,
+                () if file_type.is_block_device() => Kind::BlockDevice { number },
+                () => Kind::CharacterDevice { number },
+            };
+            let entry = self.entry(name, kind, metadata, real);
+            (self.visit)(Step::Other(entry))?;
         }
         Ok(false)
     }
@@ -265,48 +285,27 @@ impl Walker<'_> {
         })
     }
 
-    /// Counts what this version does not keep of an item that it does store.
-    fn note_unsupported(&mut self, path: &Path, metadata: &Metadata) {
-        if metadata.is_file() && metadata.nlink() > 1 {
-            self.note(
-                path,
-                "has several names, and each is restored as a file of its own",
-            );
-        }
-        let mut names = [0_u8; 4096];
-        if let Ok(length) = rustix::fs::llistxattr(path, &mut names[..]) {
-            let kept = |name: &&[u8]| !name.is_empty() && *name != b"security.selinux";
-            if names[..length]
-                .split(|byte| *byte == 0)
-                .any(|name| kept(&name))
-            {
-                self.note(
-                    path,
-                    "has extended attributes or an access list, which are not stored",
-                );
-            }
-        }
-    }
-
-    fn note(&mut self, path: &Path, finding: &'static str) {
-        self.notes
-            .entry(finding)
-            .or_insert_with(|| (path.to_owned(), 0))
-            .1 += 1;
+    fn note(&mut self, path: &Path, finding: &'static str, incomplete: bool) {
+        let note = self.notes.entry(finding).or_insert_with(|| Note {
+            first: path.to_owned(),
+            count: 0,
+            incomplete,
+        });
+        note.count += 1;
     }
 
     /// One line a kind of finding, not one an item: there may be a million.
     fn tell_notes(&self) {
-        for (finding, (first, count)) in &self.notes {
-            let others = if *count > 1 {
-                format!(" (and so have {} more)", count - 1)
+        for (finding, note) in &self.notes {
+            let others = if note.count > 1 {
+                format!(" (and so with {} more)", note.count - 1)
             } else {
                 String::new()
             };
             self.monitor.problem(Problem {
-                item: crate::units::shown(first),
+                item: crate::units::shown(&note.first),
                 finding: format!("{finding}{others}"),
-                incomplete: false,
+                incomplete: note.incomplete,
             });
         }
     }
@@ -319,7 +318,13 @@ impl Walker<'_> {
         });
     }
 
-    fn entry(&mut self, name: &OsStr, kind: Kind, metadata: &Metadata) -> Entry {
+    /// The entry of the item that lies at `real`.
+    fn entry(&mut self, name: &OsStr, kind: Kind, metadata: &Metadata, real: &Path) -> Entry {
+        let (attributes, is_missing) = attributes(real);
+        if is_missing {
+            let finding = "has extended attributes that cannot be read";
+            self.note(real, finding, true);
+        }
         Entry {
             name: name.to_owned(),
             kind,
@@ -332,6 +337,7 @@ impl Walker<'_> {
                 inode: metadata.ino(),
                 links: metadata.nlink(),
             },
+            attributes,
         }
     }
 }

@@ -2,11 +2,9 @@
 //!
 //! In WAL mode the pages are read from the `sqlite_dbpage` table inside one read transaction, straight
 //! into the pipeline: nobody's ordinary commit waits for us. In rollback mode a reader keeps writers
-//! out, so the pages are first read into a private spool at the speed of the disk, the lock is
-//! released, and the rest is done from the spool. A build without `sqlite_dbpage` copies through the
+//! out, so it goes through a spool ([`super::spool`]). A build without `sqlite_dbpage` copies through the
 //! online backup call into the spool instead, and says so.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,20 +14,20 @@ use serde::{Deserialize, Serialize};
 
 use super::detect::beside;
 use super::fingerprint::Fingerprint;
-use super::prove::open_immutable;
+use super::header::Header;
+use super::prove::{bound, quick_check};
+use super::replaced::{AtRest, Identity};
+use super::spool::{Limits, capture_spooled};
 use crate::chunker::PageChunks;
 use crate::clock::Clock;
-use crate::durable::scratch::Scratch;
-use crate::durable::{Disk, File};
+use crate::durable::Disk;
 use crate::error::{Error, Result};
+use crate::monitor::{Monitor, go_on};
 use crate::point::ConsistencyPoint;
 use crate::rng::Rng;
-use crate::source::files::FileReader;
 
 /// How long we wait for a lock that the application holds.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-/// A rollback-mode database whose writers waited longer for us is worth a word to its owner.
-const LONG_LOCK: Duration = Duration::from_secs(2);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How to capture.
 #[derive(Debug, Clone)]
@@ -46,6 +44,12 @@ pub struct Options {
     pub rng: Arc<dyn Rng>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// How long writers of a database in rollback mode may wait for us.
+    pub limits: Limits,
+    /// Whether a path lies where locks are not to be believed: [`super::is_on_a_network`].
+    pub on_a_network: fn(&Path) -> bool,
+    /// Who may ask us to stop while the engine checks.
+    pub watch: Option<Arc<dyn Monitor>>,
 }
 
 /// How a database was read.
@@ -78,6 +82,10 @@ pub struct Captured {
     pub size_bytes: u64,
     /// How long our read transaction lasted.
     pub held: Duration,
+    /// What its header says.
+    pub header: Option<Header>,
+    /// What the engine finds wrong in it: it was so before we came.
+    pub unsound: Option<String>,
     /// What its owner should know.
     pub warnings: Vec<String>,
 }
@@ -101,43 +109,108 @@ pub fn has_page_table() -> bool {
 /// Captures the database at `path`; its image goes to `sink` in chunks.
 ///
 /// # Errors
-/// [`Error::Source`] if the engine refuses or the image is not whole, and whatever `sink` returns.
+/// [`Error::Source`] if the engine refuses, the image is not whole, or another file took its place
+/// meanwhile, and whatever `sink` returns.
 pub fn capture(
     path: &Path,
     options: &Options,
     sink: &mut dyn FnMut(Vec<u8>) -> Result<()>,
 ) -> Result<Captured> {
     refuse_harm(path)?;
-    let engine = |cause: rusqlite::Error| match cause.sqlite_error_code() {
-        // Only a writer may roll back what a crash left.
-        Some(rusqlite::ErrorCode::ReadOnly) if beside(path, "-journal").exists() => {
-            unreachable_source(
-                path,
-                &"its application crashed and left a -journal; start the application once, which rolls it back, then back up again",
-            )
-        }
-        _ => unreachable_source(path, &cause),
-    };
-    let connection = open_shared(path).map_err(engine)?;
+    let system = |cause: std::io::Error| unreachable_source(path, &cause);
+    // Both looks are before the first connection and after the last.
+    let identity = Identity::of(path).map_err(system)?;
+    let is_remote = (options.on_a_network)(path);
+    let at_rest = if is_remote { at_rest(path)? } else { None };
+    let captured = connect_and_capture(path, options, sink).map_err(|cause| {
+        let watch = options.watch.as_deref();
+        // Stopped in the middle of a query, the engine only says that it was.
+        watch.and_then(|watch| go_on(watch).err()).unwrap_or(cause)
+    })?;
+    if Identity::of(path).ok() != Some(identity) {
+        return Err(unreachable_source(
+            path,
+            &"another file took its place while it was read",
+        ));
+    }
+    if is_remote && AtRest::of(path).ok().flatten() != at_rest {
+        return Err(at_work_on_a_network(path));
+    }
+    Ok(captured)
+}
+
+/// What lies on a network is captured only while nobody uses it: locks may be fiction there.
+fn at_rest(path: &Path) -> Result<Option<AtRest>> {
+    let found = AtRest::of(path).map_err(|cause| unreachable_source(path, &cause))?;
+    match found {
+        Some(_) => Ok(found),
+        None => Err(at_work_on_a_network(path)),
+    }
+}
+
+fn at_work_on_a_network(path: &Path) -> Error {
+    unreachable_source(
+        path,
+        &"it is in use on a network file system, where locks cannot be relied on; back it up on the machine that holds it, or while its application is stopped",
+    )
+}
+
+fn connect_and_capture(
+    path: &Path,
+    options: &Options,
+    sink: &mut dyn FnMut(Vec<u8>) -> Result<()>,
+) -> Result<Captured> {
+    let engine = |cause: rusqlite::Error| refused(path, &cause);
+    let mut connection = open_shared(path).map_err(engine)?;
+    bound(&mut connection, options.watch.as_ref()).map_err(engine)?;
     let journal_mode: String = connection
         .query_row("PRAGMA journal_mode", [], |row| row.get(0))
         .map_err(engine)?;
     let page_table = options.page_table && has_page_table();
+    let mut header = None;
+    let mut is_first = true;
+    let sink: &mut dyn FnMut(Vec<u8>) -> Result<()> = &mut |chunk| {
+        if std::mem::take(&mut is_first) {
+            header = Header::parse(&chunk);
+        }
+        sink(chunk)
+    };
     let mut captured = if page_table && journal_mode == "wal" {
         capture_pages(path, &connection, options, sink)?
     } else {
         capture_spooled(path, connection, options, page_table, sink)?
     };
+    captured.header = header;
     if !page_table {
         captured.warnings.push("this build has no page table; the database was copied through SQLite's backup call, which needs room for a second copy".into());
-    } else if captured.method == Method::SpooledPages && captured.held > LONG_LOCK {
+    } else if captured.method == Method::SpooledPages && captured.held > options.limits.lock {
         captured.warnings.push(format!(
-            "writers had to wait {:.1} s while it was read; in WAL mode they would not",
+            "writers had to wait {:.1} s while it was read, because they left no time to copy it in steps; in WAL mode they would not",
             captured.held.as_secs_f64()
         ));
     }
     captured.journal_mode = journal_mode;
     Ok(captured)
+}
+
+/// The engine's refusal in words that say what to do.
+fn refused(path: &Path, cause: &rusqlite::Error) -> Error {
+    use rusqlite::ErrorCode;
+    let finding = match cause.sqlite_error_code() {
+        // Only a writer may roll back what a crash left.
+        Some(ErrorCode::ReadOnly) if beside(path, "-journal").exists() => {
+            "its application crashed and left a -journal; start the application once, which rolls it back, then back up again".to_owned()
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => format!(
+            "its application kept it locked for {} s (a long transaction, or locking_mode = EXCLUSIVE, which lets nobody read); end that, or have the application make a copy with VACUUM INTO",
+            BUSY_TIMEOUT.as_secs()
+        ),
+        Some(ErrorCode::NotADatabase) => {
+            "it has the log of a database beside it, but no database's header: it is encrypted or damaged, and only its application can read it; have that make a copy into a folder that is backed up".to_owned()
+        }
+        _ => cause.to_string(),
+    };
+    unreachable_source(path, &finding)
 }
 
 /// Refuses what would do harm to a database that is not ours.
@@ -168,7 +241,7 @@ fn refuse_harm(path: &Path) -> Result<()> {
     ))
 }
 
-fn unreachable_source(path: &Path, cause: &dyn std::fmt::Display) -> Error {
+pub(super) fn unreachable_source(path: &Path, cause: &dyn std::fmt::Display) -> Error {
     Error::Source {
         name: crate::units::shown(path),
         finding: cause.to_string(),
@@ -188,15 +261,14 @@ fn open_shared(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// A read transaction on a connection, ended on drop: its life is the lock's.
-struct View<'a> {
+pub(super) struct View<'a> {
     connection: &'a Connection,
-    point: ConsistencyPoint,
-    begun: Instant,
+    pub(super) point: ConsistencyPoint,
+    pub(super) begun: Instant,
 }
 
 impl<'a> View<'a> {
-    fn begin(connection: &'a Connection, clock: &dyn Clock) -> rusqlite::Result<Self> {
-        let begun = Instant::now();
+    pub(super) fn begin(connection: &'a Connection, clock: &dyn Clock) -> rusqlite::Result<Self> {
         let not_before = clock.now();
         connection.execute_batch("BEGIN")?;
         // BEGIN alone holds nothing; the first read takes the snapshot.
@@ -213,7 +285,8 @@ impl<'a> View<'a> {
                 not_before,
                 not_after: clock.now(),
             },
-            begun,
+            // Before, the application held the lock, not we.
+            begun: Instant::now(),
         })
     }
 }
@@ -235,6 +308,8 @@ fn capture_pages(
     let fingerprint = Fingerprint::take(connection).map_err(engine)?;
     let size_bytes = read_pages(path, connection, chunk_bytes(options, &fingerprint), sink)?;
     require_whole(path, &fingerprint, size_bytes)?;
+    // Of the very pages that were read, which are still in memory. Nobody's ordinary commit waits.
+    let unsound = quick_check(connection);
     Ok(Captured {
         fingerprint,
         point: view.point,
@@ -242,17 +317,19 @@ fn capture_pages(
         journal_mode: String::new(),
         size_bytes,
         held: view.begun.elapsed(),
+        header: None,
+        unsound,
         warnings: Vec::new(),
     })
 }
 
-fn chunk_bytes(options: &Options, fingerprint: &Fingerprint) -> usize {
+pub(super) fn chunk_bytes(options: &Options, fingerprint: &Fingerprint) -> usize {
     let page_bytes = fingerprint.page_size_bytes;
     options.chunks.bytes(fingerprint.image_bytes(), page_bytes)
 }
 
 /// Streams the pages of the open transaction in order; returns their bytes.
-fn read_pages(
+pub(super) fn read_pages(
     path: &Path,
     connection: &Connection,
     chunk_bytes: usize,
@@ -286,7 +363,7 @@ fn read_pages(
 }
 
 /// The end mark of an image: as many bytes as the engine counts pages.
-fn require_whole(path: &Path, fingerprint: &Fingerprint, bytes: u64) -> Result<()> {
+pub(super) fn require_whole(path: &Path, fingerprint: &Fingerprint, bytes: u64) -> Result<()> {
     let expected = fingerprint.image_bytes();
     if bytes == expected {
         return Ok(());
@@ -295,117 +372,6 @@ fn require_whole(path: &Path, fingerprint: &Fingerprint, bytes: u64) -> Result<(
         path,
         &format!("its image has {bytes} bytes, but the engine counts {expected}"),
     ))
-}
-
-fn capture_spooled(
-    path: &Path,
-    connection: Connection,
-    options: &Options,
-    page_table: bool,
-    sink: &mut dyn FnMut(Vec<u8>) -> Result<()>,
-) -> Result<Captured> {
-    let engine = |cause: rusqlite::Error| unreachable_source(path, &cause);
-    let scratch = Scratch::create(
-        options.disk.as_ref(),
-        &options.scratch,
-        "spool",
-        options.rng.as_ref(),
-    )?;
-    let spool = scratch.path().join("image");
-    let (point, held, method) = if page_table {
-        let file = scratch
-            .folder()
-            .create_file(Path::new("image"), 0o600)
-            .map_err(Error::file("creating", &spool))?;
-        let view = View::begin(&connection, options.clock.as_ref()).map_err(engine)?;
-        spool_pages(path, &connection, file.as_ref(), &spool)?;
-        (view.point, view.begun.elapsed(), Method::SpooledPages)
-    } else {
-        let begun = Instant::now();
-        let not_before = options.clock.now();
-        online_backup(&connection, &spool).map_err(engine)?;
-        let not_after = options.clock.now();
-        (
-            ConsistencyPoint {
-                not_before,
-                not_after,
-            },
-            begun.elapsed(),
-            Method::OnlineBackup,
-        )
-    };
-    // From here on nobody waits for us.
-    drop(connection);
-    // The spool is ours alone and whole, so nothing needs to be locked or recovered.
-    let copy = open_immutable(&spool).map_err(engine)?;
-    let fingerprint = Fingerprint::take(&copy).map_err(engine)?;
-    drop(copy);
-    let size_bytes = read_file(&spool, chunk_bytes(options, &fingerprint), sink)?;
-    require_whole(path, &fingerprint, size_bytes)?;
-    Ok(Captured {
-        fingerprint,
-        point,
-        method,
-        journal_mode: String::new(),
-        size_bytes,
-        held,
-        warnings: Vec::new(),
-    })
-}
-
-/// Reads the pages into the spool as fast as the disk takes them.
-fn spool_pages(path: &Path, connection: &Connection, file: &dyn File, spool: &Path) -> Result<()> {
-    /// Bytes written at a time.
-    const STEP: usize = 1024 * 1024;
-    let mut offset = 0;
-    read_pages(path, connection, STEP, &mut |bytes| {
-        file.write_all_at(&bytes, offset)
-            .map_err(Error::file("spooling to", spool))?;
-        offset += bytes.len() as u64;
-        Ok(())
-    })?;
-    Ok(())
-}
-
-/// Copies in one step: smaller steps would start again at each foreign write.
-fn online_backup(from: &Connection, to: &Path) -> rusqlite::Result<()> {
-    use rusqlite::backup::{Backup, StepResult};
-    let mut target = Connection::open(to)?;
-    let backup = Backup::new(from, &mut target)?;
-    let deadline = Instant::now() + BUSY_TIMEOUT;
-    loop {
-        match backup.step(-1)? {
-            StepResult::Done => return Ok(()),
-            _ if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
-            _ => {
-                return Err(rusqlite::Error::SqliteFailure(
-                    rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
-                    Some("its application kept it locked".to_owned()),
-                ));
-            }
-        }
-    }
-}
-
-fn read_file(
-    path: &Path,
-    chunk_bytes: usize,
-    sink: &mut dyn FnMut(Vec<u8>) -> Result<()>,
-) -> Result<u64> {
-    let reader = FileReader::open(path).map_err(Error::file("opening", path))?;
-    let mut total = 0;
-    loop {
-        let mut chunk = Vec::with_capacity(chunk_bytes);
-        (&reader)
-            .take(chunk_bytes as u64)
-            .read_to_end(&mut chunk)
-            .map_err(Error::file("reading", path))?;
-        if chunk.is_empty() {
-            return Ok(total);
-        }
-        total += chunk.len() as u64;
-        sink(chunk)?;
-    }
 }
 
 #[cfg(test)]

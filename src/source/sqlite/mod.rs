@@ -7,10 +7,16 @@
 mod capture;
 mod detect;
 mod fingerprint;
+mod header;
 mod prove;
+mod replaced;
 pub mod sample;
+mod spool;
 
 pub use capture::{Captured, Method, Options, capture, engine_version, has_page_table};
 pub use detect::{SIDE_FILES, Signature, beside, is_database, signature};
 pub use fingerprint::Fingerprint;
+pub use header::Header;
 pub use prove::{Proof, count_at_rest, prove};
+pub use replaced::is_on_a_network;
+pub use spool::Limits;

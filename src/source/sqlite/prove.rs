@@ -72,28 +72,8 @@ pub fn prove(path: &Path, name: &str, monitor: &Arc<dyn Monitor>) -> Result<Proo
         open_immutable(path)
     }
     .map_err(engine)?;
-    // What a schema computes (an index on an expression) may take a gigabyte a row.
-    connection
-        .query_row(
-            &format!("PRAGMA hard_heap_limit = {MEMORY}"),
-            [],
-            |_| Ok(()),
-        )
-        .map_err(engine)?;
-    let watching = Arc::clone(monitor);
-    connection
-        .progress_handler(
-            STEPS,
-            Some(move || {
-                // Nothing to count, but whoever watches sees that it goes on.
-                watching.progress(Progress::default());
-                watching.signal().is_some()
-            }),
-        )
-        .map_err(engine)?;
-    let findings: rusqlite::Result<Vec<String>> = connection
-        .prepare("PRAGMA integrity_check(10)")
-        .and_then(|mut statement| statement.query_map([], |row| row.get(0))?.collect());
+    bound(&mut connection, Some(monitor)).map_err(engine)?;
+    let findings = findings(&connection, "PRAGMA integrity_check(10)");
     let unchecked = match findings {
         // The only good answer is exactly one row "ok".
         Ok(findings) if findings == ["ok"] && is_hot(path) => {
@@ -109,6 +89,43 @@ pub fn prove(path: &Path, name: &str, monitor: &Arc<dyn Monitor>) -> Result<Proo
         fingerprint: Fingerprint::take(&connection).map_err(engine)?,
         unchecked,
     })
+}
+
+/// Bounds what a check may take, and lets whoever watches stop it.
+pub(super) fn bound(
+    connection: &mut Connection,
+    monitor: Option<&Arc<dyn Monitor>>,
+) -> rusqlite::Result<()> {
+    // What a schema computes (an index on an expression) may take a gigabyte a row.
+    let limit = format!("PRAGMA hard_heap_limit = {MEMORY}");
+    connection.query_row(&limit, [], |_| Ok(()))?;
+    let watching = monitor.map(Arc::clone);
+    connection.progress_handler(
+        STEPS,
+        watching.map(|watching| {
+            move || {
+                // Nothing to count, but whoever watches sees that it goes on.
+                watching.progress(Progress::default());
+                watching.signal().is_some()
+            }
+        }),
+    )
+}
+
+fn findings(connection: &Connection, check: &str) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare(check)?;
+    statement.query_map([], |row| row.get(0))?.collect()
+}
+
+/// What the engine's quick check finds wrong in a source, at capture: its pages and its rows, not the content
+/// of its indexes. `None` if all is well, or only the application could tell.
+pub(super) fn quick_check(connection: &Connection) -> Option<String> {
+    match findings(connection, "PRAGMA quick_check(10)") {
+        Ok(findings) if findings == ["ok"] => None,
+        Ok(findings) => Some(findings.join("; ")),
+        Err(cause) if needs_the_application(&cause) => None,
+        Err(cause) => Some(cause.to_string()),
+    }
 }
 
 /// Counts what a database at rest holds, leaving no file beside it. `None` if it is at work (a log or a

@@ -1,0 +1,214 @@
+//! `doctor`: this machine, the shops and the repositories held against what they should be.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::Done;
+use super::config::machine;
+use super::cron;
+use super::failure::Failure;
+use super::session::Session;
+use crate::config::file::{self, Configuration};
+use crate::config::password::PasswordSource;
+use crate::config::{self, RepositoryChoice};
+use crate::doctor::{self, Finding, Level, Machine};
+use crate::error::{Error, ExitCode, Result};
+use crate::retention::Group;
+use crate::units::shown;
+
+pub fn run(session: &Session) -> Result<Done> {
+    let mut findings = Vec::new();
+    let configuration = configuration(session, &mut findings);
+    let mut covered: Vec<PathBuf> = Vec::new();
+    if let Some(configuration) = &configuration {
+        let problems = machine::shops(configuration).into_iter();
+        findings.extend(problems.map(|one| {
+            Finding::error(
+                one.item,
+                one.finding,
+                "mend it, then `tillsafe config check`",
+            )
+        }));
+        covered.extend(configuration.shops.values().flat_map(file::Shop::paths));
+    }
+    let choices = choices(session, configuration.as_deref(), &mut findings);
+    for choice in &choices {
+        let series = series(configuration.as_deref(), choice);
+        let paths = repository(session, choice, &series, &covered, &mut findings)?;
+        if configuration.is_none() {
+            covered.extend(paths);
+        }
+    }
+    let subject = Machine {
+        root: Path::new("/"),
+        covered: &covered,
+        scratch: &Session::scratch_folder(),
+        cron_line: &cron::installing(session.named_configuration()),
+    };
+    let clock = session.services.clock.as_ref();
+    findings.extend(doctor::machine(&subject, clock, session.output.as_ref())?);
+    Ok(tell(session, &findings, &choices))
+}
+
+fn configuration(session: &Session, findings: &mut Vec<Finding>) -> Option<Arc<Configuration>> {
+    match session.configuration() {
+        Ok(Some(configuration)) => {
+            let file = shown(&configuration.file);
+            let shops = crate::units::counted(configuration.shops.len() as u64, "shop");
+            findings.push(Finding::good("configuration", format!("{file}: {shops}")));
+            Some(configuration)
+        }
+        Ok(None) => {
+            findings.push(Finding::warning(
+                "configuration",
+                "there is none: what is to be backed up is known to whoever types it",
+                "tillsafe setup",
+            ));
+            None
+        }
+        Err(cause) => {
+            findings.push(of_error("configuration", &cause));
+            None
+        }
+    }
+}
+
+fn of_error(item: &str, cause: &Error) -> Finding {
+    Finding::error(item, cause.to_string(), cause.advice().next)
+}
+
+/// The repository that is named on the command line, else all of the configuration, else the one of the
+/// environment.
+fn choices(
+    session: &Session,
+    configuration: Option<&Configuration>,
+    findings: &mut Vec<Finding>,
+) -> Vec<RepositoryChoice> {
+    let mut chosen = Vec::new();
+    let found = match configuration {
+        Some(configuration) if !session.is_overridden() => {
+            let names = configuration.repositories.keys();
+            names
+                .map(|name| config::of_entry(configuration, name, &config::environment))
+                .collect()
+        }
+        _ => vec![session.choice()],
+    };
+    for choice in found {
+        match choice {
+            Ok(choice) => chosen.push(choice),
+            Err(cause) => findings.push(of_error("repository", &cause)),
+        }
+    }
+    chosen
+}
+
+/// The shops that are backed up to a repository.
+fn series(configuration: Option<&Configuration>, choice: &RepositoryChoice) -> Vec<Group> {
+    let shops = configuration.into_iter().flat_map(|one| &one.shops);
+    shops
+        .filter(|(_, shop)| choice.name.as_ref() == Some(&shop.repository))
+        .map(|(name, _)| Group::Shop(name.clone()))
+        .collect()
+}
+
+/// Looks at one repository, its password and its storage; returns what this machine has in it.
+fn repository(
+    session: &Session,
+    choice: &RepositoryChoice,
+    series: &[Group],
+    covered: &[PathBuf],
+    findings: &mut Vec<Finding>,
+) -> Result<Vec<PathBuf>> {
+    let item = format!("repository {}", shown(&choice.path));
+    if let PasswordSource::File(file) = &choice.password {
+        let file = config::absolute(file)?;
+        let problem = machine::password_file(&item, &file);
+        findings.push(problem.map_or_else(
+            || {
+                Finding::good(
+                    &item,
+                    format!("the password file {} is its owner's alone", shown(&file)),
+                )
+            },
+            |problem| {
+                let cure = "mend it, and keep a copy of the password away from this machine";
+                Finding::error(&item, problem.finding, cure)
+            },
+        ));
+    }
+    let repository = match session.open_chosen(choice) {
+        Ok(repository) => repository,
+        Err(cause @ Error::Interrupted { .. }) => return Err(cause),
+        Err(cause) => {
+            findings.push(of_error(&item, &cause));
+            return Ok(Vec::new());
+        }
+    };
+    let (disk, rng) = (session.disk.as_ref(), session.services.rng.as_ref());
+    findings.extend(doctor::place(&choice.path, covered, disk, rng));
+    match doctor::history(&repository, series, session.output.as_ref()) {
+        Ok(history) => {
+            findings.extend(history.findings);
+            Ok(history.paths.into_iter().collect())
+        }
+        Err(cause @ Error::Interrupted { .. }) => Err(cause),
+        Err(cause) => {
+            findings.push(of_error(&item, &cause));
+            Ok(Vec::new())
+        }
+    }
+}
+
+fn tell(session: &Session, findings: &[Finding], choices: &[RepositoryChoice]) -> Done {
+    session.output.finish();
+    let count = |level: Level| findings.iter().filter(|one| one.level == level).count();
+    let (good, warnings, errors) = (
+        count(Level::Good),
+        count(Level::Warning),
+        count(Level::Error),
+    );
+    for finding in findings {
+        session.output.object("diagnosis", json!(finding));
+        let level = match finding.level {
+            Level::Good => "good   ",
+            Level::Warning => "WARNING",
+            Level::Error => "ERROR  ",
+        };
+        let cure = finding.cure.as_ref();
+        let cure = cure.map_or(String::new(), |cure| format!("\n         cure: {cure}"));
+        let line = format!("{level}  {}: {}{cure}", finding.item, finding.finding);
+        if errors > 0 && finding.level == Level::Error {
+            session.output.line(line);
+        } else {
+            session.output.good_news(line);
+        }
+    }
+    let mut fields = json!({"good": good, "warnings": warnings, "errors": errors});
+    if let [only] = choices {
+        fields["repository"] = shown(&only.path).into();
+    }
+    let said = format!(
+        "{}, {}, {good} good",
+        crate::units::counted(errors as u64, "error"),
+        crate::units::counted(warnings as u64, "warning")
+    );
+    if errors == 0 {
+        session.output.good_news(said);
+        return Done::well(fields);
+    }
+    session.output.failure(&Failure {
+        text: said,
+        advice: crate::error::Advice {
+            safe: "nothing was changed".to_owned(),
+            next: "cure the errors named above, then run `tillsafe doctor` again".to_owned(),
+        },
+        code: ExitCode::Failed,
+    });
+    Done {
+        code: ExitCode::Failed,
+        fields,
+    }
+}

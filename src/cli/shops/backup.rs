@@ -1,0 +1,152 @@
+//! `backup` of shops: hooks before, one snapshot, hooks after.
+
+use serde_json::{Value, json};
+
+use super::super::Done;
+use super::super::args;
+use super::super::backup::{code, options, outcome_fields, tell};
+use super::super::hooks::Hooks;
+use super::super::session::Session;
+use super::{Open, named, summary, tell_all};
+use crate::backup::{self, Outcome};
+use crate::capture::require_databases;
+use crate::config::file::{self, Configuration, Shop};
+use crate::config::{RepositoryChoice, absolute};
+use crate::error::{ExitCode, Result};
+use crate::hook::When;
+use crate::monitor::Monitor;
+use crate::units::{Shown, shown};
+
+/// Backs up all of them. Each is tried, unless a signal asks us to stop.
+pub fn back_up(session: &Session, names: &[String], args: &args::Backup) -> Result<Done> {
+    let (configuration, names) = named(session, names)?;
+    let mut open = Open::default();
+    let (mut codes, mut fields) = (Vec::new(), Vec::new());
+    for name in &names {
+        let run = Run {
+            session,
+            configuration: &configuration,
+            name,
+            shop: &configuration.shops[name],
+        };
+        if names.len() > 1 {
+            session.output.good_news(format!("shop {}", run.title()));
+        }
+        let (code, mut object) = run.back_up(&mut open, args);
+        object["shop"] = name.as_str().into();
+        object["exit_code"] = code.number().into();
+        session.output.object("shop", object.clone());
+        codes.push(code);
+        fields.push(object);
+        if session.output.signal().is_some() {
+            break;
+        }
+    }
+    let code = ExitCode::first_of(&codes);
+    if names.len() > 1 {
+        tell_all(session, "saved", &names, &codes);
+    }
+    Ok(Done {
+        code,
+        fields: summary(fields),
+    })
+}
+
+/// One shop's turn.
+struct Run<'a> {
+    session: &'a Session,
+    configuration: &'a Configuration,
+    name: &'a str,
+    shop: &'a Shop,
+}
+
+impl Run<'_> {
+    fn title(&self) -> String {
+        match &self.shop.title {
+            Some(title) => format!("{} ({})", self.name, Shown(title.as_bytes())),
+            None => self.name.to_owned(),
+        }
+    }
+
+    fn back_up(&self, open: &mut Open, args: &args::Backup) -> (ExitCode, Value) {
+        let session = self.session;
+        let choice = session.choice_of(self.name);
+        let repository = choice
+            .as_ref()
+            .map_or(String::new(), |choice| shown(&choice.path));
+        let hooks = Hooks {
+            session,
+            shop: self.name,
+            list: &self.shop.hooks,
+            repository: repository.clone(),
+        };
+        let (named, outcome) = match choice {
+            Ok(choice) => {
+                let outcome = self.snapshot(&hooks, open, &choice, args);
+                (Some(choice), outcome)
+            }
+            Err(error) => (None, Err(error)),
+        };
+        session.output.finish();
+        let (code, fields, id) = match outcome {
+            Ok(outcome) => {
+                tell(
+                    session,
+                    &(repository.clone() + &self.overridden(named.as_ref())),
+                    &outcome,
+                );
+                let id = Some(outcome.snapshot.id);
+                (code(&outcome), outcome_fields(&repository, &outcome), id)
+            }
+            Err(error) => {
+                let error = anyhow::Error::from(error).context(format!("shop {}", self.name));
+                let code = session.fail_at(named.as_ref(), error);
+                (code, json!({"repository": repository}), None)
+            }
+        };
+        (hooks.after(When::AfterBackup, code, id), fields)
+    }
+
+    fn snapshot(
+        &self,
+        hooks: &Hooks<'_>,
+        open: &mut Open,
+        choice: &RepositoryChoice,
+        args: &args::Backup,
+    ) -> Result<Outcome> {
+        let session = self.session;
+        let repository = open.get(session, choice)?;
+        let paths = self.shop.paths();
+        let paths: Result<Vec<_>> = paths.iter().map(|path| absolute(path)).collect();
+        let mut options = options(session, choice, paths?, args)?;
+        options.tags.push(file::tag(self.name));
+        // What is copied to one of them is no part of a shop.
+        for entry in self.configuration.repositories.values() {
+            let real = std::fs::canonicalize(&entry.path);
+            options
+                .excluded
+                .extend(real.into_iter().chain([entry.path.clone()]));
+        }
+        let databases: Vec<_> = self
+            .shop
+            .databases
+            .iter()
+            .map(|one| one.path.clone())
+            .collect();
+        let mut ready = || {
+            hooks.before(When::BeforeBackup, None)?;
+            require_databases(&databases)
+        };
+        backup::backup_when(&mut ready, repository, &options, session.output.as_ref())
+    }
+
+    /// What `-r` has overridden, for the summary.
+    fn overridden(&self, chosen: Option<&RepositoryChoice>) -> String {
+        let own = &self.configuration.repositories[&self.shop.repository].path;
+        if self.session.is_overridden() && chosen.is_some_and(|chosen| chosen.path != *own) {
+            format!(" (-r, instead of its own: {})", self.shop.repository)
+        } else {
+            String::new()
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! `forget` of shops: each by the rules that the configuration has for it.
+
+use serde_json::json;
+
+use super::super::Done;
+use super::super::args::{self, Filter};
+use super::super::forget::forget as forget_one;
+use super::super::session::Session;
+use super::{Open, named, summary, tell_all};
+use crate::config::{RepositoryChoice, file};
+use crate::error::{Error, ExitCode, Result};
+use crate::monitor::Monitor;
+use crate::retention::Policy;
+use crate::units::shown;
+
+/// Goes through the shops that have rules; the snapshots of any other stay.
+///
+/// # Errors
+/// [`Error::Usage`] if none of them has rules.
+pub fn forget(session: &Session, args: &args::Forget) -> Result<Done> {
+    let names: Vec<String> = args.filter.shop.iter().cloned().collect();
+    let (configuration, names) = named(session, &names)?;
+    let (ruled, unruled): (Vec<String>, Vec<String>) = names
+        .into_iter()
+        .partition(|name| configuration.shops[name].keep.is_some());
+    if ruled.is_empty() {
+        return Err(Error::Usage {
+            finding: format!(
+                "neither a --keep-… nor a shop of {} says what is to be kept, so nothing is removed",
+                shown(&configuration.file)
+            ),
+            next: "add [shop.NAME.keep] with daily = 14 and monthly = 12 there, or say it here: --keep-daily 14 --keep-monthly 12".to_owned(),
+        });
+    }
+    for name in unruled {
+        session.output.note(&format!(
+            "shop {name}: nothing is removed, for it has no [shop.{name}.keep]"
+        ));
+    }
+    let mut open = Open::default();
+    let (mut codes, mut fields) = (Vec::new(), Vec::new());
+    for name in &ruled {
+        let Some(policy) = &configuration.shops[name].keep else {
+            continue;
+        };
+        let (code, mut object) = one(session, &mut open, name, policy, args);
+        object["shop"] = name.as_str().into();
+        object["exit_code"] = code.number().into();
+        session.output.object("shop", object.clone());
+        codes.push(code);
+        fields.push(object);
+        if session.output.signal().is_some() {
+            break;
+        }
+    }
+    if ruled.len() > 1 {
+        tell_all(session, "in order", &ruled, &codes);
+    }
+    Ok(Done {
+        code: ExitCode::first_of(&codes),
+        fields: summary(fields),
+    })
+}
+
+fn one(
+    session: &Session,
+    open: &mut Open,
+    name: &str,
+    policy: &Policy,
+    args: &args::Forget,
+) -> (ExitCode, serde_json::Value) {
+    let choice = match session.choice_of(name) {
+        Ok(choice) => choice,
+        Err(error) => return (fail(session, None, name, error), json!({})),
+    };
+    let filter = Filter {
+        shop: Some(name.to_owned()),
+        ..args.filter.clone()
+    };
+    let done = open
+        .get(session, &choice)
+        .and_then(|repository| forget_one(session, repository, Some(policy), args, &filter));
+    match done {
+        Ok((code, fields)) => (code, fields),
+        Err(Error::NoSnapshot { .. }) if args.filter.is_empty() => {
+            session.output.note(&format!(
+                "shop {name}: no snapshot carries {} in {}",
+                file::tag(name),
+                shown(&choice.path)
+            ));
+            (
+                ExitCode::Done,
+                json!({"repository": shown(&choice.path), "kept": 0, "removed": 0}),
+            )
+        }
+        Err(error) => {
+            let code = fail(session, Some(&choice), name, error);
+            (code, json!({"repository": shown(&choice.path)}))
+        }
+    }
+}
+
+fn fail(
+    session: &Session,
+    choice: Option<&RepositoryChoice>,
+    name: &str,
+    error: Error,
+) -> ExitCode {
+    let error = anyhow::Error::from(error).context(format!("shop {name}"));
+    session.fail_at(choice, error)
+}

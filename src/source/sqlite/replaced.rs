@@ -1,0 +1,73 @@
+//! Whether the file at a path is still the one that was opened, and whether it was at rest all the time.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::detect::{SIDE_FILES, beside};
+use super::header::Header;
+
+/// Which file stands at a path: what a deploy or a restore exchanges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    /// Of what stands there now.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    pub fn of(path: &Path) -> std::io::Result<Self> {
+        let metadata = std::fs::metadata(path)?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        })
+    }
+}
+
+/// How a database that nobody writes stands: nothing of it may change while it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AtRest {
+    size: u64,
+    modified: (i64, i64),
+    header: Option<Header>,
+}
+
+impl AtRest {
+    /// Looks at a database; `None` if a log or a journal lies beside it: then it is at work. Only while no
+    /// connection to it is open.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    pub fn of(path: &Path) -> std::io::Result<Option<Self>> {
+        if SIDE_FILES
+            .iter()
+            .any(|suffix| beside(path, suffix).exists())
+        {
+            return Ok(None);
+        }
+        let metadata = std::fs::metadata(path)?;
+        Ok(Some(Self {
+            size: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            header: Header::read(path)?,
+        }))
+    }
+}
+
+/// Whether a path lies on a file system whose locks may be fiction, and whose memory another machine does not
+/// share: NFS, SMB, 9p, FUSE (linux/magic.h).
+#[must_use]
+pub fn is_on_a_network(path: &Path) -> bool {
+    const NETWORKS: [i64; 6] = [
+        0x6969,
+        0x517b,
+        0xfe53_4d42,
+        0xff53_4d42,
+        0x0102_1997,
+        0x6573_5546,
+    ];
+    rustix::fs::statfs(path).is_ok_and(|stat| NETWORKS.contains(&(stat.f_type & 0xffff_ffff)))
+}

@@ -1,0 +1,145 @@
+//! A disk runs full: on the side of the repository, of the cache, of temporary copies. Each has its code and its
+//! message, and the next run, with room again, is clean and leaves nothing behind.
+
+use std::fs;
+use std::path::Path;
+
+use crate::common::Place;
+use crate::common::files::files_below;
+use crate::common::mount::SmallDisk;
+use crate::common::program::{Program, Run};
+use crate::common::restic::Restic;
+use crate::common::shop::{Shop, noise};
+use crate::common::tools::skipped;
+
+/// A disk with 600 KiB of room; its shop needs more.
+fn small_disk(place: &Place) -> Option<SmallDisk> {
+    let disk = SmallDisk::mount(&place.join("disk"), "size=2m");
+    if disk.is_none() {
+        skipped("a full disk", "mounting a small disk needs root");
+    }
+    disk
+}
+
+fn run(program: &Program, temporary: &Path, words: &[&str]) -> Run {
+    let mut command = program.command(words);
+    Run::of(command.env("TMPDIR", temporary))
+}
+
+fn assert_says(run: &Run, code: i32, words: &[&str]) {
+    assert_eq!(run.code, code, "{}", run.text());
+    for word in words {
+        assert!(run.text().contains(word), "{word}: {}", run.text());
+    }
+}
+
+fn assert_clean(program: &Program) {
+    assert_says(
+        &program.run(&["check", "--read-data"]),
+        0,
+        &["no damage found"],
+    );
+    for restic in Restic::all_on(program) {
+        restic.assert_clean();
+    }
+}
+
+#[test]
+fn on_the_side_of_the_repository() {
+    let place = Place::new();
+    let Some(disk) = small_disk(&place) else {
+        return;
+    };
+    let shop = Shop::open(&place.join("shop"), 50, "wal");
+    let program = Program {
+        repository: disk.path().join("repository"),
+        password_file: place.join("password"),
+    };
+    program.ok(&["init"]);
+    let folder = shop.folder.to_str().unwrap();
+    assert_says(&program.run(&["backup", folder]), 0, &[]);
+    fs::write(shop.folder.join("big.jpg"), noise(7, 4_000_000)).unwrap();
+    let run = program.run(&["backup", folder]);
+    assert_says(&run, 15, &["error: ", "safe: ", "next: ", "No space left"]);
+    // What was there is whole, and with room again the same command does all.
+    assert_says(&program.run(&["verify"]), 0, &["matched"]);
+    fs::remove_file(shop.folder.join("big.jpg")).unwrap();
+    assert_says(&program.run(&["backup", folder]), 0, &[]);
+    // What the full disk still took, nobody needs.
+    assert_says(&program.run(&["prune", "--now"]), 0, &[]);
+    assert_clean(&program);
+    assert!(
+        left_in(disk.path()).is_empty(),
+        "{:?}",
+        left_in(disk.path())
+    );
+}
+
+/// Temporary files that a run has left.
+fn left_in(folder: &Path) -> Vec<String> {
+    let names = files_below(folder);
+    names
+        .into_iter()
+        .map(|path| path.display().to_string())
+        .filter(|name| name.contains(".tillsafe-") || name.contains(".tmp"))
+        .collect()
+}
+
+#[test]
+fn on_the_side_of_the_cache() {
+    let place = Place::new();
+    let Some(disk) = small_disk(&place) else {
+        return;
+    };
+    let shop = Shop::open(&place.join("shop"), 50, "wal");
+    let program = Program::with_cheap_repository(place.path());
+    let folder = shop.folder.to_str().unwrap();
+    disk.fill();
+    let cache = disk.path().to_str().unwrap();
+    // A cache is only a convenience.
+    for words in [&["backup", folder][..], &["snapshots"], &["verify"]] {
+        let words = [&["--cache-dir", cache], words].concat();
+        assert_says(&program.run(&words), 0, &[]);
+    }
+    assert_clean(&program);
+    fs::remove_file(disk.path().join("ballast")).unwrap();
+    assert_says(
+        &program.run(&["--cache-dir", cache, "snapshots"]),
+        0,
+        &["1 snapshot"],
+    );
+}
+
+#[test]
+fn on_the_side_of_temporary_copies() {
+    let place = Place::new();
+    let Some(disk) = small_disk(&place) else {
+        return;
+    };
+    // Only a database in rollback mode is copied.
+    let shop = Shop::open(&place.join("shop"), 50_000, "delete");
+    assert!(fs::metadata(&shop.database).unwrap().len() > 2 << 20);
+    let program = Program::with_cheap_repository(place.path());
+    let folder = shop.folder.to_str().unwrap();
+    let run_there = |words: &[&str]| run(&program, disk.path(), words);
+    // Found in a folder: left out by name, the rest is saved.
+    let said = run_there(&["backup", folder]);
+    assert_says(
+        &said,
+        3,
+        &[
+            "shop.db: this database was left out",
+            "No space left",
+            "incomplete",
+        ],
+    );
+    // Named by its owner: then there is no snapshot without it.
+    let database = shop.database.to_str().unwrap();
+    let said = run_there(&["backup", database]);
+    assert_says(&said, 15, &["error: ", "No space left", "make room"]);
+    assert_eq!(left_in(disk.path()), [""; 0]);
+
+    assert_says(&run(&program, place.path(), &["backup", folder]), 0, &[]);
+    assert_says(&run(&program, place.path(), &["verify"]), 0, &["matched"]);
+    assert_clean(&program);
+}

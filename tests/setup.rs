@@ -1,0 +1,203 @@
+//! `setup` and `doctor`, as their owner types them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::common::Place;
+use crate::common::program::{Program, Run, bare};
+use crate::common::restic::Restic;
+use crate::common::shop::Shop;
+
+/// A machine of one test: a shop, and places for configuration and repository.
+struct Scene {
+    place: Place,
+    shop: PathBuf,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let place = Place::new();
+        let shop = place.join("Tea & Pots");
+        drop(Shop::open(&shop, 20, "wal"));
+        fs::create_dir_all(shop.join("uploads")).unwrap();
+        fs::write(shop.join("uploads/cup.jpg"), b"a cup").unwrap();
+        Self { place, shop }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.place.join("etc/tillsafe.toml")
+    }
+
+    fn password(&self) -> PathBuf {
+        self.file().with_file_name("repository.pass")
+    }
+
+    fn repository(&self) -> PathBuf {
+        self.place.join("disk/backup")
+    }
+
+    fn run(&self, words: &[&str]) -> Run {
+        Run::of(bare().arg("-c").arg(self.file()).args(words))
+    }
+
+    fn ok(&self, words: &[&str]) -> Run {
+        let run = self.run(words);
+        assert_eq!(run.code, 0, "{words:?}: {}", run.text());
+        run
+    }
+
+    fn setup(&self, more: &[&str]) -> Run {
+        let mut command = bare();
+        command.arg("-c").arg(self.file());
+        command.arg("-r").arg(self.repository());
+        Run::of(command.arg("setup").arg(&self.shop).args(more))
+    }
+
+    fn set_up(&self) {
+        let run = self.setup(&["--yes"]);
+        assert_eq!(run.code, 0, "{}", run.text());
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn one_line_leads_to_a_backup_that_is_proved() {
+    let scene = Scene::new();
+    scene.set_up();
+    assert_eq!(mode(&scene.file()), 0o600);
+    assert_eq!(mode(&scene.password()), 0o600);
+
+    scene.ok(&["config", "check"]);
+    assert_eq!(scene.ok(&["-q", "backup"]).text(), "");
+    let run = scene.ok(&["verify"]);
+    assert!(
+        run.stdout.contains("proof level: matched"),
+        "{}",
+        run.stdout
+    );
+    let run = scene.ok(&["snapshots"]);
+    assert!(run.stdout.contains("shop=tea---pots"), "{}", run.stdout);
+    let program = Program {
+        repository: scene.repository(),
+        password_file: scene.password(),
+    };
+    for restic in Restic::all_on(&program) {
+        let listed = restic.ok(&["ls", "latest"]).stdout;
+        assert!(listed.contains("uploads/cup.jpg"), "{listed}");
+    }
+
+    // The same again has nothing to add, and what is there is left as it is.
+    let before = fs::read(scene.file()).unwrap();
+    let run = scene.setup(&["--yes"]);
+    assert_eq!(run.code, 0, "{}", run.text());
+    assert!(
+        run.stdout.contains("all that was found is in"),
+        "{}",
+        run.stdout
+    );
+    assert_eq!(fs::read(scene.file()).unwrap(), before);
+}
+
+#[test]
+fn nothing_is_written_before_somebody_says_yes() {
+    let scene = Scene::new();
+    for (more, code) in [(&["--dry-run"][..], 0), (&[][..], 2)] {
+        let run = scene.setup(more);
+        assert_eq!(run.code, code, "{}", run.text());
+        assert!(run.stdout.contains("[shop.tea---pots]"), "{}", run.stdout);
+        assert!(!scene.place.join("etc").exists());
+        assert!(!scene.place.join("disk").exists());
+    }
+}
+
+#[test]
+fn what_is_proposed_is_a_configuration_that_is_right() {
+    let scene = Scene::new();
+    let run = scene.setup(&["--dry-run"]);
+    let text = run.stdout.split_once("# ").unwrap().1;
+    let text = text.split_once("nothing was written").unwrap().0;
+    fs::create_dir(scene.place.join("etc")).unwrap();
+    fs::write(scene.file(), format!("# {text}")).unwrap();
+    scene.ok(&["config", "check"]);
+}
+
+#[test]
+fn what_a_configuration_lacks_is_printed_and_can_be_added() {
+    let scene = Scene::new();
+    scene.set_up();
+    let other = scene.place.join("other");
+    drop(Shop::open(&other, 5, "delete"));
+    let lines = scene.ok(&["-q", "setup", other.to_str().unwrap()]).stdout;
+    let text = fs::read_to_string(scene.file()).unwrap();
+    fs::write(scene.file(), text + &lines).unwrap();
+    let run = scene.ok(&["backup"]);
+    assert!(
+        run.stdout.contains("all 2 shops are saved"),
+        "{}",
+        run.stdout
+    );
+}
+
+#[test]
+fn an_interrupted_setup_goes_on_with_what_is_there() {
+    let scene = Scene::new();
+    scene.set_up();
+    fs::remove_file(scene.file()).unwrap();
+    let run = scene.setup(&["--yes"]);
+    assert_eq!(run.code, 0, "{}", run.text());
+    assert!(run.stdout.contains("is there, and opens"), "{}", run.stdout);
+    scene.ok(&["backup"]);
+}
+
+#[test]
+fn doctor_names_each_fault_with_its_cure() {
+    let scene = Scene::new();
+    scene.set_up();
+    let expect = |code: i32, words: &[&str]| {
+        let run = scene.run(&["doctor"]);
+        assert_eq!(run.code, code, "{}", run.text());
+        for word in words {
+            assert!(run.text().contains(word), "{word}: {}", run.text());
+        }
+    };
+    let none = "snapshots of shop=tea---pots: there is no good one";
+    expect(1, &[none, "cure: tillsafe backup"]);
+    scene.ok(&["backup"]);
+    expect(
+        0,
+        &[
+            "none was ever proved",
+            "cure: tillsafe verify",
+            "whatever kills it",
+        ],
+    );
+    scene.ok(&["verify"]);
+    expect(0, &["was proved on"]);
+
+    set_mode(&scene.password(), 0o644);
+    expect(
+        1,
+        &["others on this machine may read the password", "chmod 600"],
+    );
+    set_mode(&scene.password(), 0o600);
+
+    let away = scene.place.join("away");
+    fs::rename(&scene.shop, &away).unwrap();
+    expect(1, &["cannot be read", "tillsafe config check"]);
+    fs::rename(&away, &scene.shop).unwrap();
+
+    fs::rename(scene.place.join("disk"), &away).unwrap();
+    expect(1, &["ERROR    repository"]);
+    fs::rename(&away, scene.place.join("disk")).unwrap();
+
+    fs::write(scene.file(), "version = 1\nshops = 3\n").unwrap();
+    expect(1, &["ERROR    configuration"]);
+}
