@@ -172,7 +172,7 @@ pub fn outcome_fields(location: &str, outcome: &Outcome) -> serde_json::Value {
         "snapshot_id": outcome.snapshot.id,
         "complete": outcome.is_complete(),
         "suspect": outcome.is_suspect(),
-        "parent": outcome.snapshot.file.parent,
+        "parent_id": outcome.snapshot.file.parent,
         "files_new": summary.files_new,
         "files_changed": summary.files_changed,
         "files_unmodified": summary.files_unmodified,

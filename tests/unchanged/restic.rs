@@ -125,7 +125,7 @@ fn each_takes_the_others_snapshot_for_its_parent() {
         let counts = ["files_new", "files_changed", "files_unmodified"]
             .map(|field| summary[field].as_u64().unwrap());
         assert_eq!(counts, [1, 0, 4]);
-        assert!(summary["parent"].is_string());
+        assert!(summary["parent_id"].is_string());
         restic.assert_clean();
     });
 }
