@@ -1,5 +1,6 @@
 //! The traps of databases that are somebody else's, each by its name.
 
+mod folder;
 mod others;
 mod rollback;
 mod sick;
