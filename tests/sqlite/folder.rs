@@ -19,8 +19,11 @@ use crate::common::program::{Program, Run};
 use crate::common::shop::Shop;
 use crate::common::tools::{find, skipped};
 
-/// Each file with all that may not change; of its side files the shared memory's content may.
-fn picture(folder: &Path) -> BTreeMap<PathBuf, (u32, u32, u32, u64, i64, i64, Vec<u8>)> {
+/// All of a file that may not change: owner, group, mode, size, time, content.
+type Facts = (u32, u32, u32, u64, (i64, i64), Vec<u8>);
+
+/// The files of a folder. Of the side files the shared memory's content may change.
+fn picture(folder: &Path) -> BTreeMap<PathBuf, Facts> {
     let files = files_below(folder).into_iter().map(|path| {
         let metadata = fs::symlink_metadata(&path).unwrap();
         let is_shared = path.to_str().unwrap().ends_with("-shm");
@@ -37,8 +40,7 @@ fn picture(folder: &Path) -> BTreeMap<PathBuf, (u32, u32, u32, u64, i64, i64, Ve
             metadata.gid(),
             metadata.mode(),
             metadata.len(),
-            times.0,
-            times.1,
+            times,
             content,
         );
         (path, facts)
@@ -131,7 +133,7 @@ fn a_backup_leaves_it_as_it_was() {
             assert_eq!(run.code, 0, "{way}: {}", run.text());
             let after = picture(&shop.folder);
             let names =
-                |picture: &BTreeMap<PathBuf, _>| picture.keys().cloned().collect::<Vec<_>>();
+                |picture: &BTreeMap<PathBuf, Facts>| picture.keys().cloned().collect::<Vec<_>>();
             assert_eq!(names(&before), names(&after), "{way}, owner {owner}");
             assert!(
                 before == after,

@@ -3,7 +3,10 @@
 mod folder;
 mod others;
 mod rollback;
+mod shapes;
 mod sick;
+mod side_files;
+mod waits;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -238,6 +238,13 @@ fn refuse_harm(path: &Path) -> Result<()> {
             &"it is empty, but its -wal is not: SQLite would delete that log on opening; copy both away, then see what the log holds",
         ));
     }
+    // Two logs that take turns are of a branch of SQLite that ours cannot read: it would pass over both.
+    if beside("-wal2").is_some() {
+        return Err(unreachable_source(
+            path,
+            &"it has a -wal2 beside it, of a branch of SQLite that this one cannot read; have its application make a copy with VACUUM INTO",
+        ));
+    }
     // A WAL database without -shm, opened by somebody who is neither its owner nor root, gets a -shm
     // of that somebody.
     let user = rustix::process::geteuid();
