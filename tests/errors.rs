@@ -253,3 +253,59 @@ fn no_error_is_missing_from_the_golden_file() {
     }
     assert!(count > 20, "only {count} variants were seen");
 }
+
+/// What a heading of the page by message stands for: `…` is anything.
+fn fits(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('…');
+    let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else {
+        return false;
+    };
+    let parts: Vec<&str> = parts.collect();
+    for (number, part) in parts.iter().enumerate() {
+        if number + 1 == parts.len() {
+            return rest.ends_with(part) && rest.len() >= part.len();
+        }
+        let Some(at) = rest.find(part) else {
+            return false;
+        };
+        rest = &rest[at + part.len()..];
+    }
+    rest.is_empty()
+}
+
+#[test]
+fn every_message_has_its_paragraph_in_the_page_by_message() {
+    let page = include_str!("../docs/troubleshooting.md");
+    let headings = page.lines().filter_map(|line| line.strip_prefix("### `"));
+    let headings: Vec<(&str, Vec<u8>)> = headings
+        .map(|line| {
+            let (pattern, codes) = line.split_once("` (").expect("a message, and its codes");
+            let codes = codes.trim_end_matches(')').split(", ");
+            (pattern, codes.map(|code| code.parse().unwrap()).collect())
+        })
+        .collect();
+    for error in every() {
+        let (text, code) = (error.to_string(), error.exit_code().number());
+        let found = headings
+            .iter()
+            .any(|(pattern, codes)| fits(pattern, &text) && codes.contains(&code));
+        assert!(
+            found,
+            "docs/troubleshooting.md has no paragraph for {code}: {text}"
+        );
+    }
+}
+
+#[test]
+fn the_page_for_scripts_has_the_table_of_exit_codes() {
+    let page = include_str!("../docs/scripting.md");
+    let rows: Vec<String> = tillsafe::error::ExitCode::TABLE
+        .iter()
+        .map(|(code, meaning)| format!("| {} | {meaning} |", code.number()))
+        .collect();
+    assert!(
+        page.contains(&rows.join("\n")),
+        "it should be\n{}",
+        rows.join("\n")
+    );
+}

@@ -1,16 +1,16 @@
 //! `completions`: a script for a shell.
 
-use clap::CommandFactory;
 use serde_json::json;
 
 use super::Done;
-use super::args::{Cli, Completions};
+use super::args::Completions;
+use super::help;
 use super::session::Session;
 use crate::error::ExitCode;
 
 pub fn run(session: &Session, args: &Completions) -> Done {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "tillsafe", &mut script);
+    clap_complete::generate(args.shell, &mut help::program(), "tillsafe", &mut script);
     let script = String::from_utf8_lossy(&script);
     session.output.line(script.trim_end());
     session.output.object(

@@ -6,6 +6,7 @@ mod cache;
 mod cat;
 mod check;
 mod choose;
+mod color;
 mod completions;
 mod config;
 mod cron;
@@ -16,6 +17,7 @@ mod dump;
 mod failure;
 mod find;
 mod forget;
+mod help;
 mod hooks;
 mod in_place;
 mod init;
@@ -23,6 +25,7 @@ mod key;
 mod list;
 mod lost;
 mod ls;
+mod man;
 mod object;
 mod output;
 mod plan;
@@ -44,7 +47,6 @@ mod verify;
 mod version;
 
 use std::ffi::OsString;
-use std::fmt::Write;
 use std::process::ExitCode as ProcessExit;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -55,19 +57,21 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, ExitCode};
 use args::{Cli, Command};
+use color::When;
 use failure::Failure;
-use output::Output;
+use output::{Manner, Output};
 use session::Session;
 
 /// Commands of the contract that are not part of this version. They are refused by name, so that
 /// nobody believes that they did something.
-const NOT_YET: [&str; 17] = [
+const NOT_YET: [&str; 16] = [
     "drill", "report", "status", "probe", "metrics", "copy", "schedule", "run", "alert", "wal",
-    "incident", "runbook", "kit", "man", "migrate", "mount", "rewrite",
+    "incident", "runbook", "kit", "migrate", "mount", "rewrite",
 ];
 
 /// Options that every command takes with a value.
-const TAKES_A_VALUE: [&str; 9] = [
+const TAKES_A_VALUE: [&str; 10] = [
+    "--color",
     "-c",
     "--config",
     "--cache-dir",
@@ -111,12 +115,8 @@ fn run(words: &[OsString]) -> u8 {
         // Without handlers a signal just kills: safe, only less polite.
         let _ = cause;
     }
-    let output = Arc::new(Output::new(
-        cli.global.json,
-        cli.global.quiet,
-        name_of(&cli.command),
-        signal,
-    ));
+    let manner = Manner::of(&cli.global);
+    let output = Arc::new(Output::new(manner, name_of(&cli.command), signal));
     output.keep_telling();
     let shop = filter_of(&cli.command).and_then(|filter| filter.shop.clone());
     let session = Session::new(cli.global, shop, Arc::clone(&output));
@@ -143,16 +143,8 @@ fn end(output: &Output, code: ExitCode, fields: &Value) -> u8 {
 }
 
 fn parse(words: &[OsString]) -> std::result::Result<Cli, clap::Error> {
-    let program = Cli::command().mut_subcommands(with_exit_codes);
+    let program = help::program().color(When::of(words).for_clap());
     Cli::from_arg_matches(&program.try_get_matches_from(words)?)
-}
-
-/// The table stands below the help of a command, and of each that it holds.
-fn with_exit_codes(command: clap::Command) -> clap::Command {
-    let command = command.disable_help_subcommand(true);
-    command
-        .after_help(exit_codes())
-        .mut_subcommands(with_exit_codes)
 }
 
 fn execute(session: &Session, command: Command) -> anyhow::Result<Done> {
@@ -183,6 +175,7 @@ fn execute(session: &Session, command: Command) -> anyhow::Result<Done> {
         Command::Key(args) => key::run(session, args.action)?,
         Command::Config(args) => config::run(session, &args.action)?,
         Command::Completions(args) => completions::run(session, &args),
+        Command::Man(args) => man::run(session, &args)?,
         Command::Version => version::run(session),
     })
 }
@@ -215,6 +208,7 @@ const fn name_of(command: &Command) -> &'static str {
         Command::Key(_) => "key",
         Command::Config(_) => "config",
         Command::Completions(_) => "completions",
+        Command::Man(_) => "man",
         Command::Version => "version",
     }
 }
@@ -267,7 +261,7 @@ fn refused(words: &[OsString], refusal: &clap::Error, signal: Arc<AtomicUsize>) 
         return match refusal.print() {
             Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => {
                 let failure = failure::unwritten(&cause);
-                Output::new(false, false, "", signal).failure(&failure);
+                Output::new(Manner::of_words(words), "", signal).failure(&failure);
                 failure.code.number()
             }
             // A reader that has gone away is no failure of ours.
@@ -309,7 +303,6 @@ fn refused(words: &[OsString], refusal: &clap::Error, signal: Arc<AtomicUsize>) 
             usage(finding, next.to_owned())
         }
     };
-    let json = words.iter().any(|word| word == "--json");
     let program = Cli::command();
     let mut names = program.get_subcommands().map(clap::Command::get_name);
     // A folder named after -r may be called backup.
@@ -318,7 +311,11 @@ fn refused(words: &[OsString], refusal: &clap::Error, signal: Arc<AtomicUsize>) 
         pairs.any(|pair| pair[1] == **name && !TAKES_A_VALUE.iter().any(|flag| pair[0] == **flag))
     });
     let command = unknown(refusal).or_else(|| known.map(str::to_owned));
-    let output = Output::new(json, false, &command.unwrap_or_default(), signal);
+    let output = Output::new(
+        Manner::of_words(words),
+        &command.unwrap_or_default(),
+        signal,
+    );
     output.failure(&Failure::from(anyhow::Error::from(error)));
     end(&output, ExitCode::Usage, &json!({}))
 }
@@ -335,19 +332,4 @@ fn unknown(refusal: &clap::Error) -> Option<String> {
 fn not_yet(refusal: &clap::Error) -> Option<&'static str> {
     let name = unknown(refusal)?;
     NOT_YET.into_iter().find(|not_yet| *not_yet == name)
-}
-
-/// What stands below the program's own `--help`.
-fn after_help() -> String {
-    exit_codes() + "\nA first backup and a first restore: docs/start.md, or `tillsafe demo`."
-}
-
-/// The table of exit codes, for every `--help`.
-fn exit_codes() -> String {
-    let mut text = String::from("Exit codes:\n");
-    for (code, meaning) in ExitCode::TABLE {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {:>3}  {meaning}", code.number());
-    }
-    text
 }

@@ -1,5 +1,6 @@
 //! Results on stdout, everything else on stderr; with `--json` one object a line on stdout.
 
+use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -12,6 +13,8 @@ use base64::Engine;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value, json};
 
+use super::args::Global;
+use super::color::{self, Colors, When};
 use super::failure::Failure;
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Problem, Progress, Step};
@@ -27,8 +30,7 @@ const STATUS_EVERY: Duration = Duration::from_millis(500);
 /// Where everything goes that a command says.
 #[derive(Debug)]
 pub struct Output {
-    json: bool,
-    quiet: bool,
+    manner: Manner,
     command: String,
     begun: Instant,
     signal: Arc<AtomicUsize>,
@@ -40,10 +42,44 @@ pub struct Output {
     unwritten: Mutex<Option<std::io::Error>>,
 }
 
+/// How it is spoken.
+#[derive(Debug, Clone, Copy)]
+#[allow(clippy::struct_excessive_bools, reason = "flags as they are typed")]
+pub struct Manner {
+    json: bool,
+    quiet: bool,
+    verbose: bool,
+    colors: Colors,
+}
+
+impl Manner {
+    /// As the flags say.
+    pub fn of(global: &Global) -> Self {
+        Self {
+            json: global.json,
+            quiet: global.quiet,
+            verbose: global.verbose,
+            colors: Colors::new(global.color),
+        }
+    }
+
+    /// As words seem to say that could not be understood.
+    pub fn of_words(words: &[OsString]) -> Self {
+        Self {
+            json: words.iter().any(|word| word == "--json"),
+            quiet: false,
+            verbose: false,
+            colors: Colors::new(When::of(words)),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct State {
     step: Step,
     step_begun: Instant,
+    /// The step that was named last.
+    named: Option<Step>,
     total: Option<u64>,
     last_line: Instant,
     /// Whether only results or questions are to come, and no progress.
@@ -52,9 +88,10 @@ struct State {
 
 impl Output {
     /// Speaks for `command`; `signal` is where a signal's number arrives.
-    pub fn new(json: bool, quiet: bool, command: &str, signal: Arc<AtomicUsize>) -> Self {
+    pub fn new(manner: Manner, command: &str, signal: Arc<AtomicUsize>) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        if !json && !quiet && std::io::stderr().is_terminal() {
+        let is_shown = !manner.json && !manner.quiet && !color::is_dumb();
+        if is_shown && std::io::stderr().is_terminal() {
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));
             if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
                 bar.set_style(style);
@@ -63,8 +100,7 @@ impl Output {
         }
         let now = Instant::now();
         Self {
-            json,
-            quiet,
+            manner,
             command: command.to_owned(),
             begun: now,
             signal,
@@ -72,6 +108,7 @@ impl Output {
             state: Mutex::new(State {
                 step: Step::Opening,
                 step_begun: now,
+                named: None,
                 total: None,
                 last_line: now,
                 ended: false,
@@ -90,14 +127,14 @@ impl Output {
 
     /// A line of the result, for people.
     pub fn line(&self, text: impl std::fmt::Display) {
-        if !self.json {
+        if !self.manner.json {
             self.write_stdout(&text.to_string());
         }
     }
 
     /// Whether it speaks to programs.
     pub const fn is_json(&self) -> bool {
-        self.json
+        self.manner.json
     }
 
     /// Whether stdout is a terminal.
@@ -124,14 +161,14 @@ impl Output {
 
     /// A line of the result that says only that all went well.
     pub fn good_news(&self, text: impl std::fmt::Display) {
-        if !self.quiet {
+        if !self.manner.quiet {
             self.line(text);
         }
     }
 
     /// An object of the result, for programs.
     pub fn object(&self, message_type: &str, mut fields: Value) {
-        if !self.json {
+        if !self.manner.json {
             return;
         }
         let mut object = Map::new();
@@ -158,7 +195,7 @@ impl Output {
     /// What ended the command, with what is safe and what to do next.
     pub fn failure(&self, failure: &Failure) {
         let Failure { text, advice, code } = failure;
-        if self.json {
+        if self.manner.json {
             self.object(
                 "error",
                 json!({"error": text, "safe": advice.safe, "next": advice.next, "exit_code": code.number()}),
@@ -188,7 +225,7 @@ impl Output {
 
     /// A line for people that is no result.
     pub fn note(&self, text: &str) {
-        if !self.json && !self.quiet {
+        if !self.manner.json && !self.manner.quiet {
             self.write_stderr(text);
         }
     }
@@ -227,6 +264,8 @@ impl Output {
     }
 
     fn write_stdout(&self, text: &str) {
+        // What programs read has no colour, whatever is asked for.
+        let text = color::painted(text, self.manner.colors.stdout && !self.manner.json);
         self.bar.suspend(|| {
             match writeln!(std::io::stdout().lock(), "{text}") {
                 // A reader that has gone away (`| head`) is no failure of ours.
@@ -243,6 +282,7 @@ impl Output {
     }
 
     fn write_stderr(&self, text: &str) {
+        let text = color::painted(text, self.manner.colors.stderr);
         self.bar.suspend(|| {
             let _ = writeln!(std::io::stderr().lock(), "{text}");
         });
@@ -264,12 +304,16 @@ impl Output {
         if !self.bar.is_hidden() {
             self.bar.set_message(told(step, total, done, seconds));
         }
-        let every = if self.json { STATUS_EVERY } else { LINE_EVERY };
-        if state.last_line.elapsed() < every || self.quiet {
+        let every = if self.manner.json {
+            STATUS_EVERY
+        } else {
+            LINE_EVERY
+        };
+        if state.last_line.elapsed() < every || self.manner.quiet {
             return;
         }
         state.last_line = Instant::now();
-        if self.json {
+        if self.manner.json {
             self.object(
                 "status",
                 json!({"step": step, "bytes_done": bytes, "bytes_total": total, "files_done": files, "step_seconds": seconds}),
@@ -328,6 +372,7 @@ impl Monitor for Output {
         self.bytes.store(0, Ordering::Relaxed);
         self.files.store(0, Ordering::Relaxed);
         let mut state = self.state();
+        let named = state.named.replace(step);
         state.step = step;
         state.step_begun = Instant::now();
         state.total = bytes;
@@ -336,6 +381,9 @@ impl Monitor for Output {
             self.bar.enable_steady_tick(TICK);
         }
         drop(state);
+        if self.manner.verbose && !self.manner.json && named != Some(step) {
+            self.write_stderr(step.words());
+        }
         self.bar.set_message(step.words());
         self.bar.tick();
     }
@@ -350,7 +398,7 @@ impl Monitor for Output {
         if problem.incomplete {
             self.incomplete.fetch_add(1, Ordering::Relaxed);
         }
-        if self.json {
+        if self.manner.json {
             let kind = if problem.incomplete {
                 "error"
             } else {

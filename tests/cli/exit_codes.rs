@@ -23,7 +23,7 @@ use crate::common::tools::skipped;
 /// Where a code is missing there is a reason: a reading command goes on without a lock (no 11),
 /// `init` makes what the others would miss (no 10, 12), and what needs no repository has few ways to
 /// fail. `demo` says 21 only if tillsafe itself is broken, and `rollback` is too quick for a signal.
-const APPLICABLE: [(&str, &[i32]); 27] = [
+const APPLICABLE: [(&str, &[i32]); 28] = [
     ("demo", &[0, 1, 2, 15, 130, 143]),
     ("init", &[0, 1, 2, 15, 20, 130, 143]),
     ("backup", &[0, 1, 2, 3, 4, 6, 10, 11, 12, 14, 15, 130, 143]),
@@ -56,6 +56,7 @@ const APPLICABLE: [(&str, &[i32]); 27] = [
     ("doctor", &[0, 1, 2, 130, 143]),
     ("config", &[0, 2]),
     ("completions", &[0, 2]),
+    ("man", &[0, 1, 2, 20]),
     ("version", &[0, 2]),
 ];
 
@@ -137,7 +138,7 @@ const LOOKING: &[&str] = &["find", "diff", "dump", "stats"];
 #[rustfmt::skip]
 const SCENARIOS: &[Scenario] = &[
     scenario(0, "all is well", &OPENING, Result, |scene, command| scene.usual(command)),
-    scenario(0, "nothing is needed", &["demo", "cache", "completions", "version"], Result, |scene, command| scene.usual(command)),
+    scenario(0, "nothing is needed", &["demo", "cache", "completions", "man", "version"], Result, |scene, command| scene.usual(command)),
     scenario(0, "a new repository", &["init"], Result, with_no_repository),
     scenario(0, "a new repository and a new password", &["init"], Result, with_no_repository_and_password),
     scenario(1, "no folder for scratch copies", &["demo"], Error, with_no_scratch_folder),
@@ -146,7 +147,7 @@ const SCENARIOS: &[Scenario] = &[
     scenario(1, "no folder for the password", &["init"], Error, with_no_folder_for_the_password),
     scenario(1, "no folder can be made at the target", &["restore"], Error, |scene, _| scene.run(&["restore", "latest", "--target", "/proc/shop/restored"])),
     scenario(1, "a repository of a later format", &OPENING, Error, with_a_later_format),
-    scenario(2, "a flag that does not exist", &["demo", "init", "backup", "snapshots", "ls", "restore", "rollback", "check", "verify", "prune", "unlock", "cache", "repair", "tag", "cat", "list", "forget", "key", "find", "diff", "dump", "stats", "setup", "doctor", "config", "completions", "version"], Error, |scene, command| scene.usual_with(command, &["--no-such-flag"])),
+    scenario(2, "a flag that does not exist", &["demo", "init", "backup", "snapshots", "ls", "restore", "rollback", "check", "verify", "prune", "unlock", "cache", "repair", "tag", "cat", "list", "forget", "key", "find", "diff", "dump", "stats", "setup", "doctor", "config", "completions", "man", "version"], Error, |scene, command| scene.usual_with(command, &["--no-such-flag"])),
     scenario(6, "a database that was damaged before", &["backup"], Result, with_a_sick_database),
     scenario(0, "nothing but warnings", &["setup", "doctor"], Result, |scene, command| scene.usual(command)),
     scenario(1, "another password", &["doctor"], Error, with_a_wrong_password),
@@ -203,6 +204,8 @@ const SCENARIOS: &[Scenario] = &[
     scenario(13, "no such snapshot", LOOKING, Error, with_no_such_snapshot_to_look_at),
     scenario(4, "no pack is left", &["find", "dump", "stats"], Error, with_no_packs),
     scenario(3, "what an archive cannot hold", &["dump"], Result, with_a_strange_thing_in_the_snapshot),
+    scenario(20, "a page is there", &["man"], Error, |scene, _| { scene.run(&["man", "--dir", &scene.text("target")]); scene.run(&["man", "--dir", &scene.text("target")]) }),
+    scenario(1, "no folder can be made for the pages", &["man"], Error, |scene, _| scene.run(&["man", "--dir", "/proc/man"])),
     scenario(20, "the file is there", &["dump"], Error, with_a_target_that_is_taken),
     scenario(14, "a source that does not exist", &["backup"], Error, |scene, _| scene.run(&["backup", &scene.text("gone")])),
     scenario(14, "a broken database that was named", &["backup"], Error, with_a_broken_database_named),
@@ -265,6 +268,7 @@ fn judge(scenario: &Scenario, command: &str, run: &Run, json: bool, what: &str) 
     assert!(!text.contains("panicked"), "{what}: {text}");
     if json {
         let objects = run.objects();
+        super::schemas::assert_published(&objects, what);
         let summary = objects.last().unwrap();
         // Words that do not fit name no command for certain.
         if scenario.code != 2 {
@@ -410,6 +414,11 @@ fn config_gives_each_of_its_exit_codes() {
 #[test]
 fn completions_gives_each_of_its_exit_codes() {
     play_all("completions");
+}
+
+#[test]
+fn man_gives_each_of_its_exit_codes() {
+    play_all("man");
 }
 
 #[test]

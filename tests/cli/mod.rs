@@ -4,6 +4,9 @@ mod environment;
 mod exit_codes;
 mod output;
 mod provoke;
+pub mod schemas;
+mod screens;
+mod shells;
 mod signals;
 mod terminal;
 mod words;
@@ -163,7 +166,7 @@ impl Scene {
     /// The command as words, with repository and password where it takes them.
     fn command(&self, words: &[&str]) -> Command {
         let mut command = bare();
-        if !matches!(words[0], "demo" | "version" | "completions") {
+        if !matches!(words[0], "demo" | "version" | "completions" | "man") {
             command = self.program.command(&[]);
         }
         // Spools and scratch copies stay in the test's own place.

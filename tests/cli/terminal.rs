@@ -76,6 +76,77 @@ fn progress_is_shown_on_a_terminal_of_any_width_and_the_result_stays_on_stdout()
     }
 }
 
+/// The same with stdout a terminal as well; its size is not told.
+const ALL_ON_A_TERMINAL: &str = "
+import os, pty, sys
+pid, master = pty.fork()
+if pid == 0:
+    os.execve(sys.argv[1], sys.argv[1:], os.environ)
+shown = b''
+while True:
+    try:
+        part = os.read(master, 65536)
+    except OSError:
+        break
+    if not part:
+        break
+    shown += part
+_, status = os.waitpid(pid, 0)
+sys.stdout.buffer.write(shown)
+sys.exit(os.waitstatus_to_exitcode(status))
+";
+
+/// Colour only where it is wanted: on a terminal that takes it, or when asked for.
+#[test]
+fn colour_is_for_a_terminal_that_wants_it() {
+    let original = Original::new();
+    let repository = as_text(&original.program.repository);
+    let password = as_text(&original.program.password_file);
+    // The program's own words, and those on words that do not fit.
+    for words in [&["check"][..], &["ls", "00000000"], &["ls"], &["nonsense"]] {
+        for (name, value, flags, expected) in [
+            ("TERM", "xterm", &[][..], true),
+            ("TERM", "dumb", &[], false),
+            ("NO_COLOR", "1", &[], false),
+            ("TERM", "xterm", &["--color", "never"], false),
+            ("NO_COLOR", "1", &["--color=always"], true),
+            ("TERM", "xterm", &["--json"], false),
+            ("TERM", "xterm", &["--json", "--color=always"], false),
+        ] {
+            let mut command = bare();
+            command.env(name, value);
+            command.args(["-r", repository, "-p", password]);
+            command.args(flags).args(words);
+            let Some(run) = at_a_terminal(ALL_ON_A_TERMINAL, &[], &command) else {
+                return skipped("colour on a terminal", "there is no python3");
+            };
+            let is_colored = run.stdout.contains("\u{1b}[31m") || run.stdout.contains("\u{1b}[32m");
+            let what = format!("{words:?} {flags:?} {name}={value}");
+            assert_eq!(is_colored, expected, "{what}: {:?}", run.stdout);
+            // Nothing else that a dumb terminal would show as garbage.
+            if value == "dumb" {
+                assert!(!run.stdout.contains('\u{1b}'), "{what}: {:?}", run.stdout);
+            }
+        }
+        // No terminal, no colour: unless somebody asks for it.
+        for (flags, expected) in [(&[][..], false), (&["--color=always"], true)] {
+            let run = original.program.run(&[flags, words].concat());
+            assert_eq!(run.text().contains('\u{1b}'), expected, "{words:?}");
+        }
+    }
+}
+
+#[test]
+fn every_step_is_named_for_who_wants_to_hear_of_it() {
+    let original = Original::new();
+    let scene = original.scene("scene", false);
+    let run = scene.usual_with("backup", &["-v"]);
+    assert_eq!(run.code, 0, "{}", run.text());
+    assert!(run.stderr.lines().count() >= 2, "{}", run.stderr);
+    let run = scene.usual_with("backup", &["-v", "-q"]);
+    assert_eq!(run.code, 2, "both cannot be meant");
+}
+
 #[test]
 fn json_stays_json_on_a_terminal() {
     let original = Original::new();

@@ -161,6 +161,7 @@ impl Run {
         for object in &objects {
             assert!(object["message_type"].is_string(), "{object}");
         }
+        crate::cli::schemas::observe(&objects);
         let last = objects.last().expect("there is a summary");
         assert_eq!(last["message_type"], "summary", "{last}");
         assert_eq!(last["exit_code"], self.code, "{last}");

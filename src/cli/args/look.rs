@@ -9,17 +9,14 @@ use super::Filter;
 
 pub const FIND: &str = "Find files by name, time or the objects that they are made of, in all snapshots
 
-A pattern without a slash is a name at any depth, one with a slash a path, or the end of one; a star fits no slash, two stars fit any folders.
-Example: tillsafe -r /media/backup/shop -p /root/shop.pass find '*.jpg' --oldest 2026-11-01";
+A pattern without a slash is a name at any depth, one with a slash a path, or the end of one; a star fits no slash, two stars fit any folders.";
 pub const DIFF: &str = "Show what differs between two snapshots
 
 + added, - removed, M another content, T another kind, and with --metadata U another owner, mode or time.
-Only folders that differ are read; bytes are those of blobs that only one side of them needs.
-Example: tillsafe -r /media/backup/shop -p /root/shop.pass diff 1a2b3c4d latest";
+Only folders that differ are read; bytes are those of blobs that only one side of them needs.";
 pub const DUMP: &str = "Write a file to stdout, or a folder as a tar archive
 
-Each blob is verified before it goes out; at the first thing that is damaged it ends, with exit code 4.
-Example: tillsafe -r /media/backup/shop -p /root/shop.pass dump latest:/srv/shop | tar -x";
+Each blob is verified before it goes out; at the first thing that is damaged it ends, with exit code 4.";
 
 #[derive(Debug, Args)]
 pub struct Cat {

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::Filter;
-use crate::cli::exit_codes;
 use crate::repository::prune::MaxUnused;
 use crate::retention::Within;
 
@@ -103,18 +102,15 @@ pub enum Repair {
     ///
     /// Index files that cannot be read go, packs that no index names are named by their own headers, and packs that
     /// are gone are named no longer. What is right stays as it is.
-    #[command(after_help = exit_codes())]
     Index(RepairIndex),
     /// Store what is whole in broken packs anew, and remove those
     ///
     /// Reads every byte of every pack, or of those given. What is lost is named with the snapshots and paths that it costs.
-    #[command(after_help = exit_codes())]
     Packs(RepairPacks),
     /// Make new snapshots, without what is lost, beside those that lack something
     ///
     /// A lost file is left out, a lost folder with all below it. The new snapshot has the old one's time and the mark
     /// `incomplete`; the old one is kept unless --forget. Run `repair index` and `repair packs` first: they find what is lost.
-    #[command(after_help = exit_codes())]
     Snapshots(RepairSnapshots),
 }
 
