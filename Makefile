@@ -49,6 +49,6 @@ dist:
 dist-check: dist
 	sh .ci/debian.sh
 
-# The binary of `make dist` if it was made, else a build for this machine; with completions.
+# The binary of `make dist` if it was made, else a build for this machine; with manual pages and completions.
 install:
 	sh .ci/install.sh "$(DESTDIR)$(PREFIX)"

@@ -1,8 +1,12 @@
 //! The traps of databases that are somebody else's, each by its name.
 
+mod folder;
 mod others;
 mod rollback;
+mod shapes;
 mod sick;
+mod side_files;
+mod waits;
 
 use std::path::Path;
 use std::sync::Arc;

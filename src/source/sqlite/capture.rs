@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
 use super::detect::beside;
 use super::fingerprint::Fingerprint;
 use super::header::Header;
+use super::open::Opened;
 use super::prove::{bound, quick_check};
 use super::replaced::{AtRest, Identity};
 use super::spool::{Limits, capture_spooled};
@@ -161,9 +162,10 @@ fn connect_and_capture(
     sink: &mut dyn FnMut(Vec<u8>) -> Result<()>,
 ) -> Result<Captured> {
     let engine = |cause: rusqlite::Error| refused(path, &cause);
-    let mut connection = open_shared(path).map_err(engine)?;
-    bound(&mut connection, options.watch.as_ref()).map_err(engine)?;
-    let journal_mode: String = connection
+    let mut opened = Opened::open(path).map_err(engine)?;
+    bound(&mut opened.connection, options.watch.as_ref()).map_err(engine)?;
+    let at_rest = opened.at_rest;
+    let journal_mode: String = opened
         .query_row("PRAGMA journal_mode", [], |row| row.get(0))
         .map_err(engine)?;
     let page_table = options.page_table && has_page_table();
@@ -176,10 +178,18 @@ fn connect_and_capture(
         sink(chunk)
     };
     let mut captured = if page_table && journal_mode == "wal" {
-        capture_pages(path, &connection, options, sink)?
+        let captured = capture_pages(path, &opened, options, sink)?;
+        drop(opened);
+        captured
     } else {
-        capture_spooled(path, connection, options, page_table, sink)?
+        capture_spooled(path, opened, options, page_table, sink)?
     };
+    if at_rest.is_some() && AtRest::of(path).ok().flatten() != at_rest {
+        return Err(unreachable_source(
+            path,
+            &"its application began to work while it was read from a folder in which nothing can be created, and so nothing locked; back it up as a user who may write there",
+        ));
+    }
     captured.header = header;
     if !page_table {
         captured.warnings.push("this build has no page table; the database was copied through SQLite's backup call, which needs room for a second copy".into());
@@ -208,6 +218,9 @@ fn refused(path: &Path, cause: &rusqlite::Error) -> Error {
         Some(ErrorCode::NotADatabase) => {
             "it has the log of a database beside it, but no database's header: it is encrypted or damaged, and only its application can read it; have that make a copy into a folder that is backed up".to_owned()
         }
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly) if beside(path, "-wal").exists() => {
+            "part of it is in its -wal, and reading that needs a -shm file that cannot be created here; copy the folder to where it can be written, and back that up".to_owned()
+        }
         _ => cause.to_string(),
     };
     unreachable_source(path, &finding)
@@ -223,6 +236,13 @@ fn refuse_harm(path: &Path) -> Result<()> {
         return Err(unreachable_source(
             path,
             &"it is empty, but its -wal is not: SQLite would delete that log on opening; copy both away, then see what the log holds",
+        ));
+    }
+    // Two logs that take turns are of a branch of SQLite that ours cannot read: it would pass over both.
+    if beside("-wal2").is_some() {
+        return Err(unreachable_source(
+            path,
+            &"it has a -wal2 beside it, of a branch of SQLite that this one cannot read; have its application make a copy with VACUUM INTO",
         ));
     }
     // A WAL database without -shm, opened by somebody who is neither its owner nor root, gets a -shm
@@ -246,18 +266,6 @@ pub(super) fn unreachable_source(path: &Path, cause: &dyn std::fmt::Display) -> 
         name: crate::units::shown(path),
         finding: cause.to_string(),
     }
-}
-
-/// Opens somebody else's database: for reading only, trusting nothing in it.
-fn open_shared(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection
-        .execute_batch("PRAGMA query_only = 1; PRAGMA trusted_schema = 0; PRAGMA mmap_size = 0;")?;
-    Ok(connection)
 }
 
 /// A read transaction on a connection, ended on drop: its life is the lock's.

@@ -8,6 +8,7 @@ mod capture;
 mod detect;
 mod fingerprint;
 mod header;
+mod open;
 mod prove;
 mod replaced;
 pub mod sample;

@@ -20,6 +20,7 @@ use super::capture::{
     unreachable_source,
 };
 use super::fingerprint::Fingerprint;
+use super::open::Opened;
 use super::prove::{bound, open_immutable, quick_check};
 use crate::durable::File;
 use crate::durable::scratch::Scratch;
@@ -59,7 +60,7 @@ struct Spooled {
 /// [`Error::Source`], [`Error::File`] for the spool, and whatever `sink` returns.
 pub fn capture_spooled(
     path: &Path,
-    connection: Connection,
+    opened: Opened,
     options: &Options,
     page_table: bool,
     sink: &mut dyn FnMut(Vec<u8>) -> Result<()>,
@@ -73,7 +74,7 @@ pub fn capture_spooled(
     )?;
     let spool = Spool {
         path,
-        connection: &connection,
+        connection: &opened,
         options,
         scratch: &scratch,
     };
@@ -83,7 +84,7 @@ pub fn capture_spooled(
         let image = scratch.path().join("copy");
         (spool.at_once_by_backup(&image).map_err(engine)?, image)
     };
-    drop(connection);
+    drop(opened);
     // The spool is ours alone and whole, so nothing needs to be locked or recovered.
     let mut copy = open_immutable(&image).map_err(engine)?;
     bound(&mut copy, options.watch.as_ref()).map_err(engine)?;
