@@ -23,6 +23,7 @@ mod interop;
 mod keys;
 mod kinds;
 mod look;
+mod overlap;
 mod partial;
 mod power;
 mod prune;
