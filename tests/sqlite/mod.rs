@@ -2,6 +2,7 @@
 
 mod folder;
 mod others;
+mod peculiar;
 mod rollback;
 mod shapes;
 mod sick;

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tillsafe::source::sqlite::capture;
 
@@ -59,7 +59,6 @@ fn ordinary_commits_never_wait_and_a_restart_waits_for_the_end_of_our_read() {
             Ok(())
         })
         .unwrap();
-        let ended = Instant::now();
         assert!(
             child.unwrap().wait().unwrap().success(),
             "a commit was refused"
@@ -78,7 +77,8 @@ fn ordinary_commits_never_wait_and_a_restart_waits_for_the_end_of_our_read() {
             "{checkpoint}: a commit took {commit} s"
         );
         assert!(captured.held >= READING, "{:?}", captured.held);
-        let bound = captured.held + ended.elapsed() + Duration::from_secs(1);
+        // It goes on when our read has ended; a busy machine may take its time for that.
+        let bound = captured.held + Duration::from_secs(5);
         assert!(
             waited <= bound.as_secs_f64(),
             "{checkpoint}: {waited} s, held {:?}",
