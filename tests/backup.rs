@@ -549,3 +549,35 @@ fn a_cache_is_believed_in_nothing() {
     run(&["cache", "--clear"]);
     assert!(files_below(&cache).is_empty());
 }
+
+/// In rollback mode each transaction makes and removes one; in WAL mode the last who closes.
+#[test]
+fn side_files_that_come_and_go_are_missed_by_nobody() {
+    let place = Place::new();
+    let shop = Shop::open(&place.join("shop"), 20, "delete");
+    // What only has such a name is kept.
+    fs::create_dir(shop.folder.join("shop.db-shm")).unwrap();
+    fs::write(shop.folder.join("shop.db-shm/inner.txt"), "kept").unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for suffix in ["-wal", "-journal"] {
+            let name = shop.folder.join(format!("shop.db{suffix}"));
+            let done = &done;
+            scope.spawn(move || {
+                while !done.load(Ordering::SeqCst) {
+                    fs::write(&name, "").unwrap();
+                    fs::remove_file(&name).unwrap();
+                }
+            });
+        }
+        let backend = repository();
+        let outcomes: Vec<_> = (0..20).map(|_| back_up(&backend, &shop.folder)).collect();
+        done.store(true, Ordering::SeqCst);
+        for outcome in outcomes {
+            let outcome = outcome.unwrap();
+            assert!(outcome.is_complete(), "{:?}", outcome.manifest.incomplete);
+            // A picture in each of two folders, two texts, and the kept one.
+            assert_eq!(outcome.manifest.files.files, 5);
+        }
+    });
+}

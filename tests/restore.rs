@@ -88,7 +88,8 @@ fn a_copy_equal_to_its_capture_is_kept_whatever_sqlite_finds_in_it() {
     let shop = Shop::open(&place.join("shop"), 30, "wal");
     make_odd_database(&shop.folder.join("odd.db"));
     let program = Program::with_repository(place.path());
-    program.ok(&["backup", text(&shop.folder)]);
+    let run = program.run(&["backup", text(&shop.folder)]);
+    assert_eq!(run.code, 6, "{}", run.text());
     let target = place.join("target");
     let from = format!("latest:{}", shop.folder.display());
     let run = program.run(&["restore", &from, "--target", text(&target)]);

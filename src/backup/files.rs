@@ -56,7 +56,6 @@ pub fn read_all(
             finding,
         })?;
     let rabin = Rabin::new(polynomial);
-    let side_files = survey.side_files();
     let mut names = FileNames::default();
     // The builder of trees stops listening only when it has failed, and its error is the one to tell.
     let send = |visit: Visit| visits.send(visit).map_err(|_| writer.failure());
@@ -85,9 +84,6 @@ pub fn read_all(
                 return Ok(());
             }
             let real = survey.walk.real(&path);
-            if side_files.contains(&path) {
-                return Ok(());
-            }
             let unchanged = before
                 .as_ref()
                 .and_then(|before| parent.unchanged(before, &entry, size));

@@ -32,7 +32,7 @@ impl Survey {
     /// [`crate::error::Error::Source`] if a root cannot be looked at.
     pub fn take(roots: &[PathBuf], excluded: &[PathBuf], monitor: &dyn Monitor) -> Result<Self> {
         monitor.step(monitor::Step::Surveying, None);
-        let walk = Walk::plan(roots, excluded)?;
+        let mut walk = Walk::plan(roots, excluded)?;
         for root in roots.iter().filter(|root| is_empty_folder(root)) {
             monitor.problem(Problem {
                 item: crate::units::shown(root),
@@ -63,7 +63,7 @@ impl Survey {
             }
             Ok(())
         })?;
-        let databases = databases
+        let databases: BTreeMap<PathBuf, bool> = databases
             .into_iter()
             .filter(|path| files.contains(path))
             .map(|path| {
@@ -71,20 +71,20 @@ impl Survey {
                 (path, named)
             })
             .collect();
+        // An application makes and removes them all the time: none of them is missing.
+        let beside = |path| SIDE_FILES.map(|suffix| sqlite::beside(path, suffix));
+        let is_part = |file: &PathBuf| !databases.contains_key(file);
+        walk.pass_over(
+            databases
+                .keys()
+                .flat_map(|path| beside(path))
+                .filter(is_part),
+        );
         Ok(Self {
             walk,
             databases,
             bytes,
         })
-    }
-
-    /// The files beside the databases that are part of them.
-    #[must_use]
-    pub fn side_files(&self) -> BTreeSet<PathBuf> {
-        self.databases
-            .keys()
-            .flat_map(|path| SIDE_FILES.iter().map(|suffix| sqlite::beside(path, suffix)))
-            .collect()
     }
 }
 

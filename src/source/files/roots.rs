@@ -13,6 +13,8 @@ pub struct Walk {
     /// The roots as their owner wrote them, which is how they are stored, and where they really are.
     pub(super) roots: BTreeMap<PathBuf, PathBuf>,
     pub(super) excluded: BTreeSet<PathBuf>,
+    /// Files that are part of something else, where they really are.
+    pub(super) passed_over: BTreeSet<PathBuf>,
 }
 
 impl Walk {
@@ -34,6 +36,7 @@ impl Walk {
         let walk = Self {
             roots: real,
             excluded: excluded.iter().cloned().collect(),
+            passed_over: BTreeSet::new(),
         };
         for (root, real) in &walk.roots {
             walk.require_place(root, real)?;
@@ -49,6 +52,7 @@ impl Walk {
         Ok(Self {
             roots: roots.collect(),
             excluded: walk.excluded,
+            passed_over: BTreeSet::new(),
         })
     }
 
@@ -93,6 +97,13 @@ impl Walk {
             }
         }
         Ok(())
+    }
+
+    /// Passes over these files of the walk from now on, without a look: they are part of something else
+    /// that is captured, and may come and go meanwhile. A folder of such a name is none of them.
+    pub fn pass_over(&mut self, files: impl IntoIterator<Item = PathBuf>) {
+        let real: Vec<PathBuf> = files.into_iter().map(|file| self.real(&file)).collect();
+        self.passed_over.extend(real);
     }
 
     /// Where a path of the walk really is: no link leads to it.

@@ -124,12 +124,15 @@ impl Walker<'_> {
     fn root(&mut self, root: &Path) -> Result<()> {
         let at_the_top = root == Path::new("/");
         let real = self.walk.real(root);
-        let excluded = &self.walk.excluded;
+        let (excluded, passed_over) = (&self.walk.excluded, &self.walk.passed_over);
         let mut walk = WalkDir::new(&real)
             .min_depth(usize::from(at_the_top))
             .sort_by_file_name()
             .into_iter()
-            .filter_entry(|item| !excluded.contains(item.path()));
+            .filter_entry(|item| {
+                !excluded.contains(item.path())
+                    && (item.file_type().is_dir() || !passed_over.contains(item.path()))
+            });
         let base = usize::from(at_the_top);
         let mut entered = base;
         while let Some(item) = walk.next() {
