@@ -245,7 +245,7 @@ fn consent_is_the_name_typed_at_a_terminal() {
     let scene = Scene::new();
     let from = scene.latest_of_shop();
     let answer = |typed: &str, more: &[&str]| {
-        let words = [&["restore", &from, "--in-place"], more].concat();
+        let words = [&["--color", "never", "restore", &from, "--in-place"], more].concat();
         type_shown(&scene.program.command(&words), "to replace it: ", typed)
     };
     let folder = text(&scene.shop.folder);
