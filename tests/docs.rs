@@ -7,6 +7,7 @@ use std::process::Command;
 
 use crate::common::Place;
 use crate::common::files::{files_below, flip_a_bit};
+use crate::common::masked::shape;
 use crate::common::shop::{Shop, noise};
 use crate::common::tools::{find, skipped};
 
@@ -36,20 +37,6 @@ fn sessions(page: &str) -> Vec<Vec<Step>> {
         }
     }
     sessions
-}
-
-/// A line as it is compared: runs of blanks are one, words with digits are alike, rules of any length too.
-fn shape(line: &str) -> String {
-    let words = line.split_whitespace().map(|word| {
-        if word.contains(|letter: char| letter.is_ascii_digit()) {
-            "#"
-        } else if word.trim_matches('-').is_empty() {
-            "-"
-        } else {
-            word
-        }
-    });
-    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Plays a page's sessions in a home of its own, which the page calls `/home/mara`.

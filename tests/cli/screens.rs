@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use super::schemas::is_renewing;
 use super::words::{commands_of, help};
 use super::{Original, Scene, as_text};
+use crate::common::masked::shape;
 use crate::common::program::Run;
 
 fn golden(name: &str) -> PathBuf {
@@ -72,16 +73,7 @@ fn masked(text: &str, scene: &Scene) -> String {
     let text = text.replace(scene.folder.to_str().unwrap(), "/PLACE");
     let line = |line: &str| {
         let indent: String = line.chars().take_while(|letter| *letter == ' ').collect();
-        let words = line.split_whitespace().map(|word| {
-            if word.contains(|letter: char| letter.is_ascii_digit()) {
-                "#"
-            } else if word.trim_matches('-').is_empty() {
-                "-"
-            } else {
-                word
-            }
-        });
-        indent + &words.collect::<Vec<_>>().join(" ") + "\n"
+        indent + &shape(line) + "\n"
     };
     text.lines().map(line).collect()
 }

@@ -6,7 +6,7 @@ use super::output::beside_owners;
 use super::{Original, as_text};
 use crate::common::library::PASSWORD;
 use crate::common::program::bare;
-use crate::common::terminal::{at_a_terminal, type_hidden};
+use crate::common::terminal::{at_a_terminal, shown, type_hidden};
 use crate::common::tools::skipped;
 
 /// Shows what is written to a terminal of so many columns on stderr, the result on stdout.
@@ -76,26 +76,6 @@ fn progress_is_shown_on_a_terminal_of_any_width_and_the_result_stays_on_stdout()
     }
 }
 
-/// The same with stdout a terminal as well; its size is not told.
-const ALL_ON_A_TERMINAL: &str = "
-import os, pty, sys
-pid, master = pty.fork()
-if pid == 0:
-    os.execve(sys.argv[1], sys.argv[1:], os.environ)
-shown = b''
-while True:
-    try:
-        part = os.read(master, 65536)
-    except OSError:
-        break
-    if not part:
-        break
-    shown += part
-_, status = os.waitpid(pid, 0)
-sys.stdout.buffer.write(shown)
-sys.exit(os.waitstatus_to_exitcode(status))
-";
-
 /// Colour only where it is wanted: on a terminal that takes it, or when asked for.
 #[test]
 fn colour_is_for_a_terminal_that_wants_it() {
@@ -117,7 +97,7 @@ fn colour_is_for_a_terminal_that_wants_it() {
             command.env(name, value);
             command.args(["-r", repository, "-p", password]);
             command.args(flags).args(words);
-            let Some(run) = at_a_terminal(ALL_ON_A_TERMINAL, &[], &command) else {
+            let Some(run) = shown(&command) else {
                 return skipped("colour on a terminal", "there is no python3");
             };
             let is_colored = run.stdout.contains("\u{1b}[31m") || run.stdout.contains("\u{1b}[32m");

@@ -3,6 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::program::PATIENCE;
 
 /// Copies a folder with all it holds, modes included.
 pub fn copy_folder(from: &Path, to: &Path) {
@@ -15,6 +18,19 @@ pub fn copy_folder(from: &Path, to: &Path) {
         } else {
             fs::copy(item.path(), copy).unwrap();
         }
+    }
+}
+
+/// Waits until a file is there, which another process makes when it has come so far.
+pub fn wait_for(path: &Path) {
+    let begun = Instant::now();
+    while !path.exists() {
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "waited too long for {}",
+            path.display()
+        );
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -5,6 +5,7 @@ pub mod compare;
 pub mod files;
 pub mod forge;
 pub mod library;
+pub mod masked;
 pub mod measure;
 pub mod mount;
 pub mod program;

@@ -18,7 +18,7 @@ use super::files::names_with;
 use super::library::{self, PASSWORD};
 
 /// How long a test waits for something that is sure to come, however busy the machine is.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The program under test with the repository and password of one test.
 pub struct Program {

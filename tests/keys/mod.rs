@@ -21,7 +21,7 @@ use crate::common::files::names_with;
 use crate::common::library::{self, PASSWORD, services};
 use crate::common::program::{Program, Run};
 use crate::common::restic::Restic;
-use crate::common::terminal::at_a_terminal;
+use crate::common::terminal::type_hidden;
 use crate::common::tools::skipped;
 
 fn secret(text: &str) -> Secret {
@@ -506,32 +506,7 @@ fn a_planted_key_with_the_new_password_does_not_take_the_place_of_the_true_one()
 
 #[test]
 fn at_a_terminal_the_new_password_is_asked_for_twice() {
-    /// Answers each question with the next word; nothing typed is ever shown.
-    const ANSWER: &str = "
-import os, pty, sys, termios, time
-answers, command = sys.argv[1].split('|'), sys.argv[2:]
-questions = [b'new password: ', b'new password again: ']
-child, master = pty.fork()
-if child == 0:
-    os.execv(command[0], command)
-shown = b''
-while True:
-    try:
-        part = os.read(master, 65536)
-    except OSError:
-        break
-    if not part:
-        break
-    shown += part
-    if answers and questions and questions[0] in shown:
-        questions.pop(0)
-        deadline = time.monotonic() + 60
-        while termios.tcgetattr(master)[3] & termios.ECHO and time.monotonic() < deadline:
-            time.sleep(0.001)
-        os.write(master, answers.pop(0).encode() + b'\\n')
-sys.stdout.buffer.write(shown)
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-";
+    let questions = "new password: |new password again: ";
     for (answers, code, said) in [
         ("two cups|two cups", 0, "added key"),
         ("two cups|two cats", 2, "differ"),
@@ -541,7 +516,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         let place = Place::new();
         let program = Program::with_cheap_repository(place.path());
         let command = program.command(&["key", "add"]);
-        let Some(run) = at_a_terminal(ANSWER, &[answers], &command) else {
+        let Some(run) = type_hidden(&command, questions, answers) else {
             return skipped("a new password at a terminal", "python3 plays the person");
         };
         assert_eq!(run.code, code, "{answers}: {}", run.text());

@@ -12,7 +12,7 @@ use crate::common::library::back_up;
 use crate::common::program::Program;
 use crate::common::restic::Restic;
 use crate::common::shop::Shop;
-use crate::common::terminal::type_shown;
+use crate::common::terminal::shown;
 use crate::common::tools::skipped;
 
 fn stored() -> (Place, Shop, Program) {
@@ -184,7 +184,7 @@ fn bytes_do_not_reach_a_terminal_and_names_on_it_are_harmless() {
     let blob = objects(&program, &["list", "blobs"], "object", 0);
     let blob = blob.iter().find(|blob| blob["type"] == "data").unwrap();
     let command = program.command(&["cat", "blob", blob["id"].as_str().unwrap()]);
-    let Some(run) = type_shown(&command, "never asked", "") else {
+    let Some(run) = shown(&command) else {
         return skipped("cat on a terminal", "there is no python3");
     };
     assert_eq!(run.code, 2, "{}", run.text());
@@ -194,7 +194,7 @@ fn bytes_do_not_reach_a_terminal_and_names_on_it_are_harmless() {
         run.stdout
     );
     let tree = format!("latest:{}", shop.folder.display());
-    let run = type_shown(&program.command(&["cat", "tree", &tree]), "never asked", "").unwrap();
+    let run = shown(&program.command(&["cat", "tree", &tree])).unwrap();
     assert_eq!(run.code, 0);
     assert!(run.stdout.contains("evil"), "{}", run.stdout);
     let hostile = ['\u{202e}', '\u{9b}'];

@@ -9,6 +9,7 @@ use tillsafe::source::sqlite::{Captured, Options, capture};
 
 use super::{image, options};
 use crate::common::Place;
+use crate::common::files::wait_for;
 use crate::common::program::Program;
 use crate::common::shop::{Shop, noise};
 use crate::common::tools::{find, skipped};
@@ -100,9 +101,7 @@ time.sleep(60)
         .stdin(Stdio::null())
         .spawn()
         .unwrap();
-    while !ready.exists() {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_for(&ready);
     let begun = Instant::now();
     let text = finding(image(&shop.database, &options(place.path())).map(|(captured, _)| captured));
     application.kill().unwrap();

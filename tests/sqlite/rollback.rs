@@ -3,13 +3,14 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tillsafe::source::sqlite::{Limits, Method};
 
 use super::{image, options};
 use crate::common::Place;
+use crate::common::files::wait_for;
 use crate::common::shop::Shop;
 use crate::common::tools::{find, skipped};
 
@@ -41,11 +42,7 @@ fn writer(database: &Path, stop: &Path) -> Option<Child> {
         .spawn()
         .unwrap();
     let begun = stop.with_extension("begun");
-    let patience = Instant::now() + Duration::from_mins(1);
-    while !begun.exists() {
-        assert!(Instant::now() < patience, "the writer never began");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_for(&begun);
     Some(child)
 }
 

@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use rusqlite::Connection;
 use tillsafe::error::Error;
 
 use super::{image, options};
 use crate::common::Place;
+use crate::common::files::wait_for;
 use crate::common::shop::Shop;
 use crate::common::tools::{find, skipped};
 
@@ -125,9 +125,7 @@ time.sleep(60)
         .stdin(Stdio::null())
         .spawn()
         .unwrap();
-    while !ready.exists() {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_for(ready);
     Some(child)
 }
 
