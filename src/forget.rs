@@ -12,7 +12,7 @@ use crate::id::Id;
 use crate::monitor::{Monitor, go_on};
 use crate::repository::Repository;
 use crate::repository::lock::Lock;
-use crate::repository::snapshot::{INCOMPLETE, SUSPECT, Snapshot, Snapshots};
+use crate::repository::snapshot::{Snapshot, Snapshots};
 use crate::retention::{self, Described, Group, History, HistoryFile, Judged, Moment, Policy};
 
 /// What the decision goes by, beside the policy.
@@ -184,24 +184,13 @@ impl Circumstances<'_> {
         let describe = |one: &Snapshot| Described {
             id: one.id,
             time: one.file.time,
-            group: Group::of(&one.file.tags, &one.file.hostname, &one.file.paths),
+            group: Group::of_snapshot(one),
             tags: one.file.tags.clone(),
-            is_good: is_good(one) && !self.hollow.contains(&one.id),
+            is_good: one.file.is_good() && !self.hollow.contains(&one.id),
             is_proven: self.proven.contains(&one.id),
             original: one.file.original,
             is_selected: selected.contains(&one.id),
         };
         backups.map(describe).collect()
     }
-}
-
-/// Whether a snapshot is neither incomplete nor suspect.
-#[must_use]
-pub fn is_good(snapshot: &Snapshot) -> bool {
-    let marks = [INCOMPLETE, SUSPECT];
-    !snapshot
-        .file
-        .tags
-        .iter()
-        .any(|tag| marks.contains(&tag.as_str()))
 }

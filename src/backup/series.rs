@@ -11,10 +11,9 @@ use crate::retention::Group;
 /// clock was set back, what it has become since may still be compared with what it was.
 pub fn parent(snapshots: Snapshots, options: &Options, now: Timestamp) -> Option<Snapshot> {
     let series = series(options);
-    let mut earlier = snapshots
-        .readable
-        .into_iter()
-        .filter(|one| !one.is_record() && one.file.time <= now && of(one) == series);
+    let mut earlier = snapshots.readable.into_iter().filter(|one| {
+        !one.is_record() && one.file.time <= now && Group::of_snapshot(one) == series
+    });
     earlier.next_back().filter(|_| !options.recognition.force)
 }
 
@@ -27,7 +26,7 @@ pub fn tell_future(
 ) {
     let series = series(options);
     let mut newest = snapshots.readable.iter().rev();
-    let newest = newest.find(|one| !one.is_record() && of(one) == series);
+    let newest = newest.find(|one| !one.is_record() && Group::of_snapshot(one) == series);
     if let Some(newest) = newest.filter(|one| one.file.time > now) {
         monitor.problem(Problem {
             item: format!("snapshot {}", newest.id.short()),
@@ -42,9 +41,4 @@ pub fn tell_future(
 
 fn series(options: &Options) -> Group {
     Group::of(&options.tags, &options.host, &super::paths(options))
-}
-
-fn of(snapshot: &Snapshot) -> Group {
-    let file = &snapshot.file;
-    Group::of(&file.tags, &file.hostname, &file.paths)
 }

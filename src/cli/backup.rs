@@ -48,7 +48,7 @@ pub fn run(session: &Session, args: &args::Backup) -> Result<Done> {
         .collect();
     let paths = paths?;
     let choice = session.choice()?;
-    let repository = session.open()?;
+    let repository = session.open_chosen(&choice)?;
     let options = options(session, &choice, paths, args)?;
     let outcome = backup::backup(&repository, &options, session.output.as_ref())?;
     session.output.finish();

@@ -9,7 +9,7 @@ const WHEN: &str = "15 3 * * *";
 
 /// The line for `/etc/cron.d` if this is root, else for the user's own crontab; `configuration` is one that
 /// is not where it is looked for.
-pub fn line(configuration: Option<&Path>) -> String {
+fn line(configuration: Option<&Path>) -> String {
     let program =
         std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/usr/local/bin/tillsafe"));
     let mut words = quoted(&program.to_string_lossy());

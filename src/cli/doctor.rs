@@ -14,9 +14,9 @@ use crate::config::file::{self, Configuration};
 use crate::config::password::PasswordSource;
 use crate::config::{self, RepositoryChoice};
 use crate::doctor::{self, Finding, Level, Machine};
-use crate::error::{Error, ExitCode, Result};
+use crate::error::{Advice, Error, ExitCode, Result};
 use crate::retention::Group;
-use crate::units::shown;
+use crate::units::{counted, shown};
 
 pub fn run(session: &Session) -> Result<Done> {
     let mut findings = Vec::new();
@@ -56,7 +56,7 @@ fn configuration(session: &Session, findings: &mut Vec<Finding>) -> Option<Arc<C
     match session.configuration() {
         Ok(Some(configuration)) => {
             let file = shown(&configuration.file);
-            let shops = crate::units::counted(configuration.shops.len() as u64, "shop");
+            let shops = counted(configuration.shops.len() as u64, "shop");
             findings.push(Finding::good("configuration", format!("{file}: {shops}")));
             Some(configuration)
         }
@@ -180,7 +180,7 @@ fn tell(session: &Session, findings: &[Finding], choices: &[RepositoryChoice]) -
         let cure = finding.cure.as_ref();
         let cure = cure.map_or(String::new(), |cure| format!("\n         cure: {cure}"));
         let line = format!("{level}  {}: {}{cure}", finding.item, finding.finding);
-        if errors > 0 && finding.level == Level::Error {
+        if finding.level == Level::Error {
             session.output.line(line);
         } else {
             session.output.good_news(line);
@@ -192,8 +192,8 @@ fn tell(session: &Session, findings: &[Finding], choices: &[RepositoryChoice]) -
     }
     let said = format!(
         "{}, {}, {good} good",
-        crate::units::counted(errors as u64, "error"),
-        crate::units::counted(warnings as u64, "warning")
+        counted(errors as u64, "error"),
+        counted(warnings as u64, "warning")
     );
     if errors == 0 {
         session.output.good_news(said);
@@ -201,7 +201,7 @@ fn tell(session: &Session, findings: &[Finding], choices: &[RepositoryChoice]) -
     }
     session.output.failure(&Failure {
         text: said,
-        advice: crate::error::Advice {
+        advice: Advice {
             safe: "nothing was changed".to_owned(),
             next: "cure the errors named above, then run `tillsafe doctor` again".to_owned(),
         },

@@ -34,14 +34,17 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
         selection,
         lock: _lock,
     } = choose(session, &args.snapshot, &args.filter, &args.choice)?;
-    let planned = InPlace::plan(
-        &repository,
-        &index,
-        &snapshot,
-        &selection,
-        disk,
-        monitor.as_ref(),
-    )?;
+    let plan = || {
+        InPlace::plan(
+            &repository,
+            &index,
+            &snapshot,
+            &selection,
+            disk,
+            monitor.as_ref(),
+        )
+    };
+    let planned = plan()?;
     refuse_own_repository(session, &planned)?;
     let from = from_words(&snapshot, &selection.base, &args.choice);
     let configuration = configuration(session, &snapshot);
@@ -70,14 +73,7 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
             return restore(session, &repository, &index, planned);
         }
         // What was stopped has perhaps written its last: the plan is made of what is there now.
-        let again = InPlace::plan(
-            &repository,
-            &index,
-            &snapshot,
-            &selection,
-            disk,
-            monitor.as_ref(),
-        )?;
+        let again = plan()?;
         if lives(&again) != lives(&planned) {
             let wanted = short(planned.hash);
             return Err(Error::PlanChanged { wanted });
@@ -104,8 +100,7 @@ fn lives(planned: &InPlace) -> Vec<PathBuf> {
 
 /// The shop that a snapshot says it is of; empty for none.
 fn shop_of(snapshot: &Snapshot) -> String {
-    let file = &snapshot.file;
-    match Group::of(&file.tags, &file.hostname, &file.paths) {
+    match Group::of_snapshot(snapshot) {
         Group::Shop(name) => name,
         Group::Place { .. } => String::new(),
     }

@@ -13,7 +13,7 @@ use crate::monitor::Monitor;
 use crate::records::{self, Proof};
 use crate::repository::Repository;
 use crate::repository::lock::{Standing, host_name};
-use crate::repository::snapshot::{SUSPECT, Snapshot};
+use crate::repository::snapshot::Snapshot;
 use crate::retention::Group;
 use crate::units::{Span, counted};
 
@@ -65,9 +65,10 @@ pub fn history(
         .iter()
         .filter(|snapshot| !snapshot.is_record())
     {
-        let file = &snapshot.file;
-        let group = Group::of(&file.tags, &file.hostname, &file.paths);
-        by_series.entry(group).or_default().push(snapshot);
+        by_series
+            .entry(Group::of_snapshot(snapshot))
+            .or_default()
+            .push(snapshot);
     }
     if by_series.is_empty() {
         findings.push(Finding::error(
@@ -99,9 +100,6 @@ fn of_series(
     now: Timestamp,
 ) -> Vec<Finding> {
     let item = format!("snapshots of {name}");
-    let is_good = |snapshot: &&&Snapshot| {
-        !snapshot.file.is_incomplete() && !snapshot.file.tags.iter().any(|tag| tag == SUSPECT)
-    };
     let age = |time: Timestamp| Duration::try_from(now.duration_since(time)).ok();
     let mut findings = Vec::new();
     if let Some(last) = snapshots.last()
@@ -116,7 +114,7 @@ fn of_series(
     let mut past = snapshots
         .iter()
         .filter(|snapshot| age(snapshot.file.time).is_some());
-    let Some(last) = past.rfind(is_good) else {
+    let Some(last) = past.rfind(|snapshot| snapshot.file.is_good()) else {
         findings.push(Finding::error(
             &item,
             "there is no good one",

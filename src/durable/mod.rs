@@ -9,6 +9,7 @@
 
 pub mod attributes;
 pub mod faults;
+pub mod file_system;
 mod os;
 pub mod scratch;
 

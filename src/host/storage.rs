@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::durable::Disk;
+use crate::durable::file_system::{self, NFS, SMB};
 use crate::durable::scratch::Scratch;
 use crate::error::{Error, Result};
 use crate::rng::Rng;
@@ -34,18 +35,18 @@ pub fn storage(folder: &Path) -> Result<Storage> {
         device: std::fs::metadata(&place).map_err(failed)?.dev(),
         free_bytes: stat.f_bavail.saturating_mul(block),
         total_bytes: stat.f_blocks.saturating_mul(block),
-        // The kernel's numbers have 32 bits, whatever the width of the field.
-        doubt: doubt(stat.f_type & 0xffff_ffff),
+        doubt: doubt(file_system::kind(&place).map_err(failed)?),
     })
 }
 
-/// File systems by their `f_type` (linux/magic.h) that owners should think about.
-fn doubt(kind: i64) -> Option<&'static str> {
+/// Kinds of file systems that owners should think about.
+fn doubt(kind: u32) -> Option<&'static str> {
     Some(match kind {
+        // tmpfs and ramfs; vfat and exFAT.
         0x0102_1994 | 0x8584_58f6 => "it lies in memory and is gone after a restart",
         0x4d44 | 0x2011_bab0 => "FAT keeps no owners, and no file over 4 GiB",
-        0x6969 => "NFS: what is on it is only as durable as its server makes it",
-        0xfe53_4d42 | 0xff53_4d42 | 0x517b => {
+        NFS => "NFS: what is on it is only as durable as its server makes it",
+        kind if SMB.contains(&kind) => {
             "SMB: what is on it is only as durable as its server makes it"
         }
         _ => return None,

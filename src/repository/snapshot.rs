@@ -73,6 +73,12 @@ impl SnapshotFile {
     pub fn is_incomplete(&self) -> bool {
         self.tags.iter().any(|tag| tag == INCOMPLETE)
     }
+
+    /// Whether it is marked neither as lacking something nor as suspect.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        !self.is_incomplete() && !self.tags.iter().any(|tag| tag == SUSPECT)
+    }
 }
 
 /// Some writers say `null` for an empty list.

@@ -35,7 +35,7 @@ impl Request {
     fn fits(&self, snapshot: &Snapshot) -> bool {
         let file = &snapshot.file;
         let has = |path: &PathBuf| file.paths.iter().any(|other| Path::new(other) == path);
-        let of_shop = |shop: &String| group(snapshot) == Group::Shop(shop.clone());
+        let of_shop = |shop: &String| Group::of_snapshot(snapshot) == Group::Shop(shop.clone());
         self.shop.as_ref().is_none_or(of_shop)
             && self.host.as_ref().is_none_or(|host| *host == file.hostname)
             && self.tag.as_ref().is_none_or(|tag| file.tags.contains(tag))
@@ -134,14 +134,9 @@ fn latest(request: &Request, mut fitting: Vec<Snapshot>) -> Result<Snapshot> {
     fitting.pop().ok_or_else(|| none(request))
 }
 
-fn group(snapshot: &Snapshot) -> Group {
-    let file = &snapshot.file;
-    Group::of(&file.tags, &file.hostname, &file.paths)
-}
-
 /// A shop goes on with its series on another machine and with other paths.
 fn series(snapshots: &[Snapshot]) -> BTreeSet<Group> {
-    snapshots.iter().map(group).collect()
+    snapshots.iter().map(Group::of_snapshot).collect()
 }
 
 /// The flags that would choose a series.

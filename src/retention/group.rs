@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::id::{Hasher, Id};
+use crate::repository::snapshot::Snapshot;
 use crate::units::Shown;
 
 /// How a snapshot says which shop it is of.
@@ -44,6 +45,13 @@ impl Group {
             host: host.to_owned(),
             paths,
         }
+    }
+
+    /// The series of a snapshot that is there.
+    #[must_use]
+    pub fn of_snapshot(snapshot: &Snapshot) -> Self {
+        let file = &snapshot.file;
+        Self::of(&file.tags, &file.hostname, &file.paths)
     }
 
     /// What stands for the series where its name would be too long.

@@ -7,49 +7,32 @@ use super::super::args;
 use super::super::backup::{code, options, outcome_fields, tell};
 use super::super::hooks::Hooks;
 use super::super::session::Session;
-use super::{Open, named, summary, tell_all};
+use super::{Open, fail, named, one_by_one};
 use crate::backup::{self, Outcome};
 use crate::capture::require_databases;
 use crate::config::file::{self, Configuration, Shop};
 use crate::config::{RepositoryChoice, absolute};
 use crate::error::{ExitCode, Result};
 use crate::hook::When;
-use crate::monitor::Monitor;
 use crate::units::{Shown, shown};
 
 /// Backs up all of them. Each is tried, unless a signal asks us to stop.
 pub fn back_up(session: &Session, names: &[String], args: &args::Backup) -> Result<Done> {
     let (configuration, names) = named(session, names)?;
     let mut open = Open::default();
-    let (mut codes, mut fields) = (Vec::new(), Vec::new());
-    for name in &names {
+    let several = names.len() > 1;
+    Ok(one_by_one(session, "saved", &names, |name| {
         let run = Run {
             session,
             configuration: &configuration,
             name,
             shop: &configuration.shops[name],
         };
-        if names.len() > 1 {
+        if several {
             session.output.good_news(format!("shop {}", run.title()));
         }
-        let (code, mut object) = run.back_up(&mut open, args);
-        object["shop"] = name.as_str().into();
-        object["exit_code"] = code.number().into();
-        session.output.object("shop", object.clone());
-        codes.push(code);
-        fields.push(object);
-        if session.output.signal().is_some() {
-            break;
-        }
-    }
-    let code = ExitCode::first_of(&codes);
-    if names.len() > 1 {
-        tell_all(session, "saved", &names, &codes);
-    }
-    Ok(Done {
-        code,
-        fields: summary(fields),
-    })
+        run.back_up(&mut open, args)
+    }))
 }
 
 /// One shop's turn.
@@ -99,8 +82,7 @@ impl Run<'_> {
                 (code(&outcome), outcome_fields(&repository, &outcome), id)
             }
             Err(error) => {
-                let error = anyhow::Error::from(error).context(format!("shop {}", self.name));
-                let code = session.fail_at(named.as_ref(), error);
+                let code = fail(session, named.as_ref(), self.name, error);
                 (code, json!({"repository": repository}), None)
             }
         };

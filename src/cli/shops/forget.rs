@@ -6,10 +6,9 @@ use super::super::Done;
 use super::super::args::{self, Filter};
 use super::super::forget::forget as forget_one;
 use super::super::session::Session;
-use super::{Open, named, summary, tell_all};
-use crate::config::{RepositoryChoice, file};
+use super::{Open, fail, named, one_by_one};
+use crate::config::file;
 use crate::error::{Error, ExitCode, Result};
-use crate::monitor::Monitor;
 use crate::retention::Policy;
 use crate::units::shown;
 
@@ -38,35 +37,17 @@ pub fn forget(session: &Session, args: &args::Forget) -> Result<Done> {
         ));
     }
     let mut open = Open::default();
-    let (mut codes, mut fields) = (Vec::new(), Vec::new());
-    for name in &ruled {
-        let Some(policy) = &configuration.shops[name].keep else {
-            continue;
-        };
-        let (code, mut object) = one(session, &mut open, name, policy, args);
-        object["shop"] = name.as_str().into();
-        object["exit_code"] = code.number().into();
-        session.output.object("shop", object.clone());
-        codes.push(code);
-        fields.push(object);
-        if session.output.signal().is_some() {
-            break;
-        }
-    }
-    if ruled.len() > 1 {
-        tell_all(session, "in order", &ruled, &codes);
-    }
-    Ok(Done {
-        code: ExitCode::first_of(&codes),
-        fields: summary(fields),
-    })
+    Ok(one_by_one(session, "in order", &ruled, |name| {
+        let policy = configuration.shops[name].keep.as_ref();
+        one(session, &mut open, name, policy, args)
+    }))
 }
 
 fn one(
     session: &Session,
     open: &mut Open,
     name: &str,
-    policy: &Policy,
+    policy: Option<&Policy>,
     args: &args::Forget,
 ) -> (ExitCode, serde_json::Value) {
     let choice = match session.choice_of(name) {
@@ -79,7 +60,7 @@ fn one(
     };
     let done = open
         .get(session, &choice)
-        .and_then(|repository| forget_one(session, repository, Some(policy), args, &filter));
+        .and_then(|repository| forget_one(session, repository, policy, args, &filter));
     match done {
         Ok((code, fields)) => (code, fields),
         Err(Error::NoSnapshot { .. }) if args.filter.is_empty() => {
@@ -98,14 +79,4 @@ fn one(
             (code, json!({"repository": shown(&choice.path)}))
         }
     }
-}
-
-fn fail(
-    session: &Session,
-    choice: Option<&RepositoryChoice>,
-    name: &str,
-    error: Error,
-) -> ExitCode {
-    let error = anyhow::Error::from(error).context(format!("shop {name}"));
-    session.fail_at(choice, error)
 }

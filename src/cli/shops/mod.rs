@@ -9,10 +9,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::Done;
 use super::session::Session;
 use crate::config::RepositoryChoice;
 use crate::config::file::{self, Configuration};
 use crate::error::{Error, ExitCode, Result};
+use crate::monitor::Monitor;
 use crate::repository::Repository;
 use crate::units::{Shown, counted, shown};
 
@@ -98,6 +100,45 @@ impl Open {
         }
         Ok(&self.0[&choice.path])
     }
+}
+
+/// Has `act` do its work on each shop, unless a signal asks us to stop; `well` is what they are if all is well.
+fn one_by_one(
+    session: &Session,
+    well: &str,
+    names: &[String],
+    mut act: impl FnMut(&str) -> (ExitCode, Value),
+) -> Done {
+    let (mut codes, mut fields) = (Vec::new(), Vec::new());
+    for name in names {
+        let (code, mut object) = act(name);
+        object["shop"] = name.as_str().into();
+        object["exit_code"] = code.number().into();
+        session.output.object("shop", object.clone());
+        codes.push(code);
+        fields.push(object);
+        if session.output.signal().is_some() {
+            break;
+        }
+    }
+    if names.len() > 1 {
+        tell_all(session, well, names, &codes);
+    }
+    Done {
+        code: ExitCode::first_of(&codes),
+        fields: summary(fields),
+    }
+}
+
+/// Tells a failure of one shop; returns its exit code.
+fn fail(
+    session: &Session,
+    choice: Option<&RepositoryChoice>,
+    name: &str,
+    error: Error,
+) -> ExitCode {
+    let error = anyhow::Error::from(error).context(format!("shop {name}"));
+    session.fail_at(choice, error)
 }
 
 /// The last line of a run over several shops; `well` is what they are if all is well.

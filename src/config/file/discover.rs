@@ -24,12 +24,10 @@ pub fn locate(flag: Option<&Path>, variables: Variables<'_>) -> Result<Option<Pa
     if let Some(file) = variables("TILLSAFE_CONFIG") {
         return super::super::absolute(Path::new(&file)).map(Some);
     }
-    let own = if rustix::process::geteuid().is_root() {
-        None
-    } else {
-        own_folder(variables).map(|folder| folder.join("tillsafe/tillsafe.toml"))
-    };
-    for file in own.into_iter().chain([PathBuf::from(OF_THE_MACHINE)]) {
+    for file in own_file(variables)
+        .into_iter()
+        .chain([PathBuf::from(OF_THE_MACHINE)])
+    {
         match std::fs::symlink_metadata(&file) {
             Ok(_) => return Ok(Some(file)),
             Err(cause) if is_absent(&cause) => {}
@@ -51,19 +49,23 @@ pub fn place_of_new(flag: Option<&Path>, variables: Variables<'_>) -> Result<Pat
     if rustix::process::geteuid().is_root() {
         return Ok(PathBuf::from(OF_THE_MACHINE));
     }
-    let own = own_folder(variables).map(|folder| folder.join("tillsafe/tillsafe.toml"));
-    own.ok_or_else(|| Error::Usage {
+    own_file(variables).ok_or_else(|| Error::Usage {
         finding: "this user has no home to keep a configuration in".to_owned(),
         next: "name its file with -c FILE".to_owned(),
     })
 }
 
-fn own_folder(variables: Variables<'_>) -> Option<PathBuf> {
+/// The user's own; root's is the machine's.
+fn own_file(variables: Variables<'_>) -> Option<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return None;
+    }
     let named = |name| variables(name).map(PathBuf::from);
-    named("XDG_CONFIG_HOME")
+    let folder = named("XDG_CONFIG_HOME")
         .filter(|folder| folder.is_absolute())
         .or_else(|| named("HOME").map(|home| home.join(".config")))
-        .filter(|folder| folder.is_absolute())
+        .filter(|folder| folder.is_absolute());
+    folder.map(|folder| folder.join("tillsafe/tillsafe.toml"))
 }
 
 fn is_absent(cause: &std::io::Error) -> bool {

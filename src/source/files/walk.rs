@@ -10,7 +10,7 @@ use walkdir::WalkDir;
 
 use super::metadata::{Names, attributes, time};
 use super::roots::Walk;
-use crate::durable::scratch;
+use crate::durable::{file_system, scratch};
 use crate::entry::{Entry, Kind, Place};
 use crate::error::Result;
 use crate::monitor::{Monitor, Problem, go_on};
@@ -259,7 +259,7 @@ impl Walker<'_> {
     /// Whether a folder lies on a file system that holds no files, only views of the kernel. Asked once
     /// a device.
     fn is_pseudo(&mut self, folder: &Path, device: u64) -> bool {
-        /// `f_type` of proc, sysfs, devpts, cgroup, cgroup2, debugfs, tracefs, securityfs, bpf, pstore,
+        /// Those of proc, sysfs, devpts, cgroup, cgroup2, debugfs, tracefs, securityfs, bpf, pstore,
         /// mqueue, efivarfs, configfs, fusectl and binfmt (linux/magic.h).
         const PSEUDO: [u32; 15] = [
             0x0000_9fa0,
@@ -278,14 +278,10 @@ impl Walker<'_> {
             0x6573_5543,
             0x4249_4e4d,
         ];
-        *self.pseudo.entry(device).or_insert_with(|| {
-            rustix::fs::statfs(folder).is_ok_and(|stat| {
-                // The kernel's numbers have 32 bits, whatever the width of the field.
-                PSEUDO
-                    .iter()
-                    .any(|magic| i64::from(*magic) == stat.f_type & 0xffff_ffff)
-            })
-        })
+        *self
+            .pseudo
+            .entry(device)
+            .or_insert_with(|| file_system::kind(folder).is_ok_and(|kind| PSEUDO.contains(&kind)))
     }
 
     fn note(&mut self, path: &Path, finding: &'static str, incomplete: bool) {

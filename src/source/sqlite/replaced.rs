@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::detect::{SIDE_FILES, beside};
 use super::header::Header;
+use crate::durable::file_system::{self, FUSE, NFS, PLAN_9, SMB};
 
 /// Which file stands at a path: what a deploy or a restore exchanges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,16 +65,9 @@ impl AtRest {
 }
 
 /// Whether a path lies on a file system whose locks may be fiction, and whose memory another machine does not
-/// share: NFS, SMB, 9p, FUSE (linux/magic.h).
+/// share.
 #[must_use]
 pub fn is_on_a_network(path: &Path) -> bool {
-    const NETWORKS: [i64; 6] = [
-        0x6969,
-        0x517b,
-        0xfe53_4d42,
-        0xff53_4d42,
-        0x0102_1997,
-        0x6573_5546,
-    ];
-    rustix::fs::statfs(path).is_ok_and(|stat| NETWORKS.contains(&(stat.f_type & 0xffff_ffff)))
+    const NETWORKS: [u32; 3] = [NFS, PLAN_9, FUSE];
+    file_system::kind(path).is_ok_and(|kind| NETWORKS.contains(&kind) || SMB.contains(&kind))
 }

@@ -116,12 +116,14 @@ struct Spool<'a> {
 impl Spool<'_> {
     /// The three tries; returns where the image is.
     fn politely(&self) -> Result<(Spooled, PathBuf)> {
+        /// Pages in a step: some milliseconds.
+        const PAGES: i32 = 4096;
         let limits = self.options.limits;
         if let Some(done) = self.pages("image", Some(limits.lock))? {
             return Ok((done, self.scratch.path().join("image")));
         }
         let copy = self.scratch.path().join("copy");
-        let stepped = self.in_steps(&copy, limits.steps);
+        let stepped = self.by_backup(&copy, PAGES, limits.steps);
         if let Some(done) = stepped.map_err(|cause| unreachable_source(self.path, &cause))? {
             return Ok((done, copy));
         }
@@ -178,11 +180,14 @@ impl Spool<'_> {
         }
     }
 
-    /// Copies in small steps, with pauses for writers; `None` if it is not done within `budget`: each foreign
-    /// write makes it start again.
-    fn in_steps(&self, to: &Path, budget: Duration) -> rusqlite::Result<Option<Spooled>> {
-        /// Pages in a step: some milliseconds.
-        const PAGES: i32 = 4096;
+    /// Copies by `SQLite`'s backup call, so many pages a step (-1: all of them), with pauses for writers; `None`
+    /// if it is not done within `budget`: a lock was in the way, or each foreign write made it start again.
+    fn by_backup(
+        &self,
+        to: &Path,
+        pages: i32,
+        budget: Duration,
+    ) -> rusqlite::Result<Option<Spooled>> {
         /// A writer that waits looks again within this time.
         const PAUSE: Duration = Duration::from_millis(10);
         let mut target = Connection::open(to)?;
@@ -193,7 +198,7 @@ impl Spool<'_> {
         loop {
             let not_before = self.options.clock.now();
             let step = Instant::now();
-            let result = backup.step(PAGES)?;
+            let result = backup.step(pages)?;
             held = held.max(step.elapsed());
             if result == StepResult::Done {
                 let not_after = self.options.clock.now();
@@ -214,32 +219,16 @@ impl Spool<'_> {
         }
     }
 
-    /// Copies in one step, for a build without the page table.
+    /// Copies in one step, for a build without the page table: nobody waits for less than that.
     fn at_once_by_backup(&self, to: &Path) -> rusqlite::Result<Spooled> {
-        let begun = Instant::now();
-        let not_before = self.options.clock.now();
-        let mut target = Connection::open(to)?;
-        let backup = Backup::new(self.connection, &mut target)?;
-        let deadline = begun + BUSY_TIMEOUT;
-        loop {
-            match backup.step(-1)? {
-                StepResult::Done => break,
-                _ if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
-                _ => {
-                    return Err(rusqlite::Error::SqliteFailure(
-                        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
-                        Some("its application kept it locked".to_owned()),
-                    ));
-                }
-            }
-        }
-        Ok(Spooled {
-            point: ConsistencyPoint {
-                not_before,
-                not_after: self.options.clock.now(),
-            },
-            held: begun.elapsed(),
-            method: Method::OnlineBackup,
+        /// All of them.
+        const PAGES: i32 = -1;
+        let copied = self.by_backup(to, PAGES, BUSY_TIMEOUT)?;
+        copied.ok_or_else(|| {
+            rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
+                Some("its application kept it locked".to_owned()),
+            )
         })
     }
 }

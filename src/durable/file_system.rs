@@ -1,0 +1,23 @@
+//! Which kind of file system a path lies on, by the kernel's numbers (linux/magic.h).
+
+use std::io;
+use std::path::Path;
+
+/// NFS.
+pub const NFS: u32 = 0x6969;
+/// SMB: smbfs, cifs, smb2.
+pub const SMB: [u32; 3] = [0x517b, 0xff53_4d42, 0xfe53_4d42];
+/// 9p, by which a virtual machine sees its host's files.
+pub const PLAN_9: u32 = 0x0102_1997;
+/// Whatever a program shows as files.
+pub const FUSE: u32 = 0x6573_5546;
+
+/// The kind of the file system that `path` lies on.
+///
+/// # Errors
+/// As the system reports them.
+pub fn kind(path: &Path) -> io::Result<u32> {
+    let kind = rustix::fs::statfs(path)?.f_type;
+    // The kernel's numbers have 32 bits, whatever the width and the sign of the field.
+    Ok(u32::try_from(kind & 0xffff_ffff).unwrap_or(0))
+}
