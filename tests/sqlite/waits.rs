@@ -135,7 +135,7 @@ fn a_read_that_lasts_too_long_goes_on_from_a_spool_and_nobody_waits() {
 /// Each operation of the spool fails in turn: the image is whole, and it is said that somebody had to wait.
 #[test]
 fn without_room_for_a_spool_the_read_goes_on_without_a_bound() {
-    let mut failed = 0;
+    let (mut failed, mut waited) = (0, 0);
     for number in 1.. {
         let place = Place::new();
         let shop = Shop::open(&place.join("shop"), 4000, "wal");
@@ -157,16 +157,14 @@ fn without_room_for_a_spool_the_read_goes_on_without_a_bound() {
         match captured {
             Ok(captured) => {
                 assert_eq!(orders(&place, &image), 4000, "{number}");
-                let told = captured
-                    .warnings
-                    .iter()
-                    .any(|text| text.contains("had to wait"));
-                println!("operation {number}: {:?}", captured.warnings);
-                assert!(told || !image.is_empty(), "{number}");
+                let told = |text: &String| text.contains("had to wait");
+                waited += usize::from(captured.warnings.iter().any(told));
             }
             // What is in the spool cannot be read back: no image.
             Err(cause) => println!("operation {number}: {cause}"),
         }
     }
-    assert!(failed >= 5, "{failed}");
+    println!("{failed} operations failed in turn; {waited} times the read had no bound");
+    // The last ones only remove the spool.
+    assert!(failed >= 5 && waited >= failed / 2, "{waited} of {failed}");
 }
