@@ -36,3 +36,4 @@ mod shops;
 mod sqlite;
 mod tidy;
 mod unchanged;
+mod walk;

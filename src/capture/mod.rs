@@ -6,12 +6,14 @@
 pub mod manifest;
 pub mod parent;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::monitor::{self, Monitor, Problem};
-use crate::source::files::{Step, Walk};
+use crate::source::files::{Item, Step, Walk};
 use crate::source::sqlite::{self, SIDE_FILES, Signature};
 
 /// What there is to capture.
@@ -40,37 +42,45 @@ impl Survey {
                 incomplete: false,
             });
         }
-        let mut files = BTreeSet::new();
-        let mut databases = BTreeSet::new();
+        let mut databases = BTreeMap::new();
         let mut bytes = 0;
+        let mut met = vec![Names::default()];
         // What this walk finds wrong is said by the second one, which reads.
         walk.run(&Unheard(monitor), &mut |step| {
-            if let Step::File(path, _, size) = step {
-                let real = walk.real(&path);
-                bytes += size;
-                // Unreadable: the second walk will say so.
-                match sqlite::signature(&real).unwrap_or(Signature::Other) {
-                    Signature::Database => drop(databases.insert(path.clone())),
-                    Signature::Wal => databases.extend(owner(&path, "-wal")),
-                    Signature::Journal => databases.extend(owner(&path, "-journal")),
-                    // The walk does not come past the files beside one that was named alone.
-                    Signature::Other if roots.contains(&path) && has_log(&real) => {
-                        databases.insert(path.clone());
-                    }
-                    Signature::Other => {}
+            let item = match step {
+                Step::Enter(_) => {
+                    met.push(Names::default());
+                    return Ok(());
                 }
-                files.insert(path);
-            }
-            Ok(())
-        })?;
-        let databases: BTreeMap<PathBuf, bool> = databases
-            .into_iter()
-            .filter(|path| files.contains(path))
-            .map(|path| {
+                Step::Leave => {
+                    met.pop();
+                    return Ok(());
+                }
+                Step::Other(..) => return Ok(()),
+                Step::File(item) => item,
+            };
+            bytes += item.size();
+            let path = item.path();
+            let names = met.last_mut();
+            let names = names
+                .map(|names| names.meet(item.name()))
+                .unwrap_or_default();
+            let database = match signature(item) {
+                Signature::Database => Some(path.to_owned()),
+                Signature::Wal => owner(path, "-wal", names),
+                Signature::Journal => owner(path, "-journal", names),
+                // The walk does not come past the files beside one that was named alone.
+                Signature::Other if roots.iter().any(|root| root == path) => {
+                    has_log(item.real()).then(|| path.to_owned())
+                }
+                Signature::Other => None,
+            };
+            databases.extend(database.map(|path| {
                 let named = roots.contains(&path);
                 (path, named)
-            })
-            .collect();
+            }));
+            Ok(())
+        })?;
         // An application makes and removes them all the time: none of them is missing.
         let beside = |path| SIDE_FILES.map(|suffix| sqlite::beside(path, suffix));
         let is_part = |file: &PathBuf| !databases.contains_key(file);
@@ -122,14 +132,42 @@ fn is_empty_folder(path: &Path) -> bool {
     std::fs::read_dir(path).is_ok_and(|mut listed| listed.next().is_none())
 }
 
-/// The database that a side file belongs to by its name.
-fn owner(side_file: &Path, suffix: &str) -> Option<PathBuf> {
-    use std::os::unix::ffi::OsStrExt;
-    let name = side_file
-        .as_os_str()
-        .as_bytes()
-        .strip_suffix(suffix.as_bytes())?;
-    Some(PathBuf::from(std::ffi::OsStr::from_bytes(name)))
+/// What the first bytes of a file of the walk say.
+fn signature(item: &Item) -> Signature {
+    /// Bytes of the shortest of all signatures: a log's.
+    const SHORTEST: u64 = 4;
+    if item.size() < SHORTEST {
+        return Signature::Other;
+    }
+    let signature = item.open().and_then(|file| sqlite::signature_of(&file));
+    // Unreadable: the second walk will say so.
+    signature.unwrap_or(Signature::Other)
+}
+
+/// Those names of one folder that may be the beginning of the next: each begins with the one before it.
+///
+/// Names come in order, so a database comes before its log, and all that comes between begins with its name.
+#[derive(Debug, Default)]
+struct Names(Vec<OsString>);
+
+impl Names {
+    /// Adds the next name; returns those that it begins with, and itself.
+    fn meet(&mut self, name: &OsStr) -> &[OsString] {
+        let is_beginning = |other: &OsString| name.as_bytes().starts_with(other.as_bytes());
+        while self.0.last().is_some_and(|last| !is_beginning(last)) {
+            self.0.pop();
+        }
+        self.0.push(name.to_owned());
+        &self.0
+    }
+}
+
+/// The database that a side file belongs to by its name, if the walk has met it.
+fn owner(side_file: &Path, suffix: &str, met: &[OsString]) -> Option<PathBuf> {
+    let name = side_file.file_name()?.as_bytes();
+    let name = OsStr::from_bytes(name.strip_suffix(suffix.as_bytes())?);
+    let is_met = met.iter().any(|other| other == name);
+    is_met.then(|| side_file.with_file_name(name))
 }
 
 /// Hears signals only.

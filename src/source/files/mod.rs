@@ -1,11 +1,16 @@
 //! Files: which are meant, the walk through them in the order that trees want, their metadata, their
 //! bytes.
 
+mod finding;
+mod item;
 mod metadata;
 mod reader;
 mod roots;
 mod walk;
 
-pub use reader::FileReader;
+pub use finding::unreadable;
+pub use item::Item;
+pub use metadata::Entries;
+pub use reader::{Change, FileReader};
 pub use roots::Walk;
 pub use walk::Step;

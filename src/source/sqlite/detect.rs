@@ -1,6 +1,5 @@
 //! What is a database, and which files belong to one.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::source::files::FileReader;
@@ -42,10 +41,17 @@ pub fn is_database(path: &Path) -> bool {
 /// # Errors
 /// As the system reports them.
 pub fn signature(path: &Path) -> std::io::Result<Signature> {
-    let reader = FileReader::open(path)?;
-    let mut head = Vec::with_capacity(16);
-    (&reader).take(16).read_to_end(&mut head)?;
-    Ok(match head.as_slice() {
+    signature_of(&FileReader::open(path)?)
+}
+
+/// The same of a file that is open.
+///
+/// # Errors
+/// As the system reports them.
+pub fn signature_of(reader: &FileReader) -> std::io::Result<Signature> {
+    let mut head = [0; 16];
+    let length = reader.head(&mut head)?;
+    Ok(match &head[..length] {
         b"SQLite format 3\0" => Signature::Database,
         [0x37, 0x7f, 0x06, 0x82 | 0x83, ..] => Signature::Wal,
         [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7, ..] => Signature::Journal,

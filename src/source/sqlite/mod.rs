@@ -15,7 +15,7 @@ pub mod sample;
 mod spool;
 
 pub use capture::{Captured, Method, Options, capture, engine_version, has_page_table};
-pub use detect::{SIDE_FILES, Signature, beside, is_database, signature};
+pub use detect::{SIDE_FILES, Signature, beside, is_database, signature, signature_of};
 pub use fingerprint::Fingerprint;
 pub use header::Header;
 pub use prove::{Proof, count_at_rest, prove};
