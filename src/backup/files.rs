@@ -113,13 +113,11 @@ pub fn read_all(
         earliest = earliest.min(clock.now());
         let opened = opened.unwrap_or_else(|| item.open());
         let place = entry.place;
-        match read(item.path(), opened, entry, &rabin, writer, monitor)? {
-            Some((entry, file)) => send(Visit::File(entry, file, before)),
-            None => {
-                names.forget(place);
-                Ok(())
-            }
+        if let Some((entry, file)) = read(item.path(), opened, entry, &rabin, writer, monitor)? {
+            return send(Visit::File(entry, file, before));
         }
+        names.forget(place);
+        Ok(())
     })?;
     entries.tell(monitor);
     Ok(Read {

@@ -61,14 +61,13 @@ impl Survey {
             };
             bytes += item.size();
             let path = item.path();
-            let names = met.last_mut();
-            let names = names
-                .map(|names| names.meet(item.name()))
-                .unwrap_or_default();
+            let siblings = met.last_mut();
+            let siblings = siblings.map(|names| names.meet(item.name()));
+            let siblings = siblings.unwrap_or_default();
             let database = match signature(item) {
                 Signature::Database => Some(path.to_owned()),
-                Signature::Wal => owner(path, "-wal", names),
-                Signature::Journal => owner(path, "-journal", names),
+                Signature::Wal => owner(path, "-wal", siblings),
+                Signature::Journal => owner(path, "-journal", siblings),
                 // The walk does not come past the files beside one that was named alone.
                 Signature::Other if roots.iter().any(|root| root == path) => {
                     has_log(item.real()).then(|| path.to_owned())
