@@ -224,13 +224,13 @@ impl Server {
     }
 
     fn open(&self, inode: u64) -> Answer {
+        /// No page cache reads ahead, or only as far as the length goes (`FOPEN_DIRECT_IO`).
+        const DIRECT: u32 = 1;
         let closed = match self.node(inode) {
             Thing::File(content) => content.closed,
             Thing::Folder(folder) => folder.closed,
             Thing::Gone(error) => Some(*error),
         };
-        /// FOPEN_DIRECT_IO: no page cache reads ahead, or only as far as the length goes.
-        const DIRECT: u32 = 1;
         closed.map_or_else(
             || {
                 let mut bytes = vec![0; 8];

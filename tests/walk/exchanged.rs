@@ -140,7 +140,7 @@ fn a_way_back_up_that_leads_elsewhere_by_now_is_named_and_not_gone() {
     fs::write(way(&uploads).join("deepest"), "changed").unwrap();
     let aside = scene.place.join("aside");
     let outcome = back_up_when_changed(&scene, || {
-        exchange(&uploads.join("b"), &secret.join("b"), &aside)
+        exchange(&uploads.join("b"), &secret.join("b"), &aside);
     });
     assert_no_secret(&scene);
     let finding = the_one(&outcome, "uploads/b");
@@ -177,7 +177,7 @@ fn a_file_that_becomes_a_pipe_a_device_or_a_link_is_stored_as_that_and_holds_nob
     let becomes: [(&str, Become); 3] = [
         ("fifo", |path, _| make_pipe(path)),
         ("link", |path, secret| {
-            symlink(secret.join("shadow"), path).unwrap()
+            symlink(secret.join("shadow"), path).unwrap();
         }),
         ("socket", |path, _| crate::common::files::make_socket(path)),
     ];
