@@ -1,5 +1,6 @@
 //! What is a database, and which files belong to one.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::source::files::FileReader;
