@@ -73,6 +73,7 @@ pub fn read_all(
                 return send(Visit::Leave);
             }
             Step::Other(item, kind) => return send(Visit::Other(entries.of(item, kind))),
+            Step::LeftOut(..) => return Ok(()),
             Step::File(item) => item,
         };
         let entry = entries.of(item, Kind::File);
@@ -97,6 +98,9 @@ pub fn read_all(
         if let Some(Ok(file)) = &opened
             && is_new_database(item.path(), file, monitor)
         {
+            return Ok(());
+        }
+        if survey.walk.is_too_large(item.path(), item.size()).is_some() {
             return Ok(());
         }
         let entry = match names.meet(entry) {

@@ -3,10 +3,11 @@
 //! [`Survey`] looks first, so that databases are read before files: every file that a row names was
 //! there before the row was read. [`manifest`] is what a snapshot says about itself.
 
+pub mod left_out;
 pub mod manifest;
 pub mod parent;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -14,8 +15,10 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::monitor::{self, Monitor, Problem};
+use crate::source::files::exclude::Excludes;
 use crate::source::files::{Item, Step, Walk};
 use crate::source::sqlite::{self, SIDE_FILES, Signature};
+use left_out::{Counting, LeftOut};
 
 /// What there is to capture.
 #[derive(Debug)]
@@ -28,16 +31,24 @@ pub struct Survey {
     pub names: BTreeMap<PathBuf, Vec<PathBuf>>,
     /// Bytes of regular files, for progress.
     pub bytes: u64,
+    /// What is left out by rule.
+    pub left_out: LeftOut,
 }
 
 impl Survey {
-    /// Looks at everything below `roots`, but for `excluded`.
+    /// Looks at everything below `roots`, but for `excluded` and what the `rules` say.
     ///
     /// # Errors
-    /// [`crate::error::Error::Source`] if a root cannot be looked at.
-    pub fn take(roots: &[PathBuf], excluded: &[PathBuf], monitor: &dyn Monitor) -> Result<Self> {
+    /// [`crate::error::Error::Source`] if a root cannot be looked at; [`crate::error::Error::Usage`] if a
+    /// rule leaves one out.
+    pub fn take(
+        roots: &[PathBuf],
+        excluded: &[PathBuf],
+        rules: &Excludes,
+        monitor: &dyn Monitor,
+    ) -> Result<Self> {
         monitor.step(monitor::Step::Surveying, None);
-        let mut walk = Walk::plan(roots, excluded)?;
+        let mut walk = Walk::plan(roots, excluded, rules)?;
         for root in roots.iter().filter(|root| is_empty_folder(root)) {
             monitor.problem(Problem {
                 item: crate::units::shown(root),
@@ -48,9 +59,11 @@ impl Survey {
         let mut databases = BTreeMap::new();
         let mut bytes = 0;
         let mut met = vec![Names::default()];
+        let mut alone = BTreeSet::new();
+        let mut counting = Counting::new(&walk);
         // What this walk finds wrong is said by the second one, which reads.
         walk.run(&Unheard(monitor), &mut |step| {
-            let item = match step {
+            let (database, siblings) = match step {
                 Step::Enter(_) => {
                     met.push(Names::default());
                     return Ok(());
@@ -60,35 +73,43 @@ impl Survey {
                     return Ok(());
                 }
                 Step::Other(..) => return Ok(()),
-                Step::File(item) => item,
-            };
-            bytes += item.size();
-            let path = item.path();
-            let siblings = met.last_mut();
-            let siblings = siblings.map(|names| names.meet(item.name()));
-            let siblings = siblings.unwrap_or_default();
-            let database = match signature(item) {
-                Signature::Database => Some(path.to_owned()),
-                Signature::Wal => owner(path, "-wal", siblings),
-                Signature::Journal => owner(path, "-journal", siblings),
-                // The walk does not come past the files beside one that was named alone.
-                Signature::Other if roots.iter().any(|root| root == path) => {
-                    has_log(item.real()).then(|| path.to_owned())
+                Step::LeftOut(path, real, rule) => {
+                    let name = path.file_name().unwrap_or_default().to_owned();
+                    let database = counting.item(path, &real, rule);
+                    (database, met.last_mut().map(|names| names.before(&name)))
                 }
-                Signature::Other => None,
+                Step::File(item) => {
+                    let path = item.path();
+                    bytes += item.size();
+                    counting.file(path, item.size());
+                    let siblings = met.last_mut().map(|names| names.meet(item.name()));
+                    (database_of(item, roots), siblings)
+                }
             };
-            databases.extend(database.map(|path| {
-                let named = roots.contains(&path);
-                (path, named)
-            }));
+            if let Some(path) = database {
+                let siblings = siblings.unwrap_or_default();
+                let is_met = |name: &OsString| Some(name.as_os_str()) == path.file_name();
+                if siblings.iter().any(is_met) {
+                    databases.insert(path.clone(), roots.contains(&path));
+                } else {
+                    alone.insert(path);
+                }
+            }
             Ok(())
         })?;
+        for path in &alone {
+            counting.log_without_file(path);
+        }
+        let (left_out, left_out_bytes) = counting.finish(&databases);
+        left_out.tell(monitor);
         // An application makes and removes them all the time: none of them is missing.
         let beside = |path| SIDE_FILES.map(|suffix| sqlite::beside(path, suffix));
         let is_part = |file: &PathBuf| !databases.contains_key(file);
+        let not_captured = left_out.databases.iter().map(|one| &one.path);
         walk.pass_over(
             databases
                 .keys()
+                .chain(not_captured)
                 .flat_map(|path| beside(path))
                 .filter(is_part),
         );
@@ -97,7 +118,8 @@ impl Survey {
             walk,
             databases,
             names,
-            bytes,
+            bytes: bytes - left_out_bytes,
+            left_out,
         })
     }
 }
@@ -157,6 +179,21 @@ fn is_empty_folder(path: &Path) -> bool {
     std::fs::read_dir(path).is_ok_and(|mut listed| listed.next().is_none())
 }
 
+/// The database that a file of the walk is, or belongs to.
+fn database_of(item: &Item, roots: &[PathBuf]) -> Option<PathBuf> {
+    let path = item.path();
+    match signature(item) {
+        Signature::Database => Some(path.to_owned()),
+        Signature::Wal => owner(path, "-wal"),
+        Signature::Journal => owner(path, "-journal"),
+        // The walk does not come past the files beside one that was named alone.
+        Signature::Other if roots.iter().any(|root| root == path) => {
+            has_log(item.real()).then(|| path.to_owned())
+        }
+        Signature::Other => None,
+    }
+}
+
 /// What the first bytes of a file of the walk say.
 fn signature(item: &Item) -> Signature {
     /// Bytes of the shortest of all signatures: a log's.
@@ -178,21 +215,26 @@ struct Names(Vec<OsString>);
 impl Names {
     /// Adds the next name; returns those that it begins with, and itself.
     fn meet(&mut self, name: &OsStr) -> &[OsString] {
+        self.before(name);
+        self.0.push(name.to_owned());
+        &self.0
+    }
+
+    /// Those that the next name begins with.
+    fn before(&mut self, name: &OsStr) -> &[OsString] {
         let is_beginning = |other: &OsString| name.as_bytes().starts_with(other.as_bytes());
         while self.0.last().is_some_and(|last| !is_beginning(last)) {
             self.0.pop();
         }
-        self.0.push(name.to_owned());
         &self.0
     }
 }
 
-/// The database that a side file belongs to by its name, if the walk has met it.
-fn owner(side_file: &Path, suffix: &str, met: &[OsString]) -> Option<PathBuf> {
+/// The database that a side file belongs to by its name.
+fn owner(side_file: &Path, suffix: &str) -> Option<PathBuf> {
     let name = side_file.file_name()?.as_bytes();
     let name = OsStr::from_bytes(name.strip_suffix(suffix.as_bytes())?);
-    let is_met = met.iter().any(|other| other == name);
-    is_met.then(|| side_file.with_file_name(name))
+    Some(side_file.with_file_name(name))
 }
 
 /// Hears signals only.

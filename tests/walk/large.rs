@@ -4,6 +4,8 @@ use std::fs;
 
 use tillsafe::capture::Survey;
 use tillsafe::monitor::Quiet;
+use tillsafe::source::files::exclude::Excludes;
+use tillsafe::source::files::exclude::Excludes;
 
 use crate::common::Place;
 use crate::common::measure::measured;
@@ -69,7 +71,13 @@ fn a_database_is_found_whatever_comes_between_it_and_its_log() {
     }
     fs::create_dir(shop.join("other.db-folder")).unwrap();
     fs::write(shop.join("other.db-folder/other"), "x").unwrap();
-    let survey = Survey::take(std::slice::from_ref(&shop), &[], &Quiet::default()).unwrap();
+    let survey = Survey::take(
+        std::slice::from_ref(&shop),
+        &[],
+        &Excludes::default(),
+        &Quiet::default(),
+    )
+    .unwrap();
     let found: Vec<_> = survey.databases.keys().cloned().collect();
     let expected = [shop.join("other.db"), shop.join("other.db-a"), main];
     assert_eq!(found, expected);

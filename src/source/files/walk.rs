@@ -11,6 +11,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
+use super::exclude::{Judge, Rule};
 use super::finding::{Notes, unreadable};
 use super::item::{Item, List, exchanged, identity_of, open_folder};
 use super::roots::Walk;
@@ -30,6 +31,8 @@ pub enum Step<'a> {
     File(&'a Item),
     /// Anything without content: a symbolic link, a device, a pipe.
     Other(&'a Item, Kind),
+    /// Left out by this rule, with all below it: its path, and where it really is. It was not looked at.
+    LeftOut(PathBuf, PathBuf, Rule),
 }
 
 impl Walk {
@@ -50,6 +53,7 @@ impl Walk {
             walk: self,
             monitor,
             visit,
+            judge: self.excludes.judge(&self.named),
             pseudo: HashMap::new(),
             notes: Notes::default(),
         };
@@ -144,6 +148,7 @@ struct Walker<'a> {
     walk: &'a Walk,
     monitor: &'a dyn Monitor,
     visit: &'a mut dyn FnMut(Step<'_>) -> Result<()>,
+    judge: Judge<'a>,
     /// Whether a device holds a file system that only shows the kernel.
     pseudo: HashMap<u64, bool>,
     /// What is told once a kind of finding.
@@ -177,7 +182,11 @@ impl Walker<'_> {
     /// Walks one root and all below it.
     fn root(&mut self, root: &Path) -> Result<()> {
         let at_the_top = root == Path::new("/");
-        let item = match Item::root(root, &self.walk.real(root)) {
+        let real = self.walk.real(root);
+        if self.is_left_out(root, &real)? {
+            return Ok(());
+        }
+        let item = match Item::root(root, &real) {
             Ok(item) => item,
             Err(cause) => {
                 self.unreadable(root, &cause);
@@ -214,7 +223,7 @@ impl Walker<'_> {
         const LONGEST: usize = 4095;
         let inner = way.inner.join(&name);
         let (path, real) = (root.join(&inner), self.walk.real(root).join(&inner));
-        if self.walk.excluded.contains(&real) {
+        if self.walk.excluded.contains(&real) || self.is_left_out(&path, &real)? {
             return Ok(None);
         }
         let folder = match way.folder() {
@@ -254,9 +263,36 @@ impl Walker<'_> {
         self.item(item)
     }
 
+    /// Whether a rule leaves out what is stored as `path` and lies at `real`; that is told.
+    fn is_left_out(&mut self, path: &Path, real: &Path) -> Result<bool> {
+        let Some(rule) = self.judge.leaves_out(path, real) else {
+            return Ok(false);
+        };
+        (self.visit)(Step::LeftOut(path.to_owned(), real.to_owned(), rule))?;
+        Ok(true)
+    }
+
+    /// Whether an item is left out because it lies on another file system; that is told.
+    fn is_elsewhere(&mut self, item: &Item) -> Result<bool> {
+        let (metadata, path) = (&item.metadata, &item.path);
+        let Some(rule) = self.judge.leaves_out_device(path, metadata.dev()) else {
+            return Ok(false);
+        };
+        // The folder that another file system is mounted on is there without it too.
+        if metadata.is_dir() {
+            (self.visit)(Step::Enter(item))?;
+            (self.visit)(Step::Leave)?;
+        }
+        (self.visit)(Step::LeftOut(path.clone(), item.real.clone(), rule))?;
+        Ok(true)
+    }
+
     /// Visits an item; returns it if it is a folder that was entered.
     fn item(&mut self, item: Item) -> Result<Option<Level>> {
         let file_type = item.metadata.file_type();
+        if self.is_elsewhere(&item)? {
+            return Ok(None);
+        }
         if file_type.is_dir() {
             return self.enter(item);
         }
@@ -300,7 +336,7 @@ impl Walker<'_> {
             }
         };
         // What came with the opening may be another file system.
-        if self.is_pseudo(&item) {
+        if self.is_pseudo(&item) || self.is_elsewhere(&item)? {
             return Ok(None);
         }
         let List { names, broken } = list;
