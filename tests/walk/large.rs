@@ -5,7 +5,6 @@ use std::fs;
 use tillsafe::capture::Survey;
 use tillsafe::monitor::Quiet;
 use tillsafe::source::files::exclude::Excludes;
-use tillsafe::source::files::exclude::Excludes;
 
 use crate::common::Place;
 use crate::common::measure::measured;
