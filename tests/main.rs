@@ -37,3 +37,4 @@ mod shops;
 mod sqlite;
 mod tidy;
 mod unchanged;
+mod walk;
