@@ -1,6 +1,7 @@
 //! The plan of a restore, as it is printed and hashed before anything is written.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use serde_json::{Value, json};
 use super::args;
 use super::hooks::Hooks;
 use super::lost::tell_lost;
-use super::session::{Session, quoted};
+use super::session::Session;
+use super::shell::quoted;
 use crate::error::{Error, Result};
 use crate::hook::When;
 use crate::id::Id;
@@ -69,7 +71,7 @@ pub fn tell_target(
     }
     let flags = format!(
         "{from} --target {} --plan {}",
-        quoted(&target.path().to_string_lossy()),
+        quoted(target.path()),
         short(hash)
     );
     tell_command(session, &flags);
@@ -171,13 +173,12 @@ pub fn short(hash: Id) -> String {
 
 /// The words that name a snapshot and what of it.
 pub fn from_words(snapshot: &Snapshot, base: &Path, choice: &args::Choice) -> String {
-    let path = base.to_string_lossy();
-    let path = if path == "/" {
-        String::new()
-    } else {
-        format!(":{path}")
-    };
-    let mut words = vec![quoted(&format!("{}{path}", snapshot.id.short()))];
+    let mut from = OsString::from(snapshot.id.short());
+    if base != Path::new("/") {
+        from.push(":");
+        from.push(base);
+    }
+    let mut words = vec![quoted(from)];
     for (flag, patterns) in [
         ("--include", &choice.include),
         ("--exclude", &choice.exclude),

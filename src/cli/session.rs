@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::args::{Filter, Global};
 use super::failure::Failure;
 use super::output::Output;
+use super::shell::quoted;
 use crate::backend::{Backend, CachedBackend, LocalBackend};
 use crate::config::file::Configuration;
 use crate::config::{self, Flags, RepositoryChoice};
@@ -93,6 +94,11 @@ impl Session {
     /// The same where no configuration has a say: there is none yet.
     pub fn choice_without_configuration(&self) -> Result<RepositoryChoice> {
         config::choose(&self.flags(), None, &config::environment, &|| Ok(None))
+    }
+
+    /// Works on this repository from now on, if on none yet: then every summary names it.
+    pub fn keep(&self, choice: &RepositoryChoice) {
+        self.choice.get_or_init(|| choice.clone());
     }
 
     /// The repository of one of several shops.
@@ -261,9 +267,11 @@ impl Session {
     }
 
     fn typed_for(&self, choice: Option<&RepositoryChoice>, advice: &str) -> String {
-        let config = self.global.config.as_ref().map_or(String::new(), |file| {
-            format!(" -c {}", quoted(&file.to_string_lossy()))
-        });
+        let config = self
+            .global
+            .config
+            .as_ref()
+            .map_or(String::new(), |file| format!(" -c {}", quoted(file)));
         let Global {
             repo: Some(repo),
             password_file,
@@ -281,7 +289,7 @@ impl Session {
         let repo = quoted(repo);
         let (ours, theirs) = match (password_file, password_command) {
             (Some(file), _) => {
-                let file = quoted(&file.to_string_lossy());
+                let file = quoted(file);
                 (format!(" -p {file}"), format!(" --password-file {file}"))
             }
             (None, Some(command)) => {
@@ -324,16 +332,6 @@ impl Session {
     /// Where spools and scratch copies go.
     pub fn scratch_folder() -> PathBuf {
         config::scratch_folder(&config::environment)
-    }
-}
-
-/// A word as a shell takes it.
-pub fn quoted(word: &str) -> String {
-    let plain = |letter: char| letter.is_alphanumeric() || "/._-:,+@%".contains(letter);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
     }
 }
 

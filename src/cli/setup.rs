@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::args;
 use super::config::show;
-use super::session::{Session, quoted};
+use super::session::Session;
+use super::shell::quoted;
 use super::{Done, cron, init};
 use crate::config::file::{self, Configuration};
 use crate::config::password::PasswordSource;
@@ -240,6 +241,7 @@ fn new_configuration(
 ) -> Result<Done> {
     let place = file::place_of_new(session.named_configuration(), &config::environment)?;
     let choice = choice(session, &place)?;
+    session.keep(&choice);
     let PasswordSource::File(password_file) = &choice.password else {
         return Err(Error::Usage {
             finding: "a configuration names the file that holds the password, and another source is given".to_owned(),
@@ -253,8 +255,13 @@ fn new_configuration(
         "shop": sections(shops, REPOSITORY),
     });
     let text = show::text(&whole);
-    session.output.line(format!("# {}", shown(&place)));
-    session.output.line(text.trim_end());
+    // Whoever has said yes before wants to see it no more than anything else that goes well.
+    let proposal = format!("# {}\n{}", shown(&place), text.trim_end());
+    if args.yes && !args.dry_run {
+        session.output.good_news(proposal);
+    } else {
+        session.output.line(proposal);
+    }
     let mut fields = json!({
         "file": shown(&place),
         "repository": shown(&choice.path),
@@ -271,9 +278,7 @@ fn new_configuration(
     fields["written"] = true.into();
     fields["repository_created"] = created.into();
     let named = session.named_configuration().map(|_| place.as_path());
-    let words = named.map_or(String::new(), |file| {
-        format!(" -c {}", quoted(&file.to_string_lossy()))
-    });
+    let words = named.map_or(String::new(), |file| format!(" -c {}", quoted(file)));
     session.output.good_news(format!(
         "wrote {}\nnext, in this order:\n  tillsafe{words} backup\n  tillsafe{words} verify\n  tillsafe{words} doctor\nand every night, by cron:\n  {}",
         shown(&place),
