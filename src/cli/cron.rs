@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::shell::quoted;
+use crate::units::quoted;
 
 /// Every night at a quarter past three; what goes wrong is mailed by cron.
 const WHEN: &str = "15 3 * * *";

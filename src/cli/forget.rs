@@ -265,11 +265,11 @@ impl Told {
                 } else {
                     ""
                 };
-                let (verb, id) = (self.verb(), id.short());
-                session.output.good_news(format!("{verb} {id}{what}"));
+                let (verb, short) = (self.verb(), id.short());
+                session.output.good_news(format!("{verb} {short}{what}"));
                 session.output.object(
                     "decision",
-                    json!({"id": id, "removed": true, "reasons": ["named"]}),
+                    json!({"id": id, "short_id": short, "removed": true, "reasons": ["named"]}),
                 );
             }
         }

@@ -38,7 +38,6 @@ mod rollback;
 mod session;
 mod setup;
 mod several;
-mod shell;
 mod shops;
 mod snapshots;
 mod stats;

@@ -11,7 +11,6 @@ use super::args;
 use super::hooks::Hooks;
 use super::lost::tell_lost;
 use super::session::Session;
-use super::shell::quoted;
 use crate::error::{Error, Result};
 use crate::hook::When;
 use crate::id::Id;
@@ -20,7 +19,7 @@ use crate::repository::index::Index;
 use crate::repository::snapshot::Snapshot;
 use crate::restore::in_place::{DatabaseChange, InPlace, Paths, Root};
 use crate::restore::{Estimate, Plan, Target};
-use crate::units::{ByteSize, Span, counted, shown};
+use crate::units::{ByteSize, Span, counted, quoted, shown};
 
 /// Digits of a hash that are printed, and fewest that are taken.
 const DIGITS: usize = 16;

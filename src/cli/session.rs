@@ -1,6 +1,6 @@
 //! What the commands share: the chosen repository, its password, the output.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use super::args::{Filter, Global};
 use super::failure::Failure;
 use super::output::Output;
-use super::shell::quoted;
 use crate::backend::{Backend, CachedBackend, LocalBackend};
 use crate::config::file::Configuration;
 use crate::config::{self, Flags, RepositoryChoice};
@@ -23,7 +22,7 @@ use crate::repository::lock::{Access, Lock};
 use crate::repository::{Repository, Services};
 use crate::restore::Request;
 use crate::restore::in_place::Registry;
-use crate::units::Shown;
+use crate::units::{Shown, quoted};
 
 /// One run of one command.
 pub struct Session {
@@ -352,7 +351,7 @@ pub fn snapshot_and_path(words: &OsStr, filter: &Filter) -> Result<(Request, Pat
     if snapshot.contains(&b'/') {
         return usage(
             "is a path, not a snapshot",
-            &format!("did you mean latest:{} ?", Shown(bytes)),
+            &format!("did you mean {} ?", quoted(latest_of(bytes))),
         );
     }
     let path: PathBuf = Path::new("/")
@@ -387,4 +386,11 @@ pub fn request(snapshot: &str, filter: &Filter) -> Request {
         tag: filter.tag.clone(),
         ..Request::default()
     }
+}
+
+/// The words that name a path in the last snapshot.
+fn latest_of(path: &[u8]) -> OsString {
+    let mut words = OsString::from("latest:");
+    words.push(OsStr::from_bytes(path));
+    words
 }

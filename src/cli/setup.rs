@@ -8,7 +8,6 @@ use serde_json::{Map, Value, json};
 use super::args;
 use super::config::show;
 use super::session::Session;
-use super::shell::quoted;
 use super::{Done, cron, init};
 use crate::config::file::{self, Configuration};
 use crate::config::password::PasswordSource;
@@ -18,7 +17,7 @@ use crate::host::{self, Found, Shop};
 use crate::look::{NewFile, Written};
 use crate::monitor::{Monitor, Problem};
 use crate::repository::{self, Found as Place};
-use crate::units::{ByteSize, counted, shown};
+use crate::units::{ByteSize, counted, quoted, shown};
 
 /// The name of the repository that is proposed.
 const REPOSITORY: &str = "backup";

@@ -232,7 +232,7 @@ impl World {
         self.begin_anew();
         let scene = &self.scene;
         let shop = scene.text("shop");
-        let mut key = names_with(&scene.program.repository.join("keys"), "").remove(0);
+        let mut key = self.keys().remove(0);
         match line.before {
             Nothing => {}
             Gone => fs::remove_dir_all(&scene.program.repository).unwrap(),
@@ -248,7 +248,7 @@ impl World {
                 scene
                     .program
                     .ok(&["key", "add", "--new-password-file", &new]);
-                let mut keys = names_with(&scene.program.repository.join("keys"), "");
+                let mut keys = self.keys();
                 keys.retain(|name| *name != key);
                 key = keys.remove(0);
             }
@@ -275,6 +275,13 @@ impl World {
             }
         };
         line.words.iter().map(given).collect()
+    }
+
+    /// The key files: a stray file beside them is none.
+    fn keys(&self) -> Vec<String> {
+        let mut names = names_with(&self.scene.program.repository.join("keys"), "");
+        names.retain(|name| name.parse::<tillsafe::id::Id>().is_ok());
+        names
     }
 
     fn write_configuration(&self) {

@@ -1,7 +1,11 @@
 //! Sizes, durations and names as people read them.
 
+mod shell;
+
 use std::fmt::{self, Write};
 use std::time::Duration;
+
+pub use shell::quoted;
 
 /// A number of bytes, printed with a binary unit: `1.04 GiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

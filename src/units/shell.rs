@@ -3,10 +3,11 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use crate::units::is_plain;
+use super::is_plain;
 
 /// A word as a shell takes it, whatever is in it: what a terminal would obey, and what is no text, is written
 /// as `$'…'` has it (bash, zsh, ksh, POSIX of 2024).
+#[must_use]
 pub fn quoted(word: impl AsRef<OsStr>) -> String {
     let word = word.as_ref();
     let is_bare = |letter: char| letter.is_alphanumeric() || "/._-:,+@%".contains(letter);
