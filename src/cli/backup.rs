@@ -124,6 +124,12 @@ pub fn tell(session: &Session, location: &str, outcome: &Outcome) {
             database.point.not_after,
         ));
     }
+    let common = manifest.databases.iter().filter(|one| one.common_point);
+    if let count @ 2.. = common.count() {
+        session.output.good_news(format!(
+            "{count} databases as of one moment: each transaction is in all of them, or in none"
+        ));
+    }
     session.output.good_news(format!(
         "files: {} in {}, {}",
         manifest.files.files,
@@ -172,6 +178,7 @@ pub fn outcome_fields(location: &str, outcome: &Outcome) -> serde_json::Value {
             fields["size_bytes"] = database.size_bytes.into();
             fields["not_before"] = json!(database.point.not_before);
             fields["not_after"] = json!(database.point.not_after);
+            fields["common_point"] = json!(database.common_point);
             fields
         })
         .collect();

@@ -266,7 +266,12 @@ impl Told {
                     ""
                 };
                 let (verb, short) = (self.verb(), id.short());
-                session.output.good_news(format!("{verb} {short}{what}"));
+                let line = format!("{verb} {short}{what}");
+                if self.dry_run {
+                    session.output.line(line);
+                } else {
+                    session.output.good_news(line);
+                }
                 session.output.object(
                     "decision",
                     json!({"id": id, "short_id": short, "removed": true, "reasons": ["named"]}),

@@ -134,6 +134,7 @@ pub const EVERY: &[Line] = &[
     line(&["forget", "--keep-last", "1"], Silent, Named, Nothing),
     line(&["forget", "--keep-last", "1", "--dry-run"], Speaks, Named, Nothing),
     line(&["forget", "{first}"], Silent, Named, Nothing),
+    line(&["forget", "{first}", "--dry-run"], Speaks, Named, Nothing),
     line(&["prune", "--now"], Silent, Named, Nothing),
     line(&["prune", "--dry-run"], Speaks, Named, Nothing),
     line(&["key", "list"], Speaks, Named, Nothing),
