@@ -146,9 +146,9 @@ fn forge(scene: &Scene) {
     let repository = &scene.program.repository;
     for old in snapshots(&scene.program.backend()) {
         let mut file = old.file.clone();
-        file.hostname = EVIL.to_owned();
-        file.username = EVIL.to_owned();
-        file.program_version = EVIL.to_owned();
+        EVIL.clone_into(&mut file.hostname);
+        EVIL.clone_into(&mut file.username);
+        EVIL.clone_into(&mut file.program_version);
         file.tags.push(EVIL.replace(',', ""));
         file.excludes = vec![EVIL.to_owned()];
         forge.repository.save_snapshot(file).unwrap();
@@ -326,9 +326,9 @@ fn no_word_that_is_typed_comes_back_with_power() {
     let whole = super::words::help(&[]);
     let evil = evil_name();
     let joined = |before: &str| {
-        let mut word = OsString::from(before);
-        word.push(&evil);
-        word
+        let mut whole = OsString::from(before);
+        whole.push(&evil);
+        whole
     };
     let path = joined("/nowhere/");
     let repository = world.scene.program.repository.as_os_str();
