@@ -294,6 +294,7 @@ fn tell_root(session: &Session, root: &Root, databases: &[DatabaseChange]) {
     for (what, paths) in [
         ("changed since the snapshot", &survey.changed),
         ("not in the snapshot", &survey.unknown),
+        ("stays, left out of the snapshot by rule", &survey.left_out),
     ] {
         tell_paths(session, what, paths);
     }
@@ -336,6 +337,7 @@ fn root_fields(root: &Root, databases: &[DatabaseChange]) -> Value {
         "total_bytes": survey.bytes,
         "changed": paths(&survey.changed),
         "not_in_snapshot": paths(&survey.unknown),
+        "stays_left_out": paths(&survey.left_out),
         "databases": databases,
         "open": root.open_databases(),
     })

@@ -108,6 +108,7 @@ pub const EVERY: &[Line] = &[
     line(&["config", "show", "-c", "{config}"], Speaks, Data, AConfiguration),
     line(&["backup", "{shop}", "--host", "till"], Silent, Named, Nothing),
     line(&["backup", "-c", "{config}"], Silent, Named, AConfiguration),
+    line(&["backup", "{shop}", "--host", "till", "--exclude", "*.jpg"], Silent, Named, Nothing),
     line(&["snapshots"], Speaks, Named, Nothing),
     line(&["snapshots", "--all"], Speaks, Named, Nothing),
     line(&["ls", "latest"], Speaks, Data, Nothing),
