@@ -71,9 +71,9 @@ const fn line(words: &'static [&'static str], quiet: Quiet, last: Last, before: 
 }
 
 impl Line {
-    /// Whether it restores, or must know what a restore would do.
+    /// Whether what must be so before cannot be made so where the repository is damaged or locked.
     pub fn wants_a_sound_world(&self) -> bool {
-        self.before == ARestoreInPlace || self.words.contains(&"{plan}")
+        matches!(self.before, ARestoreInPlace | ASecondKey) || self.words.contains(&"{plan}")
     }
 
     /// Whether programs may ask for it: bytes and JSON do not go to one stdout.
