@@ -115,13 +115,16 @@ impl<'a> Counting<'a> {
             self.count(&path, rule);
             return None;
         }
-        let signature = sqlite::signature(real).unwrap_or(Signature::Other);
+        // A device is never opened.
+        let is_file = std::fs::symlink_metadata(real).is_ok_and(|metadata| metadata.is_file());
+        let signature = is_file.then(|| sqlite::signature(real).ok()).flatten();
         if owner.is_some() {
             self.side_files.push((path, rule));
-            return owner.filter(|_| matches!(signature, Signature::Wal | Signature::Journal));
+            let is_log = matches!(signature, Some(Signature::Wal | Signature::Journal));
+            return owner.filter(|_| is_log);
         }
         self.count(&path, rule);
-        if signature == Signature::Database {
+        if signature == Some(Signature::Database) {
             self.databases.insert(path, rule);
         }
         None
