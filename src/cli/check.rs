@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use super::Done;
 use super::args;
 use super::failure::Failure;
-use super::output::{path_fields, plain};
+use super::output::path_fields;
 use super::session::Session;
 use crate::error::{Advice, ExitCode, Result};
 use crate::id::Id;
 use crate::repository::check::{Affected, CheckReport, Damage, Extent, check};
 use crate::rng;
-use crate::units::{ByteSize, counted, shown};
+use crate::units::{ByteSize, OneLine, counted, shown};
 
 /// Most blobs and snapshots of one thing that people are shown.
 const MAX_SHOWN: usize = 4;
@@ -68,10 +68,11 @@ fn extent(session: &Session, args: &args::Check) -> Result<Extent> {
 fn tell_damage(session: &Session, damage: &Damage) {
     let output = &session.output;
     // A finding may quote a name.
-    output.line(plain(&format!(
+    output.line(format!(
         "damaged: {}: {}",
-        damage.object, damage.finding
-    )));
+        OneLine(&damage.object),
+        OneLine(&damage.finding)
+    ));
     if damage.blob_count > 0 {
         let blobs = damage.blobs.iter().take(MAX_SHOWN);
         let named = blobs.map(|blob| format!("{} {}", blob.kind, blob.id.short()));

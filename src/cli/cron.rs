@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::session::quoted;
+use crate::units::quoted;
 
 /// Every night at a quarter past three; what goes wrong is mailed by cron.
 const WHEN: &str = "15 3 * * *";
@@ -12,9 +12,9 @@ const WHEN: &str = "15 3 * * *";
 fn line(configuration: Option<&Path>) -> String {
     let program =
         std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/usr/local/bin/tillsafe"));
-    let mut words = quoted(&program.to_string_lossy());
+    let mut words = quoted(program);
     if let Some(file) = configuration {
-        words = format!("{words} -c {}", quoted(&file.to_string_lossy()));
+        words = format!("{words} -c {}", quoted(file));
     }
     // In a crontab a percent sign ends the line.
     let words = words.replace('%', "\\%");
@@ -28,7 +28,7 @@ fn line(configuration: Option<&Path>) -> String {
 
 /// What to type to install it.
 pub fn installing(configuration: Option<&Path>) -> String {
-    let line = quoted(&line(configuration));
+    let line = quoted(line(configuration));
     if rustix::process::geteuid().is_root() {
         format!("echo {line} > /etc/cron.d/tillsafe")
     } else {

@@ -34,9 +34,10 @@ pub fn run(session: &Session, args: &args::Diff) -> Result<Done> {
     let (after, tree_after) = folder(&args.after)?;
     monitor.step(Step::Looking, None);
     let (old, new) = (before.id.short(), after.id.short());
-    session
-        .output
-        .good_news(format!("comparing snapshot {old} to {new}:"));
+    session.output.good_news(format!(
+        "comparing snapshot {old} to {new} of {}:",
+        repository.location()
+    ));
     let compared = Compared {
         before: tree_before,
         after: tree_after,

@@ -16,7 +16,7 @@ use crate::config::{self, RepositoryChoice};
 use crate::doctor::{self, Finding, Level, Machine};
 use crate::error::{Advice, Error, ExitCode, Result};
 use crate::retention::Group;
-use crate::units::{counted, shown};
+use crate::units::{OneLine, counted, shown};
 
 pub fn run(session: &Session) -> Result<Done> {
     let mut findings = Vec::new();
@@ -178,8 +178,11 @@ fn tell(session: &Session, findings: &[Finding], choices: &[RepositoryChoice]) -
             Level::Error => "ERROR  ",
         };
         let cure = finding.cure.as_ref();
-        let cure = cure.map_or(String::new(), |cure| format!("\n         cure: {cure}"));
-        let line = format!("{level}  {}: {}{cure}", finding.item, finding.finding);
+        let cure = cure.map_or(String::new(), |cure| {
+            format!("\n         cure: {}", OneLine(cure))
+        });
+        let (item, found) = (OneLine(&finding.item), OneLine(&finding.finding));
+        let line = format!("{level}  {item}: {found}{cure}");
         if finding.level == Level::Error {
             session.output.line(line);
         } else {

@@ -13,7 +13,7 @@ use crate::error::{Error, ExitCode, Result};
 use crate::look::{self, Dump, NewFile, Sink, Written};
 use crate::monitor::{Monitor, Step};
 use crate::restore::select;
-use crate::units::{ByteSize, shown};
+use crate::units::{ByteSize, is_plain, shown};
 
 /// Bytes that are gathered before they are written.
 const GATHERED: usize = 256 * 1024;
@@ -63,10 +63,11 @@ pub fn run(session: &Session, args: &args::Dump) -> Result<Done> {
             let (disk, rng) = (session.disk.as_ref(), session.services.rng.as_ref());
             let written = target.fill(disk, rng, write, monitor)?;
             output.good_news(format!(
-                "wrote {} of {} in snapshot {} to {}",
+                "wrote {} of {} in snapshot {} from {} to {}",
                 ByteSize(written.bytes),
                 shown(&path),
                 snapshot.id.short(),
+                repository.location(),
                 shown(target.path())
             ));
             written
@@ -143,11 +144,9 @@ fn require_text(bytes: &[u8]) -> Result<()> {
     let is_control = |byte: &u8| byte.is_ascii_control() && !matches!(byte, b'\n' | b'\t' | b'\r');
     let is_text = !bytes.iter().any(is_control);
     // Control characters beyond ASCII, and what turns the direction of writing.
-    let is_harmless = String::from_utf8_lossy(bytes).chars().all(|letter| {
-        letter.is_ascii()
-            || crate::units::Shown(letter.encode_utf8(&mut [0; 4]).as_bytes()).to_string()
-                == letter.to_string()
-    });
+    let is_harmless = String::from_utf8_lossy(bytes)
+        .chars()
+        .all(|letter| letter.is_ascii() || is_plain(letter));
     if is_text && is_harmless {
         return Ok(());
     }

@@ -73,9 +73,10 @@ pub fn run(session: &Session, args: &args::Find) -> Result<Done> {
     }
     session.output.finish();
     session.output.good_news(format!(
-        "{} in {}",
+        "{} in {} of {}",
         counted(matches, "place"),
-        counted(snapshots.len() as u64, "snapshot")
+        counted(snapshots.len() as u64, "snapshot"),
+        repository.location()
     ));
     let damaged = if args.snapshot.is_empty() {
         found.damaged.len()

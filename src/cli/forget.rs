@@ -265,11 +265,16 @@ impl Told {
                 } else {
                     ""
                 };
-                let (verb, id) = (self.verb(), id.short());
-                session.output.good_news(format!("{verb} {id}{what}"));
+                let (verb, short) = (self.verb(), id.short());
+                let line = format!("{verb} {short}{what}");
+                if self.dry_run {
+                    session.output.line(line);
+                } else {
+                    session.output.good_news(line);
+                }
                 session.output.object(
                     "decision",
-                    json!({"id": id, "removed": true, "reasons": ["named"]}),
+                    json!({"id": id, "short_id": short, "removed": true, "reasons": ["named"]}),
                 );
             }
         }

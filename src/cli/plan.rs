@@ -1,6 +1,7 @@
 //! The plan of a restore, as it is printed and hashed before anything is written.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use super::args;
 use super::hooks::Hooks;
 use super::lost::tell_lost;
-use super::session::{Session, quoted};
+use super::session::Session;
 use crate::error::{Error, Result};
 use crate::hook::When;
 use crate::id::Id;
@@ -18,7 +19,7 @@ use crate::repository::index::Index;
 use crate::repository::snapshot::Snapshot;
 use crate::restore::in_place::{DatabaseChange, InPlace, Paths, Root};
 use crate::restore::{Estimate, Plan, Target};
-use crate::units::{ByteSize, Span, counted, shown};
+use crate::units::{ByteSize, Span, counted, quoted, shown};
 
 /// Digits of a hash that are printed, and fewest that are taken.
 const DIGITS: usize = 16;
@@ -69,7 +70,7 @@ pub fn tell_target(
     }
     let flags = format!(
         "{from} --target {} --plan {}",
-        quoted(&target.path().to_string_lossy()),
+        quoted(target.path()),
         short(hash)
     );
     tell_command(session, &flags);
@@ -171,13 +172,12 @@ pub fn short(hash: Id) -> String {
 
 /// The words that name a snapshot and what of it.
 pub fn from_words(snapshot: &Snapshot, base: &Path, choice: &args::Choice) -> String {
-    let path = base.to_string_lossy();
-    let path = if path == "/" {
-        String::new()
-    } else {
-        format!(":{path}")
-    };
-    let mut words = vec![quoted(&format!("{}{path}", snapshot.id.short()))];
+    let mut from = OsString::from(snapshot.id.short());
+    if base != Path::new("/") {
+        from.push(":");
+        from.push(base);
+    }
+    let mut words = vec![quoted(from)];
     for (flag, patterns) in [
         ("--include", &choice.include),
         ("--exclude", &choice.exclude),

@@ -151,13 +151,13 @@ fn list(session: &Session, found: Vec<Result<Kept>>) -> Done {
         count += 1;
         bytes += kept_bytes;
     }
-    output.line(format!(
+    output.good_news(format!(
         "{} in place, {} kept",
         counted(count, "restore"),
         ByteSize(bytes)
     ));
     if count > 0 {
-        output.line("with its name, `tillsafe rollback` undoes one, and with --discard removes what is kept of it");
+        output.good_news("with its name, `tillsafe rollback` undoes one, and with --discard removes what is kept of it");
     }
     Done::well(json!({"restores": count, "total_bytes": bytes}))
 }

@@ -1,6 +1,6 @@
 //! What the commands share: the chosen repository, its password, the output.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -22,7 +22,7 @@ use crate::repository::lock::{Access, Lock};
 use crate::repository::{Repository, Services};
 use crate::restore::Request;
 use crate::restore::in_place::Registry;
-use crate::units::Shown;
+use crate::units::{Shown, quoted};
 
 /// One run of one command.
 pub struct Session {
@@ -93,6 +93,11 @@ impl Session {
     /// The same where no configuration has a say: there is none yet.
     pub fn choice_without_configuration(&self) -> Result<RepositoryChoice> {
         config::choose(&self.flags(), None, &config::environment, &|| Ok(None))
+    }
+
+    /// Works on this repository from now on, if on none yet: then every summary names it.
+    pub fn keep(&self, choice: &RepositoryChoice) {
+        self.choice.get_or_init(|| choice.clone());
     }
 
     /// The repository of one of several shops.
@@ -261,9 +266,11 @@ impl Session {
     }
 
     fn typed_for(&self, choice: Option<&RepositoryChoice>, advice: &str) -> String {
-        let config = self.global.config.as_ref().map_or(String::new(), |file| {
-            format!(" -c {}", quoted(&file.to_string_lossy()))
-        });
+        let config = self
+            .global
+            .config
+            .as_ref()
+            .map_or(String::new(), |file| format!(" -c {}", quoted(file)));
         let Global {
             repo: Some(repo),
             password_file,
@@ -281,7 +288,7 @@ impl Session {
         let repo = quoted(repo);
         let (ours, theirs) = match (password_file, password_command) {
             (Some(file), _) => {
-                let file = quoted(&file.to_string_lossy());
+                let file = quoted(file);
                 (format!(" -p {file}"), format!(" --password-file {file}"))
             }
             (None, Some(command)) => {
@@ -327,16 +334,6 @@ impl Session {
     }
 }
 
-/// A word as a shell takes it.
-pub fn quoted(word: &str) -> String {
-    let plain = |letter: char| letter.is_alphanumeric() || "/._-:,+@%".contains(letter);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
-
 /// Splits `SNAPSHOT[:PATH]`; the path is absolute in the snapshot.
 pub fn snapshot_and_path(words: &OsStr, filter: &Filter) -> Result<(Request, PathBuf)> {
     let bytes = words.as_bytes();
@@ -354,7 +351,7 @@ pub fn snapshot_and_path(words: &OsStr, filter: &Filter) -> Result<(Request, Pat
     if snapshot.contains(&b'/') {
         return usage(
             "is a path, not a snapshot",
-            &format!("did you mean latest:{} ?", Shown(bytes)),
+            &format!("did you mean {} ?", quoted(latest_of(bytes))),
         );
     }
     let path: PathBuf = Path::new("/")
@@ -389,4 +386,11 @@ pub fn request(snapshot: &str, filter: &Filter) -> Request {
         tag: filter.tag.clone(),
         ..Request::default()
     }
+}
+
+/// The words that name a path in the last snapshot.
+fn latest_of(path: &[u8]) -> OsString {
+    let mut words = OsString::from("latest:");
+    words.push(OsStr::from_bytes(path));
+    words
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::args;
 use super::config::show;
-use super::session::{Session, quoted};
+use super::session::Session;
 use super::{Done, cron, init};
 use crate::config::file::{self, Configuration};
 use crate::config::password::PasswordSource;
@@ -18,7 +18,7 @@ use crate::look::{NewFile, Written};
 use crate::monitor::{Monitor, Problem};
 use crate::repository::{self, Found as Place};
 use crate::source::files::exclude::literal;
-use crate::units::{ByteSize, counted, shown};
+use crate::units::{ByteSize, counted, quoted, shown};
 
 /// The name of the repository that is proposed.
 const REPOSITORY: &str = "backup";
@@ -276,6 +276,7 @@ fn new_configuration(
 ) -> Result<Done> {
     let place = file::place_of_new(session.named_configuration(), &config::environment)?;
     let choice = choice(session, &place)?;
+    session.keep(&choice);
     let PasswordSource::File(password_file) = &choice.password else {
         return Err(Error::Usage {
             finding: "a configuration names the file that holds the password, and another source is given".to_owned(),
@@ -289,8 +290,13 @@ fn new_configuration(
         "shop": sections(shops, REPOSITORY),
     });
     let text = show::text(&whole);
-    session.output.line(format!("# {}", shown(&place)));
-    session.output.line(text.trim_end());
+    // Whoever has said yes before wants to see it no more than anything else that goes well.
+    let proposal = format!("# {}\n{}", shown(&place), text.trim_end());
+    if args.yes && !args.dry_run {
+        session.output.good_news(proposal);
+    } else {
+        session.output.line(proposal);
+    }
     let mut fields = json!({
         "file": shown(&place),
         "repository": shown(&choice.path),
@@ -307,9 +313,7 @@ fn new_configuration(
     fields["written"] = true.into();
     fields["repository_created"] = created.into();
     let named = session.named_configuration().map(|_| place.as_path());
-    let words = named.map_or(String::new(), |file| {
-        format!(" -c {}", quoted(&file.to_string_lossy()))
-    });
+    let words = named.map_or(String::new(), |file| format!(" -c {}", quoted(file)));
     session.output.good_news(format!(
         "wrote {}\nnext, in this order:\n  tillsafe{words} backup\n  tillsafe{words} verify\n  tillsafe{words} doctor\nand every night, by cron:\n  {}",
         shown(&place),

@@ -5,13 +5,13 @@ use std::path::Path;
 use serde_json::json;
 
 use super::args::Filter;
-use super::output::{path_fields, plain};
+use super::output::path_fields;
 use super::session::{Session, request};
 use crate::error::{Error, ExitCode, Result};
 use crate::id::Id;
 use crate::repository::snapshot::{Snapshot, Snapshots};
 use crate::restore::select;
-use crate::units::shown;
+use crate::units::{OneLine, shown};
 
 /// The snapshots of these words, each an id or `latest`; without words all backups that the filter lets
 /// through: what holds our own records is none.
@@ -47,7 +47,7 @@ pub fn tell_unread(session: &Session, snapshot: Option<Id>, path: &Path, finding
     session.output.line(format!(
         "lost: {}{of} with all below it: {}",
         shown(path),
-        plain(finding)
+        OneLine(finding)
     ));
 }
 

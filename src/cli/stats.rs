@@ -34,6 +34,9 @@ pub fn run(session: &Session, args: &args::Stats) -> Result<Done> {
     let stats = look::stats(walk, &snapshots, mode, &mut lost)?;
     session.output.finish();
     tell(session, args.mode, snapshots.len(), &stats);
+    session
+        .output
+        .good_news(format!("counted in {}", repository.location()));
     let damaged = if args.snapshots.is_empty() {
         found.damaged.len()
     } else {

@@ -84,7 +84,7 @@ fn tell(session: &Session, retagged: &Retagged) {
         [] => "no tags".to_owned(),
         tags => tags.join(","),
     };
-    session.output.line(format!(
+    session.output.good_news(format!(
         "snapshot {} is now {}: {}",
         retagged.old.short(),
         retagged.new.short(),

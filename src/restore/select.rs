@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::repository::snapshot::{Snapshot, Snapshots};
 use crate::retention::Group;
+use crate::units::quoted;
 
 /// Fewest digits of an id that name a snapshot.
 const MIN_DIGITS: usize = 4;
@@ -139,11 +140,14 @@ fn series(snapshots: &[Snapshot]) -> BTreeSet<Group> {
     snapshots.iter().map(Group::of_snapshot).collect()
 }
 
-/// The flags that would choose a series.
+/// The flags that would choose a series, to be typed.
 fn flags(series: &Group) -> String {
     match series {
-        Group::Shop(name) => format!("--shop {name}"),
-        Group::Place { host, paths } => format!("--host {host} --path {}", paths.join(" --path ")),
+        Group::Shop(name) => format!("--shop {}", quoted(name)),
+        Group::Place { host, paths } => {
+            let paths = paths.iter().map(|path| format!(" --path {}", quoted(path)));
+            format!("--host {}{}", quoted(host), paths.collect::<String>())
+        }
     }
 }
 
