@@ -88,7 +88,7 @@ pub fn read_all(
                 .as_ref()
                 .and_then(|before| parent.unchanged(before, &entry, size));
             let is_told = unchanged.is_some() && parent.tells_databases();
-            if !is_told && is_new_database(&real, monitor) {
+            if !is_told && is_new_database(&path, &real, monitor) {
                 return Ok(());
             }
             let entry = match names.meet(entry) {
@@ -104,7 +104,7 @@ pub fn read_all(
             }
             earliest = earliest.min(clock.now());
             let place = entry.place;
-            if let Some((entry, file)) = read(&real, entry, &rabin, writer, monitor)? {
+            if let Some((entry, file)) = read((&path, &real), entry, &rabin, writer, monitor)? {
                 if entry.place != place {
                     names.forget(place);
                 }
@@ -183,8 +183,8 @@ fn tell_names(path: &Path, monitor: &dyn Monitor) {
 }
 
 /// Whether a database has come since the survey. It must not be copied as a file.
-fn is_new_database(path: &Path, monitor: &dyn Monitor) -> bool {
-    let is_database = sqlite::is_database(path);
+fn is_new_database(path: &Path, real: &Path, monitor: &dyn Monitor) -> bool {
+    let is_database = sqlite::is_database(real);
     if is_database {
         monitor.problem(Problem {
             item: crate::units::shown(path),
@@ -196,9 +196,9 @@ fn is_new_database(path: &Path, monitor: &dyn Monitor) -> bool {
     is_database
 }
 
-/// Reads one file; `None` if it cannot be read, which is told.
+/// Reads one file, which is stored as `path` and really lies at `real`; `None` if it cannot be read, which is told.
 fn read(
-    path: &Path,
+    (path, real): (&Path, &Path),
     met: Entry,
     rabin: &Rabin,
     writer: &Writer,
@@ -211,7 +211,7 @@ fn read(
             incomplete: true,
         });
     };
-    let reader = match FileReader::open(path) {
+    let reader = match FileReader::open(real) {
         Ok(reader) => reader,
         Err(cause) => {
             problem(format!("cannot be read: {cause}"));

@@ -8,4 +8,4 @@ mod walk;
 
 pub use reader::FileReader;
 pub use roots::Walk;
-pub use walk::Step;
+pub use walk::{ATTRIBUTES_UNREADABLE, Step};

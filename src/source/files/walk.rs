@@ -15,6 +15,9 @@ use crate::entry::{Entry, Kind, Place};
 use crate::error::Result;
 use crate::monitor::{Monitor, Problem, go_on};
 
+/// What is told of an item that is stored without its extended attributes.
+pub const ATTRIBUTES_UNREADABLE: &str = "has extended attributes that cannot be read";
+
 /// One step of the walk, depth first, names in ascending order of their bytes.
 #[derive(Debug)]
 pub enum Step {
@@ -140,7 +143,13 @@ impl Walker<'_> {
             let item = match item {
                 Ok(item) => item,
                 Err(cause) => {
-                    let path = cause.path().unwrap_or(&real).to_owned();
+                    let path = cause.path().unwrap_or(&real);
+                    // Under its path in the snapshot, as everything is named there.
+                    let path = match path.strip_prefix(&real) {
+                        Ok(inner) if inner.as_os_str().is_empty() => root.to_owned(),
+                        Ok(inner) => root.join(inner),
+                        Err(_) => path.to_owned(),
+                    };
                     self.unreadable(&path, &cause);
                     continue;
                 }
@@ -321,8 +330,7 @@ impl Walker<'_> {
     fn entry(&mut self, name: &OsStr, kind: Kind, metadata: &Metadata, real: &Path) -> Entry {
         let (attributes, is_missing) = attributes(real);
         if is_missing {
-            let finding = "has extended attributes that cannot be read";
-            self.note(real, finding, true);
+            self.note(real, ATTRIBUTES_UNREADABLE, true);
         }
         Entry {
             name: name.to_owned(),

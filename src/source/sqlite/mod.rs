@@ -18,6 +18,6 @@ pub use capture::{Captured, Method, Options, capture, engine_version, has_page_t
 pub use detect::{SIDE_FILES, Signature, beside, is_database, signature};
 pub use fingerprint::Fingerprint;
 pub use header::Header;
-pub use prove::{Proof, count_at_rest, prove};
+pub use prove::{Proof, count_at_rest, has_changes_beside, prove};
 pub use replaced::is_on_a_network;
 pub use spool::Limits;
