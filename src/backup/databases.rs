@@ -21,8 +21,21 @@ pub struct StoredDatabase {
     pub described: Database,
 }
 
-/// Captures all databases of the survey. One that was found in a folder and fails is `None`: left
-/// out and named, never copied as a file.
+impl StoredDatabase {
+    /// The same under another name.
+    fn under(&self, path: &Path) -> Self {
+        Self {
+            file: self.file.clone(),
+            described: Database {
+                path: manifest::quoted(path),
+                ..self.described.clone()
+            },
+        }
+    }
+}
+
+/// Captures all databases of the survey, those in WAL mode as of one moment if their applications leave one. One that
+/// was found in a folder and fails is `None`: left out and named, never copied as a file.
 ///
 /// # Errors
 /// [`Error::Source`] if one that was asked for by name fails; those of the writer.
@@ -32,12 +45,44 @@ pub fn capture_all(
     writer: &Writer,
     monitor: &dyn Monitor,
 ) -> Result<BTreeMap<PathBuf, Option<StoredDatabase>>> {
-    let mut stored = BTreeMap::new();
-    for (path, named) in &survey.databases {
-        let captured = match capture(path, &survey.walk.real(path), options, writer, monitor) {
+    let mut places = places(survey);
+    let real: Vec<PathBuf> = places.values().flatten().cloned().collect();
+    let mut together = sqlite::together(&real, &options.sqlite)?;
+    if !together.agree && together.prepared.len() > 1 {
+        monitor.problem(Problem {
+            item: format!("{} databases", together.prepared.len()),
+            finding: "each is of a moment of its own: there was none without somebody writing; whoever changes several of them in one transaction may find one side of it".to_owned(),
+            incomplete: false,
+        });
+    }
+    let mut stored: BTreeMap<PathBuf, Option<StoredDatabase>> = BTreeMap::new();
+    for path in survey.databases.keys() {
+        let names = names(survey, path);
+        let Some(place) = places.remove(path) else {
+            // One file, one image: all names of it in the snapshot agree with one another.
+            let same = stored.get(&names[0]).and_then(Option::as_ref);
+            let same = same.map(|same| same.under(path));
+            if same.is_none() {
+                let finding = "it is another name of one that was left out";
+                monitor.problem(left_out(path, finding));
+            }
+            stored.insert(path.clone(), same);
+            continue;
+        };
+        let prepared = place.and_then(|real| match together.prepared.remove(&real) {
+            Some(prepared) => Ok((prepared, together.agree)),
+            None => Ok((sqlite::Prepared::open(&real, &options.sqlite)?, false)),
+        });
+        let captured = prepared.and_then(|(prepared, shares)| {
+            let mut captured = capture(path, prepared, options, writer, monitor)?;
+            captured.described.common_point = shares;
+            Ok(captured)
+        });
+        let is_named = names.iter().any(|name| survey.databases[name]);
+        let captured = match captured {
             Ok(captured) => Some(captured),
             // Its own fault, or that of the disk for its spool: the rest is saved.
-            Err(cause @ (Error::Source { .. } | Error::File { .. })) if !named => {
+            Err(cause @ (Error::Source { .. } | Error::File { .. })) if !is_named => {
                 let finding = match &cause {
                     Error::Source { finding, .. } => finding.clone(),
                     other => other.to_string(),
@@ -50,6 +95,23 @@ pub fn capture_all(
         stored.insert(path.clone(), captured);
     }
     Ok(stored)
+}
+
+/// All names of the database, the first of which stands for it.
+fn names<'a>(survey: &'a Survey, path: &'a PathBuf) -> &'a [PathBuf] {
+    let several = survey.names.get(path);
+    several.map_or(std::slice::from_ref(path), Vec::as_slice)
+}
+
+/// Where each database is to be opened, by the name that stands for it. Before any is.
+fn places(survey: &Survey) -> BTreeMap<PathBuf, Result<PathBuf>> {
+    let databases = survey.databases.keys().filter_map(|path| {
+        let names = names(survey, path);
+        let real: Vec<PathBuf> = names.iter().map(|name| survey.walk.real(name)).collect();
+        let at_work = || sqlite::at_work(&real[0], &real).map(Path::to_owned);
+        (names[0] == *path).then(|| (path.clone(), at_work()))
+    });
+    databases.collect()
 }
 
 /// What the manifest says of the databases that are in the snapshot. One that was deleted after its
@@ -92,20 +154,20 @@ fn left_out(path: &Path, finding: &str) -> Problem {
     }
 }
 
-/// Captures the database that is stored as `path` and really lies at `real`.
+/// Captures the database that is stored as `path`.
 ///
 /// # Errors
-/// As [`sqlite::capture`], and those of the writer.
+/// As [`sqlite::Prepared::capture`], and those of the writer.
 fn capture(
     path: &Path,
-    real: &Path,
+    prepared: sqlite::Prepared,
     options: &Options,
     writer: &Writer,
     monitor: &dyn Monitor,
 ) -> Result<StoredDatabase> {
     let mut pending = PendingFile::default();
     let mut lengths = Vec::new();
-    let captured = sqlite::capture(real, &options.sqlite, &mut |chunk| {
+    let captured = prepared.capture(&options.sqlite, &mut |chunk| {
         go_on(monitor)?;
         let length = chunk.len() as u64;
         lengths.push(length);
@@ -141,6 +203,7 @@ fn capture(
         method: captured.method,
         journal_mode: captured.journal_mode,
         point: captured.point,
+        common_point: false,
         held_ms: u64::try_from(captured.held.as_millis()).unwrap_or(u64::MAX),
         size_bytes: captured.size_bytes,
         image_sha256: manifest::image_hash(lengths.into_iter().zip(file.blobs.iter().copied())),

@@ -68,6 +68,9 @@ pub struct Database {
     pub journal_mode: String,
     /// Which moment it is of.
     pub point: ConsistencyPoint,
+    /// Whether that moment is common to all databases that say so: no transaction is in one of them by half.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub common_point: bool,
     /// How long our read transaction lasted, in milliseconds.
     pub held_ms: u64,
     /// Bytes of its image.

@@ -7,6 +7,7 @@ pub mod manifest;
 pub mod parent;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -21,6 +22,8 @@ pub struct Survey {
     pub walk: Walk,
     /// The databases on that way; `true` for one that was asked for by name.
     pub databases: BTreeMap<PathBuf, bool>,
+    /// The databases that were met under several names, in order, by each of them.
+    pub names: BTreeMap<PathBuf, Vec<PathBuf>>,
     /// Bytes of regular files, for progress.
     pub bytes: u64,
 }
@@ -80,12 +83,35 @@ impl Survey {
                 .flat_map(|path| beside(path))
                 .filter(is_part),
         );
+        let names = names(&databases, &walk);
         Ok(Self {
             walk,
             databases,
+            names,
             bytes,
         })
     }
+}
+
+/// Those of the databases that were met under several names, by each of them: hard links, or a folder that is
+/// mounted twice.
+fn names(databases: &BTreeMap<PathBuf, bool>, walk: &Walk) -> BTreeMap<PathBuf, Vec<PathBuf>> {
+    let mut by_place: BTreeMap<_, Vec<PathBuf>> = BTreeMap::new();
+    for path in databases.keys() {
+        // One that is gone by now: its capture will say so.
+        if let Ok(metadata) = std::fs::metadata(walk.real(path)) {
+            let place = (metadata.dev(), metadata.ino());
+            by_place.entry(place).or_default().push(path.clone());
+        }
+    }
+    let several = by_place.into_values().filter(|names| names.len() > 1);
+    let by_each = |names: Vec<PathBuf>| {
+        names
+            .clone()
+            .into_iter()
+            .map(move |name| (name, names.clone()))
+    };
+    several.flat_map(by_each).collect()
 }
 
 /// Fails unless each of these files is a database now. A survey takes what no longer begins as one for a

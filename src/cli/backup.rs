@@ -119,6 +119,12 @@ pub fn tell(session: &Session, location: &str, outcome: &Outcome) {
             database.point.not_after,
         ));
     }
+    let common = manifest.databases.iter().filter(|one| one.common_point);
+    if let count @ 2.. = common.count() {
+        session.output.good_news(format!(
+            "{count} databases as of one moment: each transaction is in all of them, or in none"
+        ));
+    }
     session.output.good_news(format!(
         "files: {} in {}, {}",
         manifest.files.files,
@@ -159,6 +165,7 @@ pub fn outcome_fields(location: &str, outcome: &Outcome) -> serde_json::Value {
                 "size_bytes": database.size_bytes,
                 "not_before": database.point.not_before,
                 "not_after": database.point.not_after,
+                "common_point": database.common_point,
             })
         })
         .collect();

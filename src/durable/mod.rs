@@ -8,6 +8,7 @@
 //! [`faults::FaultyDisk`] fails any one of these operations, and the sweeps in `tests/` do so in turn.
 
 pub mod attributes;
+pub mod claim;
 pub mod faults;
 pub mod file_system;
 mod os;

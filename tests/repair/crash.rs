@@ -11,21 +11,28 @@ use tillsafe::durable::faults::{Fault, FaultyDisk};
 use tillsafe::durable::{Disk, OsDisk};
 use tillsafe::error::ExitCode;
 use tillsafe::id::Id;
+use tillsafe::monitor::Quiet;
+use tillsafe::repository::pack::BlobKind;
 use tillsafe::rng::SystemRng;
 
 use super::matrix::{delete, pack_entry, put_index, unlocked};
 use super::{Restorable, assert_nothing_given_up, content, repair_all, restorable};
 use crate::common::Place;
 use crate::common::child::run_child;
-use crate::common::library;
+use crate::common::library::{self, PASSWORD};
 use crate::common::mount::SmallDisk;
 use crate::common::tools::skipped;
-use crate::damage::{Small, full_check};
+use crate::damage::{self, Small, full_check};
 
 /// Hurts a repository so that each repair has something to do: an index file is none, the one that names all
 /// packs names one that is not there, two packs lack a blob and keep others, one is longer than it was, so
 /// that only the index can tell what is in it, and files are lost.
-fn hurt(small: &Small, backend: &MemBackend) {
+fn hurt(small: &Small, backend: &Arc<MemBackend>) {
+    // Without its first tree nothing is left of a snapshot: that is another scene. Which blob of a pack is the
+    // first in it, chance decides, for the writer packs on all cores.
+    let listed = damage::open(backend, PASSWORD).unwrap();
+    let listed = listed.snapshots(&Quiet::default()).unwrap().readable;
+    let is_first_tree = |id: Id| listed.iter().any(|snapshot| snapshot.file.tree == id);
     delete(backend, &small.of_class(Class::Index));
     let none = Object::Named(Class::Index, Id::of(b"an index"));
     backend.put_new(none, b"no index").unwrap();
@@ -34,13 +41,15 @@ fn hurt(small: &Small, backend: &MemBackend) {
     let all = all.map(|(pack, blobs)| pack_entry(*pack, blobs));
     let all: Vec<_> = all.chain([gone]).collect();
     put_index(backend, &json!({"packs": all}));
-    // The first blob of the packs with the most blobs of either kind: others in them are whole.
-    for tree in [false, true] {
-        let of_kind = small.packs.iter().filter(|(_, blobs)| {
-            (blobs[0].kind == tillsafe::repository::pack::BlobKind::Tree) == tree
-        });
-        let (pack, _) = of_kind.max_by_key(|(_, blobs)| blobs.len()).unwrap();
-        backend.damage(*pack, |bytes| bytes[20] ^= 1);
+    // A blob in the packs with the most blobs of either kind: others in them are whole.
+    for kind in [BlobKind::Data, BlobKind::Tree] {
+        let of_kind = small
+            .packs
+            .iter()
+            .filter(|(_, blobs)| blobs[0].kind == kind);
+        let (pack, blobs) = of_kind.max_by_key(|(_, blobs)| blobs.len()).unwrap();
+        let blob = blobs.iter().find(|blob| !is_first_tree(blob.id)).unwrap();
+        backend.damage(*pack, |bytes| bytes[blob.offset as usize + 20] ^= 1);
     }
     let untouched = small
         .packs

@@ -60,11 +60,15 @@ fn locks_on(path: &Path) -> Vec<String> {
 }
 
 /// The ways in which an application may have left its database. Returns what must stay open meanwhile.
-const WAYS: [&str; 6] = [
+const WAYS: [&str; 10] = [
     "in WAL mode, closed",
     "in WAL mode, at work",
     "in WAL mode, crashed",
     "in WAL mode, closed, with side files that a reader left",
+    "in WAL mode, crashed, without shared memory",
+    "in WAL mode, closed, with the shared memory of a crash",
+    "in WAL mode, closed, with an empty log",
+    "in WAL mode, crashed before its first commit",
     "in rollback mode",
     "in persistent rollback mode",
 ];
@@ -76,13 +80,26 @@ fn leave(way: &str, shop: &Shop) -> Option<Connection> {
             shop.sell(3);
             return Some(open);
         }
-        "in WAL mode, crashed" => {
+        "in WAL mode, crashed" | "in WAL mode, crashed, without shared memory" => {
             let connection = shop.connect();
             let keep = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
             connection.set_db_config(keep, true).unwrap();
             connection
                 .execute("INSERT INTO customers VALUES (9, 'Uta')", [])
                 .unwrap();
+            drop(connection);
+            if way.ends_with("without shared memory") {
+                fs::remove_file(shop.folder.join("shop.db-shm")).unwrap();
+            }
+        }
+        "in WAL mode, closed, with the shared memory of a crash" => {
+            fs::write(shop.folder.join("shop.db-shm"), vec![7; 32768]).unwrap();
+        }
+        "in WAL mode, closed, with an empty log" => {
+            fs::write(shop.folder.join("shop.db-wal"), []).unwrap();
+        }
+        "in WAL mode, crashed before its first commit" => {
+            fs::write(shop.folder.join("shop.db-wal"), [0; 512]).unwrap();
         }
         "in WAL mode, closed, with side files that a reader left" => {
             let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
@@ -141,10 +158,27 @@ fn a_backup_leaves_it_as_it_was() {
             );
             let run = program.run(&["verify"]);
             assert!(run.stdout.contains("matched"), "{way}: {}", run.text());
-            if open.is_none() {
-                assert_eq!(locks_on(&shop.database), [""; 0], "{way}");
-            }
             drop(open);
+        }
+    }
+}
+
+/// Asked while the process that captured lives on: its end would drop any lock.
+#[test]
+fn a_capture_leaves_no_lock() {
+    for way in WAYS {
+        let place = Place::new();
+        let shop = Shop::open(&place.join("shop"), 40, mode_of(way));
+        if leave(way, &shop).is_some() {
+            // A connection of this very process: whose locks would it be?
+            continue;
+        }
+        let before = picture(&shop.folder);
+        let (captured, _) = image(&shop.database, &options(place.path())).unwrap();
+        assert!(captured.fingerprint.tables["orders"] >= 40, "{way}");
+        assert!(before == picture(&shop.folder), "{way}");
+        for path in files_below(&shop.folder) {
+            assert_eq!(locks_on(&path), [""; 0], "{way}: {}", path.display());
         }
     }
 }
@@ -193,7 +227,6 @@ fn no_stray_close_drops_our_locks() {
     let place = Place::new();
     let shop = Shop::open(&place.join("shop"), 4000, "wal");
     fs::hard_link(&shop.database, shop.folder.join("another-name.db")).unwrap();
-    let _open = shop.connect();
     let pid = std::process::id().to_string();
     let mut seen = 0;
     capture(&shop.database, &options(place.path()), &mut |_| {

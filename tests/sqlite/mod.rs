@@ -1,12 +1,14 @@
 //! The traps of databases that are somebody else's, each by its name.
 
 mod folder;
+mod names;
 mod others;
 mod peculiar;
 mod rollback;
 mod shapes;
 mod sick;
 mod side_files;
+mod together;
 mod waits;
 
 use std::path::Path;

@@ -105,6 +105,7 @@ fn a_shop_too_busy_for_steps_waits_once_and_its_owner_is_told() {
     options.limits = Limits {
         lock: Duration::ZERO,
         steps: Duration::from_millis(300),
+        ..Limits::default()
     };
     let (captured, image) = image(&shop.database, &options).unwrap();
     fs::write(&end, b"").unwrap();

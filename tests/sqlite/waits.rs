@@ -3,8 +3,11 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
+use tillsafe::durable::OsDisk;
+use tillsafe::durable::faults::{Fault, FaultyDisk};
 use tillsafe::source::sqlite::capture;
 
 use super::options;
@@ -85,4 +88,83 @@ fn ordinary_commits_never_wait_and_a_restart_waits_for_the_end_of_our_read() {
             captured.held
         );
     }
+}
+
+/// Whether the application's own RESTART gets through at once while the repository takes the image.
+fn restarts_meanwhile(read: Duration) -> bool {
+    let place = Place::new();
+    let shop = Shop::open(&place.join("shop"), 4000, "wal");
+    let application = shop.connect();
+    application.busy_timeout(Duration::ZERO).unwrap();
+    shop.sell(1);
+    let mut options = options(place.path());
+    options.limits.read = read;
+    let mut busy = None;
+    let mut image = Vec::new();
+    let captured = capture(&shop.database, &options, &mut |chunk| {
+        let restart = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+        if busy.is_none() {
+            let said = application.query_row("PRAGMA wal_checkpoint(RESTART)", [], restart);
+            busy = Some(said.unwrap() != 0);
+        }
+        image.extend(chunk);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(captured.fingerprint.tables["orders"], 4001);
+    assert_eq!(captured.warnings, [""; 0]);
+    assert_eq!(orders(&place, &image), 4001);
+    !busy.unwrap()
+}
+
+/// Orders in an image, as the engine counts them.
+fn orders(place: &Place, image: &[u8]) -> i64 {
+    let copy = place.join("copy.db");
+    fs::write(&copy, image).unwrap();
+    let connection = rusqlite::Connection::open(&copy).unwrap();
+    let counted = connection.query_row("SELECT count(*) FROM orders", [], |row| row.get(0));
+    counted.unwrap()
+}
+
+#[test]
+fn a_read_that_lasts_too_long_goes_on_from_a_spool_and_nobody_waits() {
+    assert!(!restarts_meanwhile(Duration::from_hours(1)));
+    assert!(restarts_meanwhile(Duration::ZERO));
+}
+
+/// Each operation of the spool fails in turn: the image is whole, and it is said that somebody had to wait.
+#[test]
+fn without_room_for_a_spool_the_read_goes_on_without_a_bound() {
+    let (mut failed, mut waited) = (0, 0);
+    for number in 1.. {
+        let place = Place::new();
+        let shop = Shop::open(&place.join("shop"), 4000, "wal");
+        let _open = shop.connect();
+        let fault = Fault::from_there_on(number);
+        let mut options = options(place.path());
+        options.disk = Arc::new(FaultyDisk::new(OsDisk, Arc::clone(&fault)));
+        options.limits.read = Duration::ZERO;
+        let mut image = Vec::new();
+        let captured = capture(&shop.database, &options, &mut |chunk| {
+            image.extend(chunk);
+            Ok(())
+        });
+        if !fault.fired() {
+            captured.unwrap();
+            break;
+        }
+        failed += 1;
+        match captured {
+            Ok(captured) => {
+                assert_eq!(orders(&place, &image), 4000, "{number}");
+                let told = |text: &String| text.contains("had to wait");
+                waited += usize::from(captured.warnings.iter().any(told));
+            }
+            // What is in the spool cannot be read back: no image.
+            Err(cause) => println!("operation {number}: {cause}"),
+        }
+    }
+    println!("{failed} operations failed in turn; {waited} times the read had no bound");
+    // The last ones only remove the spool.
+    assert!(failed >= 5 && waited >= failed / 2, "{waited} of {failed}");
 }

@@ -84,17 +84,18 @@ impl LockFile {
         if (&theirs.boot, theirs.namespace) != (&ours.boot, ours.namespace) {
             return None;
         }
-        // Another process may have got its number since.
-        Some(start_of(self.pid) == Some(theirs.start))
+        match Process::find(self.pid) {
+            // Another process may have got its number since.
+            Some(process) => Some(process.start == theirs.start && !process.has_ended),
+            // Other users' processes may be hidden from us (`hidepid`); only the kernel's word counts.
+            None if is_nobody(self.pid) => Some(false),
+            None => None,
+        }
     }
 
     /// Whether it says that it is of this machine, where no process has its number.
     pub fn is_unknown_here(&self) -> bool {
-        self.hostname == host_name()
-            && self.pid > 0
-            && rustix::process::Pid::from_raw(self.pid).is_some_and(|pid| {
-                rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH)
-            })
+        self.hostname == host_name() && is_nobody(self.pid)
     }
 
     /// Who holds it, for people.
@@ -123,16 +124,40 @@ impl Running {
         Some(Self {
             boot: boot.trim().to_owned(),
             namespace: std::fs::metadata("/proc/self/ns/pid").ok()?.ino(),
-            start: start_of(pid)?,
+            start: Process::find(pid)?.start,
         })
     }
 }
 
-/// When a process started: field 22 of its `stat`, the 20th after its name, which may hold anything.
-fn start_of(pid: i32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, after_name) = stat.rsplit_once(')')?;
-    after_name.split_whitespace().nth(19)?.parse().ok()
+/// A process as the kernel shows it.
+struct Process {
+    /// When it started, in ticks since the boot.
+    start: u64,
+    /// Whether it does nothing more, and only waits for its parent to ask how it ended. In a container whose
+    /// first process asks nobody, that is for ever.
+    has_ended: bool,
+}
+
+impl Process {
+    fn find(pid: i32) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // Its name is between brackets and may hold anything, also brackets.
+        let (_, after_name) = stat.rsplit_once(')')?;
+        let mut fields = after_name.split_whitespace();
+        let (state, threads) = (fields.next()?, fields.nth(16)?);
+        // The first of its threads may have ended before others that still write.
+        let has_ended = matches!(state, "Z" | "X") && matches!(threads, "0" | "1");
+        Some(Self {
+            start: fields.nth(1)?.parse().ok()?,
+            has_ended,
+        })
+    }
+}
+
+/// Whether no process has this number, also none that we may not see.
+fn is_nobody(pid: i32) -> bool {
+    let exists = |pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH);
+    pid > 0 && !rustix::process::Pid::from_raw(pid).is_some_and(exists)
 }
 
 /// The name of this machine.
@@ -184,6 +209,23 @@ mod tests {
         let mut reused = lock();
         reused.running.as_mut().unwrap().start -= 1;
         assert_eq!(reused.standing(later(0)), Standing::Dead);
+    }
+
+    #[test]
+    fn a_process_that_nobody_has_asked_how_it_ended_is_dead() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let mut ended = lock();
+        ended.pid = i32::try_from(child.id()).unwrap();
+        // Waits until it has ended, and leaves it as it is.
+        rustix::process::waitid(
+            rustix::process::WaitId::Pid(rustix::process::Pid::from_child(&child)),
+            rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT,
+        )
+        .unwrap();
+        let process = Process::find(ended.pid).unwrap();
+        ended.running.as_mut().unwrap().start = process.start;
+        assert_eq!(ended.standing(later(0)), Standing::Dead);
+        child.wait().unwrap();
     }
 
     #[test]

@@ -37,6 +37,42 @@ pub fn is_database(path: &Path) -> bool {
     signature(path).is_ok_and(|signature| signature == Signature::Database)
 }
 
+/// What lies beside a database as its write-ahead log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Log {
+    /// None, or one without content.
+    None,
+    /// One that this `SQLite` reads.
+    Known,
+    /// One that it passes over, or refuses.
+    Unknown,
+}
+
+/// Looks at the log beside a database (<https://sqlite.org/fileformat2.html#walformat>).
+#[must_use]
+pub(super) fn log(path: &Path) -> Log {
+    match head::<8>(&beside(path, "-wal")) {
+        Some([0x37, 0x7f, 0x06, 0x82 | 0x83, 0x00, 0x2d, 0xe2, 0x18]) => Log::Known,
+        // Cut off before its first commit, or never written to after a crash of the machine.
+        None | Some([0, 0, 0, 0, 0, 0, 0, 0]) => Log::None,
+        Some(_) => Log::Unknown,
+    }
+}
+
+/// Whether a journal lies beside a database that may have to be rolled back.
+#[must_use]
+pub(super) fn has_hot_journal(path: &Path) -> bool {
+    signature(&beside(path, "-journal")).is_ok_and(|signature| signature == Signature::Journal)
+}
+
+/// The first bytes of a regular file that has so many.
+fn head<const BYTES: usize>(path: &Path) -> Option<[u8; BYTES]> {
+    let mut bytes = [0; BYTES];
+    let reader = FileReader::open(path).ok()?;
+    (&reader).read_exact(&mut bytes).ok()?;
+    Some(bytes)
+}
+
 /// Peeks at the first bytes of a regular file. Only while no connection to it is open.
 ///
 /// # Errors

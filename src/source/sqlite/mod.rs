@@ -5,19 +5,32 @@
 //! connection to it is open: headers are peeked at before the first and after the last one.
 
 mod capture;
+mod captured;
 mod detect;
 mod fingerprint;
+mod harm;
 mod header;
+mod names;
 mod open;
+mod options;
+mod pages;
 mod prove;
+mod refusal;
+mod relay;
 mod replaced;
 pub mod sample;
 mod spool;
+mod tidy;
+mod together;
+mod view;
 
-pub use capture::{Captured, Method, Options, capture, engine_version, has_page_table};
+pub use capture::{Prepared, capture};
+pub use captured::{Captured, Method};
 pub use detect::{SIDE_FILES, Signature, beside, is_database, signature};
 pub use fingerprint::Fingerprint;
 pub use header::Header;
+pub use names::at_work;
+pub use options::{Limits, Options, engine_version, has_page_table};
 pub use prove::{Proof, count_at_rest, has_changes_beside, prove};
 pub use replaced::is_on_a_network;
-pub use spool::Limits;
+pub use together::{Together, together};

@@ -1,32 +1,33 @@
 //! Opening somebody else's database so that its folder is afterwards as it was before.
 //!
-//! - A WAL database that its application has closed has nothing beside it. Whoever reads it creates `-wal` and
-//!   `-shm`, and a reader that may only read leaves them there. So it is opened for writing, with writing
-//!   forbidden: then `SQLite` itself removes both on closing, under the exclusive lock that it takes to be
-//!   sure that nobody else has come meanwhile. Whatever somebody else has put into the log by then stays there:
-//!   our closing folds no log.
-//! - Where nothing can be created (a read-only medium or folder) it is read without locks, and is the capture
-//!   of a database at rest only if it was at rest before and after.
-//! - Everything else is opened for reading only: what lies beside it is its application's, and stays.
+//! It is opened for reading only: nothing of ours can write to it, fold its log or roll back its journal. What
+//! `SQLite` makes beside it for us is [tidied up](super::tidy). Where nothing can be made (a read-only medium or
+//! folder) it is read without locks, and is the capture of a database at rest only if it was at rest before
+//! and after.
 
 use std::ops::Deref;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::capture::BUSY_TIMEOUT;
-use super::detect::beside;
+use super::options::patience;
 use super::prove::open_immutable;
 use super::replaced::AtRest;
+use super::tidy::Tidy;
+use crate::durable::Disk;
+use crate::durable::claim::LockWatch;
 
-/// A connection to somebody else's database.
+/// A connection to somebody else's database. Its fields are dropped in this order: what comes after the
+/// connection would drop its locks.
+#[derive(Debug)]
 pub(super) struct Opened {
     pub(super) connection: Connection,
     /// How it stood before, if nobody's locks protect us from a change.
     pub(super) at_rest: Option<AtRest>,
-    /// Whether we tidy up behind ourselves, and after which path.
-    tidies: Option<PathBuf>,
+    /// Who writes to it, if somebody asked.
+    pub(super) shared: Option<LockWatch>,
+    _tidy: Tidy,
 }
 
 impl Opened {
@@ -34,34 +35,27 @@ impl Opened {
     ///
     /// # Errors
     /// As `SQLite` reports them.
-    pub(super) fn open(path: &Path) -> rusqlite::Result<Self> {
+    pub(super) fn open(path: &Path, disk: &Arc<dyn Disk>) -> rusqlite::Result<Self> {
         let before = AtRest::of(path).ok().flatten();
-        let is_closed = |rest: &AtRest| rest.header().is_some_and(|header| header.is_wal);
-        let Some(before) = before.filter(is_closed) else {
-            return Ok(Self {
-                connection: prepared(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?,
-                at_rest: None,
-                tidies: None,
-            });
-        };
-        let connection = prepared(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let tidy = Tidy::before(path, disk);
+        let connection = read_only(path)?;
         let read = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
-        match read.map_err(|cause| (cause.sqlite_error_code(), cause)) {
-            Ok(()) => Ok(Self {
-                connection,
-                at_rest: None,
-                tidies: Some(path.to_owned()),
-            }),
-            Err((Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly), _)) => {
-                drop(connection);
-                Ok(Self {
-                    connection: open_immutable(path)?,
-                    at_rest: Some(before),
-                    tidies: None,
-                })
-            }
-            Err((_, cause)) => Err(cause),
-        }
+        let (connection, at_rest) = match read {
+            Ok(()) => (connection, None),
+            Err(cause) => match (cause.sqlite_error_code(), before) {
+                (Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly), Some(before)) => {
+                    drop(connection);
+                    (open_immutable(path)?, Some(before))
+                }
+                _ => return Err(cause),
+            },
+        };
+        Ok(Self {
+            connection,
+            at_rest,
+            shared: None,
+            _tidy: tidy,
+        })
     }
 }
 
@@ -73,25 +67,13 @@ impl Deref for Opened {
     }
 }
 
-impl Drop for Opened {
-    fn drop(&mut self) {
-        let Some(path) = &self.tidies else {
-            return;
-        };
-        let log = std::fs::metadata(beside(path, "-wal")).map_or(0, |log| log.len());
-        if log > 0 {
-            // Somebody has written: folding that into the database is the application's business.
-            let keep = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
-            let _ = self.connection.set_db_config(keep, true);
-        }
-    }
-}
-
 /// Trusting nothing in it, and changing nothing.
-fn prepared(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
-    let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+pub(super) fn read_only(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_handler(Some(patience))?;
     connection
         .execute_batch("PRAGMA query_only = 1; PRAGMA trusted_schema = 0; PRAGMA mmap_size = 0;")?;
     Ok(connection)

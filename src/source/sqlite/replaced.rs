@@ -37,12 +37,6 @@ pub struct AtRest {
 }
 
 impl AtRest {
-    /// What its header says.
-    #[must_use]
-    pub const fn header(&self) -> Option<Header> {
-        self.header
-    }
-
     /// Looks at a database; `None` if a log or a journal lies beside it: then it is at work. Only while no
     /// connection to it is open.
     ///

@@ -1,9 +1,9 @@
 //! Reading a database in rollback mode: its writers wait as long as we read, so that must be short.
 //!
 //! 1. Its pages are read at full speed into a private spool (which the kernel keeps in memory while there is
-//!    any), for at most [`Limits::lock`]. Most databases are done then.
+//!    any), for at most [`Limits::lock`](super::Limits::lock). Most databases are done then.
 //! 2. One that takes longer is copied by `SQLite`'s backup call in small steps, between which writers get
-//!    their turn. Each foreign write makes it start again, so that has a budget: [`Limits::steps`].
+//!    their turn. Each foreign write makes it start again, so that has a budget: [`Limits::steps`](super::Limits::steps).
 //! 3. On a shop too busy for that it is read in one go all the same: an order that waits is better than a
 //!    night without a backup. How long writers waited is told.
 
@@ -15,36 +15,19 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
-use super::capture::{
-    BUSY_TIMEOUT, Captured, Method, Options, View, chunk_bytes, read_pages, require_whole,
-    unreachable_source,
-};
+use super::captured::{Captured, Method};
 use super::fingerprint::Fingerprint;
 use super::open::Opened;
+use super::options::{BUSY_TIMEOUT, Options};
+use super::pages::{chunk_bytes, read_pages, require_whole};
 use super::prove::{bound, open_immutable, quick_check};
+use super::refusal::{refused, source_error};
+use super::view::View;
 use crate::durable::File;
 use crate::durable::scratch::Scratch;
 use crate::error::{Error, Result};
 use crate::point::ConsistencyPoint;
 use crate::source::files::FileReader;
-
-/// How long writers of a database in rollback mode may have to wait for us.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Longest lock at the first try.
-    pub lock: Duration,
-    /// Longest time for copying in small steps, while writers get their turn.
-    pub steps: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            lock: Duration::from_secs(2),
-            steps: Duration::from_secs(30),
-        }
-    }
-}
 
 /// One reading into the spool.
 struct Spooled {
@@ -65,7 +48,7 @@ pub fn capture_spooled(
     page_table: bool,
     sink: &mut dyn FnMut(Vec<u8>) -> Result<()>,
 ) -> Result<Captured> {
-    let engine = |cause: rusqlite::Error| unreachable_source(path, &cause);
+    let engine = |cause: rusqlite::Error| refused(path, &cause);
     let scratch = Scratch::create(
         options.disk.as_ref(),
         &options.scratch,
@@ -124,7 +107,7 @@ impl Spool<'_> {
         }
         let copy = self.scratch.path().join("copy");
         let stepped = self.by_backup(&copy, PAGES, limits.steps);
-        if let Some(done) = stepped.map_err(|cause| unreachable_source(self.path, &cause))? {
+        if let Some(done) = stepped.map_err(|cause| refused(self.path, &cause))? {
             return Ok((done, copy));
         }
         self.discard("copy");
@@ -149,14 +132,14 @@ impl Spool<'_> {
             .folder()
             .create_file(Path::new(name), 0o600)
             .map_err(Error::file("creating", &place))?;
-        let engine = |cause: rusqlite::Error| unreachable_source(self.path, &cause);
+        let engine = |cause: rusqlite::Error| refused(self.path, &cause);
         let view = View::begin(self.connection, self.options.clock.as_ref()).map_err(engine)?;
         let is_late = Cell::new(false);
         let mut offset = 0;
         let read = read_pages(self.path, self.connection, STEP, &mut |bytes| {
             if limit.is_some_and(|limit| view.begun.elapsed() > limit) {
                 is_late.set(true);
-                return Err(unreachable_source(
+                return Err(source_error(
                     self.path,
                     &"its writers have waited long enough",
                 ));

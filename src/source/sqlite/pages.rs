@@ -1,0 +1,109 @@
+//! The pages of a view, straight into the pipeline.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::captured::{Captured, Method};
+use super::fingerprint::Fingerprint;
+use super::options::Options;
+use super::prove::quick_check;
+use super::refusal::{refused, source_error};
+use super::relay::Relay;
+use super::view::{Begun, View};
+use crate::error::Result;
+
+pub(super) fn capture_pages(
+    path: &Path,
+    connection: &Connection,
+    begun: Option<Begun>,
+    options: &Options,
+    sink: &mut dyn FnMut(Vec<u8>) -> Result<()>,
+) -> Result<Captured> {
+    let engine = |cause: rusqlite::Error| refused(path, &cause);
+    let view = match begun {
+        Some(begun) => View::of(connection, begun),
+        None => View::begin(connection, options.clock.as_ref()).map_err(engine)?,
+    };
+    let fingerprint = Fingerprint::take(connection).map_err(engine)?;
+    let mut relay = Relay::new(options, view.begun, sink);
+    let size_bytes = read_pages(
+        path,
+        connection,
+        chunk_bytes(options, &fingerprint),
+        &mut |chunk| relay.take(chunk),
+    )?;
+    require_whole(path, &fingerprint, size_bytes)?;
+    // Of the very pages that were read, which are still in memory. Nobody's ordinary commit waits.
+    let unsound = quick_check(connection);
+    let (point, held) = (view.point, view.begun.elapsed());
+    drop(view);
+    let warnings = relay.finish()?.map(|cause| {
+        format!(
+            "its application's RESTART or TRUNCATE of the log had to wait up to {:.1} s, because the repository is slow and there was no room for a spool ({cause})",
+            held.as_secs_f64()
+        )
+    });
+    Ok(Captured {
+        fingerprint,
+        point,
+        method: Method::Pages,
+        journal_mode: String::new(),
+        size_bytes,
+        held,
+        header: None,
+        unsound,
+        warnings: warnings.into_iter().collect(),
+    })
+}
+
+pub(super) fn chunk_bytes(options: &Options, fingerprint: &Fingerprint) -> usize {
+    let page_bytes = fingerprint.page_size_bytes;
+    options.chunks.bytes(fingerprint.image_bytes(), page_bytes)
+}
+
+/// Streams the pages of the open transaction in order; returns their bytes.
+pub(super) fn read_pages(
+    path: &Path,
+    connection: &Connection,
+    chunk_bytes: usize,
+    sink: &mut dyn FnMut(Vec<u8>) -> Result<()>,
+) -> Result<u64> {
+    let engine = |cause: rusqlite::Error| refused(path, &cause);
+    let mut statement = connection
+        .prepare("SELECT data FROM sqlite_dbpage")
+        .map_err(engine)?;
+    let mut rows = statement.query([]).map_err(engine)?;
+    let mut chunk = Vec::with_capacity(chunk_bytes);
+    let mut bytes = 0;
+    while let Some(row) = rows.next().map_err(engine)? {
+        let page = row
+            .get_ref(0)
+            .and_then(|value| Ok(value.as_blob()?))
+            .map_err(engine)?;
+        chunk.extend_from_slice(page);
+        bytes += page.len() as u64;
+        if chunk.len() >= chunk_bytes {
+            sink(std::mem::replace(
+                &mut chunk,
+                Vec::with_capacity(chunk_bytes),
+            ))?;
+        }
+    }
+    if !chunk.is_empty() {
+        sink(chunk)?;
+    }
+    Ok(bytes)
+}
+
+/// The end mark of an image: as many bytes as the engine counts pages.
+pub(super) fn require_whole(path: &Path, fingerprint: &Fingerprint, bytes: u64) -> Result<()> {
+    let expected = fingerprint.image_bytes();
+    if bytes == expected {
+        return Ok(());
+    }
+    Err(source_error(
+        path,
+        &format!("its image has {bytes} bytes, but the engine counts {expected}"),
+    ))
+}

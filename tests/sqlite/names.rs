@@ -1,0 +1,182 @@
+//! One database under several names (hard links): its log lies beside one of them only.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+use tillsafe::error::Error;
+
+use super::{image, options};
+use crate::common::Place;
+use crate::common::files::{files_below, wait_for};
+use crate::common::program::Program;
+use crate::common::shop::Shop;
+use crate::common::tools::{find, skipped};
+
+/// A shop whose database has a second name, the way `cp -al` or a careless admin makes it.
+fn linked(place: &Place, name: &str) -> Shop {
+    let shop = Shop::open(&place.join("shop"), 500, "wal");
+    fs::hard_link(&shop.database, shop.folder.join(name)).unwrap();
+    shop
+}
+
+/// Orders in the database that was restored to `path`.
+fn orders(path: &Path) -> i64 {
+    let connection = Connection::open(path).unwrap();
+    connection
+        .query_row("SELECT count(*) FROM orders", [], |row| row.get(0))
+        .unwrap()
+}
+
+/// An application in a process of its own, whose locks ours cannot drop; it has committed, and goes on.
+fn at_work(shop: &Shop, place: &Place) -> Option<Child> {
+    let Some(python) = find("python3") else {
+        skipped("an application at work", "there is no python3");
+        return None;
+    };
+    let ready = place.join("ready");
+    let script = "
+import sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute('INSERT INTO customers VALUES (9, \"Uta\")')
+open(sys.argv[2], 'w').close()
+time.sleep(600)
+";
+    let child = Command::new(python)
+        .args(["-c", script])
+        .args([&shop.database, &ready])
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for(&ready);
+    Some(child)
+}
+
+fn crash(shop: &Shop) {
+    let connection = shop.connect();
+    let keep = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+    connection.set_db_config(keep, true).unwrap();
+    connection
+        .execute("INSERT INTO customers VALUES (9, 'Uta')", [])
+        .unwrap();
+}
+
+/// The other name sorts before or after that of the application.
+#[test]
+fn every_name_of_a_database_at_work_gives_its_newest_rows() {
+    for name in ["another.db", "zebra.db"] {
+        let place = Place::new();
+        let shop = linked(&place, name);
+        let open = shop.connect();
+        shop.sell(30);
+        let before = files_below(&shop.folder);
+        let program = Program::with_cheap_repository(place.path());
+        let run = program.run(&["backup", shop.folder.to_str().unwrap()]);
+        assert_eq!(run.code, 0, "{}", run.text());
+        assert_eq!(before, files_below(&shop.folder), "{name}");
+        drop(open);
+        let target = place.join("restored");
+        let run = program.run(&["restore", "latest", "--target", target.to_str().unwrap()]);
+        assert_eq!(run.code, 0, "{}", run.text());
+        assert!(run.stdout.contains("matched"), "{}", run.text());
+        for restored in ["shop.db", name] {
+            let found = files_below(&target);
+            let found = found.iter().find(|path| path.ends_with(restored));
+            assert_eq!(orders(found.unwrap()), 530, "{restored}");
+        }
+    }
+}
+
+/// The application's folder is not among what is backed up.
+#[test]
+fn a_name_elsewhere_of_a_database_at_work_is_refused() {
+    let place = Place::new();
+    let shop = linked(&place, "another.db");
+    let elsewhere = place.join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::rename(shop.folder.join("another.db"), elsewhere.join("another.db")).unwrap();
+    let Some(mut application) = at_work(&shop, &place) else {
+        return;
+    };
+    let program = Program::with_cheap_repository(place.path());
+    let run = program.run(&["backup", elsewhere.to_str().unwrap()]);
+    application.kill().unwrap();
+    application.wait().unwrap();
+    assert_eq!(run.code, 3, "{}", run.text());
+    assert!(
+        run.stderr.contains("at work under another name"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(files_below(&elsewhere), [elsewhere.join("another.db")]);
+    // At rest, it is a database like any other.
+    drop(shop.connect());
+    let run = program.run(&["backup", elsewhere.to_str().unwrap()]);
+    assert_eq!(run.code, 0, "{}", run.text());
+    assert_eq!(files_below(&elsewhere), [elsewhere.join("another.db")]);
+}
+
+#[test]
+fn a_log_that_may_be_a_leftover_is_refused_by_every_name() {
+    let place = Place::new();
+    let shop = linked(&place, "another.db");
+    crash(&shop);
+    let program = Program::with_cheap_repository(place.path());
+    let run = program.run(&["backup", shop.folder.to_str().unwrap()]);
+    assert_eq!(run.code, 3, "{}", run.text());
+    assert!(
+        run.stderr.contains("start its application once"),
+        "{}",
+        run.stderr
+    );
+    for name in ["shop.db", "another.db"] {
+        let line = format!("{name}: this database was left out");
+        assert!(run.stderr.contains(&line), "{}", run.stderr);
+    }
+    // Its application comes back and folds the log.
+    drop(shop.connect());
+    let run = program.run(&["backup", shop.folder.to_str().unwrap()]);
+    assert_eq!(run.code, 0, "{}", run.text());
+}
+
+/// A folder that was linked as a whole, and whose application has gone on since: old frames lie beside one name.
+#[test]
+fn two_logs_are_refused() {
+    let place = Place::new();
+    let shop = linked(&place, "another.db");
+    let open = shop.connect();
+    shop.sell(3);
+    fs::copy(
+        shop.folder.join("shop.db-wal"),
+        shop.folder.join("another.db-wal"),
+    )
+    .unwrap();
+    let program = Program::with_cheap_repository(place.path());
+    let run = program.run(&["backup", shop.folder.to_str().unwrap()]);
+    assert_eq!(run.code, 3, "{}", run.text());
+    assert!(
+        run.stderr.contains("more than one of them"),
+        "{}",
+        run.stderr
+    );
+    drop(open);
+}
+
+/// The library refuses it, too, whoever asks.
+#[test]
+fn a_capture_by_the_wrong_name_is_refused() {
+    let place = Place::new();
+    let shop = linked(&place, "another.db");
+    let Some(mut application) = at_work(&shop, &place) else {
+        return;
+    };
+    let result = image(&shop.folder.join("another.db"), &options(place.path()));
+    application.kill().unwrap();
+    application.wait().unwrap();
+    let Err(Error::Source { finding, .. }) = result else {
+        panic!("{result:?}");
+    };
+    assert!(finding.contains("at work under another name"), "{finding}");
+}
