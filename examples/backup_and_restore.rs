@@ -12,6 +12,7 @@ use tillsafe::monitor::{Monitor, Quiet};
 use tillsafe::repository::{Repository, Services, keys::Cost};
 use tillsafe::restore::{Plan, ProofLevel, Selection, Target};
 use tillsafe::secret::Secret;
+use tillsafe::source::files::exclude::Excludes;
 use tillsafe::source::sqlite::{self, sample};
 
 fn main() -> Result<()> {
@@ -34,6 +35,7 @@ fn main() -> Result<()> {
     let options = Options {
         paths: vec![shop.clone()],
         excluded: Vec::new(),
+        excludes: Excludes::default(),
         recognition: Recognition::default(),
         tags: Vec::new(),
         host: "till".to_owned(),

@@ -69,6 +69,26 @@ pub fn duration(text: &str) -> Result<Duration, &'static str> {
     Ok(Duration::from_secs(seconds))
 }
 
+/// A size as it is typed: a number of bytes, or of their binary multiples.
+///
+/// # Errors
+/// What to give instead.
+pub fn size(text: &str) -> Result<u64, &'static str> {
+    const WRONG: &str = "give a number of bytes, or with a unit: 500K, 100M, 2G, 1T";
+    let (number, shift) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (&text[..text.len() - 1], 10),
+        Some(b'm' | b'M') => (&text[..text.len() - 1], 20),
+        Some(b'g' | b'G') => (&text[..text.len() - 1], 30),
+        Some(b't' | b'T') => (&text[..text.len() - 1], 40),
+        _ => (text, 0),
+    };
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(WRONG);
+    }
+    let number: u64 = number.parse().map_err(|_| WRONG)?;
+    number.checked_mul(1 << shift).ok_or(WRONG)
+}
+
 /// A number of things: `1 file`, `2 files`. Only for nouns whose plural ends in `s`.
 #[must_use]
 pub fn counted(number: u64, noun: &str) -> String {

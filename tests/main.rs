@@ -15,6 +15,7 @@ mod crash;
 mod damage;
 mod docs;
 mod errors;
+mod excludes;
 mod full;
 mod host;
 mod hostile;

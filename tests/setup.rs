@@ -132,6 +132,35 @@ fn what_is_proposed_is_a_configuration_that_is_right() {
 }
 
 #[test]
+fn folders_that_can_be_made_again_are_left_out_of_what_is_proposed() {
+    let scene = Scene::new();
+    let shop = scene.shop.canonicalize().unwrap();
+    let mut folders = vec!["cache [1]/cache".to_owned(), "tmp".to_owned()];
+    folders.extend((0..4).map(|number| format!("lib{number}/node_modules")));
+    for folder in &folders {
+        fs::create_dir_all(shop.join(folder)).unwrap();
+        fs::write(shop.join(folder).join("x"), "x").unwrap();
+    }
+    scene.set_up();
+    let text = fs::read_to_string(scene.file()).unwrap();
+    let line = text.lines().find(|line| line.starts_with("exclude"));
+    let place = scene.shop.to_str().unwrap();
+    let expected = format!(
+        "exclude = [\"{place}/cache \\\\[1\\\\]/cache\", \"node_modules\", \"{place}/tmp\"]"
+    );
+    assert_eq!(line, Some(expected.as_str()), "{text}");
+    scene.ok(&["backup"]);
+    let listed = scene.ok(&["ls", "latest"]).stdout;
+    assert!(
+        listed.contains("cup.jpg") && listed.contains("cache [1]"),
+        "{listed}"
+    );
+    for folder in &folders {
+        assert!(!listed.contains(&format!("{place}/{folder}")), "{listed}");
+    }
+}
+
+#[test]
 fn what_a_configuration_lacks_is_printed_and_can_be_added() {
     let scene = Scene::new();
     scene.set_up();

@@ -24,6 +24,7 @@ use tillsafe::repository::{Repository, Services};
 use tillsafe::restore::{Plan, Selection, Target};
 use tillsafe::rng::SystemRng;
 use tillsafe::secret::Secret;
+use tillsafe::source::files::exclude::Excludes;
 use tillsafe::source::sqlite;
 
 /// The password of all repositories here.
@@ -66,6 +67,7 @@ pub fn back_up(repository: &Repository, database: &Path, chunk_bytes: usize) -> 
     let options = backup::Options {
         paths: vec![database.to_owned()],
         excluded: Vec::new(),
+        excludes: Excludes::default(),
         recognition: backup::Recognition::default(),
         tags: Vec::new(),
         host: "bench".to_owned(),

@@ -69,6 +69,7 @@ pub fn read_all(
             send(Visit::Leave)
         }
         Step::Other(entry) => send(Visit::Other(entry)),
+        Step::LeftOut(..) => Ok(()),
         Step::File(path, entry, size) => {
             let before = descent.take(&entry.name).map(Box::new);
             if let Some(database) = databases.get(&path) {
@@ -89,6 +90,9 @@ pub fn read_all(
                 .and_then(|before| parent.unchanged(before, &entry, size));
             let is_told = unchanged.is_some() && parent.tells_databases();
             if !is_told && is_new_database(&path, &real, monitor) {
+                return Ok(());
+            }
+            if survey.walk.is_too_large(&path, size).is_some() {
                 return Ok(());
             }
             let entry = match names.meet(entry) {

@@ -10,6 +10,7 @@ mod series;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +19,8 @@ use crossbeam_channel::bounded;
 use jiff::Timestamp;
 
 use crate::capture::Survey;
-use crate::capture::manifest::{self, Database, Files, Manifest, Note};
+use crate::capture::left_out::LeftOut;
+use crate::capture::manifest::{self, Database, Excluded, Files, Manifest, Note};
 use crate::capture::parent::Parent;
 pub use crate::capture::parent::Recognition;
 use crate::entry::{Entry, Kind, Owner, Place};
@@ -36,6 +38,7 @@ use crate::repository::tree_writer::{
     Compared, StoredFile, Trees, file_node, store_tree, write_trees,
 };
 use crate::repository::writer::{Writer, WriterStats};
+use crate::source::files::exclude::Excludes;
 use crate::source::sqlite;
 
 use databases::StoredDatabase;
@@ -48,6 +51,8 @@ pub struct Options {
     pub paths: Vec<PathBuf>,
     /// Absolute paths that are left out with all below them: our own repository.
     pub excluded: Vec<PathBuf>,
+    /// What is left out by rule.
+    pub excludes: Excludes,
     /// Which files count as unchanged since the last snapshot of the series, and are not read again.
     pub recognition: Recognition,
     /// Marks for the snapshot.
@@ -67,6 +72,8 @@ pub struct Outcome {
     pub manifest: Manifest,
     /// What it added to the repository.
     pub added: WriterStats,
+    /// What was left out by rule.
+    pub left_out: LeftOut,
 }
 
 impl Outcome {
@@ -117,7 +124,12 @@ pub fn backup_when(
     let before = snapshot_before(repository, options, &noted)?;
     let parent = Parent::new(repository, &index, before.as_ref(), options.recognition);
     ready()?;
-    let survey = Survey::take(&options.paths, &excluded(options), &noted)?;
+    let survey = Survey::take(
+        &options.paths,
+        &excluded(options),
+        &options.excludes,
+        &noted,
+    )?;
     monitor.step(Step::BackingUp, Some(survey.bytes));
     let writer = Writer::begin(repository, Arc::clone(&index))?;
     let captured = capture(
@@ -150,7 +162,7 @@ pub fn backup_when(
         username: lock::user_name(),
         uid: rustix::process::getuid().as_raw(),
         gid: rustix::process::getgid().as_raw(),
-        excludes: Vec::new(),
+        excludes: options.excludes.rules().patterns.clone(),
         tags: tags(options, &manifest),
         original: None,
         program_version: PROGRAM.to_owned(),
@@ -161,6 +173,7 @@ pub fn backup_when(
         snapshot,
         manifest,
         added,
+        left_out: survey.left_out,
     })
 }
 
@@ -226,7 +239,14 @@ fn capture(
     let (trees, read) = store_files(survey, &databases, parent, repository, writer, monitor)?;
     let databases = databases::keep_placed(databases, &read.placed, survey, monitor)?;
     let ended = repository.services().clock.now();
-    let manifest = describe(options, begun, ended, databases, &trees, &monitor.take());
+    let manifest = describe(
+        options,
+        begun..ended,
+        databases,
+        &trees,
+        &survey.left_out,
+        &monitor.take(),
+    );
     let root = store_root(trees, &read, &manifest, ended, writer)?;
     Ok((manifest, root))
 }
@@ -273,10 +293,10 @@ fn store_files(
 
 fn describe(
     options: &Options,
-    begun: Timestamp,
-    ended: Timestamp,
+    time: Range<Timestamp>,
     databases: Vec<Database>,
     trees: &Trees,
+    left_out: &LeftOut,
     problems: &[Problem],
 ) -> Manifest {
     let notes = |incomplete: bool| {
@@ -299,10 +319,11 @@ fn describe(
         schema: manifest::SCHEMA,
         program: PROGRAM.to_owned(),
         host: options.host.clone(),
-        begun,
-        ended,
+        begun: time.start,
+        ended: time.end,
         databases,
         files,
+        excluded: Excluded::of(options.excludes.rules(), left_out),
         incomplete: notes(true),
         warnings: notes(false),
     }

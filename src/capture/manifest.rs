@@ -7,10 +7,12 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::left_out::LeftOut;
 use crate::id::{Hasher, Id};
 use crate::monitor::Problem;
 use crate::point::ConsistencyPoint;
 use crate::repository::name;
+use crate::source::files::exclude::Rules;
 use crate::source::sqlite::{Fingerprint, Header, Method};
 
 /// The version that this program writes.
@@ -37,6 +39,9 @@ pub struct Manifest {
     pub databases: Vec<Database>,
     /// Everything else.
     pub files: Files,
+    /// What was left out by rule; absent if there was no rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excluded: Option<Excluded>,
     /// What is missing, or may be of two moments.
     pub incomplete: Vec<Note>,
     /// What else the owner should know.
@@ -96,6 +101,31 @@ pub struct Files {
     pub folders: u64,
     /// Bytes of the files.
     pub bytes: u64,
+}
+
+/// What was left out by rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Excluded {
+    /// The rules.
+    pub rules: Rules,
+    /// Items of all rules; a folder is one, whatever it holds.
+    pub items: u64,
+    /// The databases among them that were seen, quoted as names in trees are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub databases: Vec<String>,
+}
+
+impl Excluded {
+    /// What these rules have left out; nothing if there is none.
+    #[must_use]
+    pub fn of(rules: &Rules, left_out: &LeftOut) -> Option<Self> {
+        let databases = left_out.databases.iter();
+        (!rules.is_empty()).then(|| Self {
+            rules: rules.clone(),
+            items: left_out.items(),
+            databases: databases.map(|one| quoted(&one.path)).collect(),
+        })
+    }
 }
 
 /// A finding about one item.

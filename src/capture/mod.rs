@@ -3,6 +3,7 @@
 //! [`Survey`] looks first, so that databases are read before files: every file that a row names was
 //! there before the row was read. [`manifest`] is what a snapshot says about itself.
 
+pub mod left_out;
 pub mod manifest;
 pub mod parent;
 
@@ -12,8 +13,10 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::monitor::{self, Monitor, Problem};
+use crate::source::files::exclude::Excludes;
 use crate::source::files::{Step, Walk};
 use crate::source::sqlite::{self, SIDE_FILES, Signature};
+use left_out::{Counting, LeftOut};
 
 /// What there is to capture.
 #[derive(Debug)]
@@ -26,16 +29,24 @@ pub struct Survey {
     pub names: BTreeMap<PathBuf, Vec<PathBuf>>,
     /// Bytes of regular files, for progress.
     pub bytes: u64,
+    /// What is left out by rule.
+    pub left_out: LeftOut,
 }
 
 impl Survey {
-    /// Looks at everything below `roots`, but for `excluded`.
+    /// Looks at everything below `roots`, but for `excluded` and what the `rules` say.
     ///
     /// # Errors
-    /// [`crate::error::Error::Source`] if a root cannot be looked at.
-    pub fn take(roots: &[PathBuf], excluded: &[PathBuf], monitor: &dyn Monitor) -> Result<Self> {
+    /// [`crate::error::Error::Source`] if a root cannot be looked at; [`crate::error::Error::Usage`] if a
+    /// rule leaves one out.
+    pub fn take(
+        roots: &[PathBuf],
+        excluded: &[PathBuf],
+        rules: &Excludes,
+        monitor: &dyn Monitor,
+    ) -> Result<Self> {
         monitor.step(monitor::Step::Surveying, None);
-        let mut walk = Walk::plan(roots, excluded)?;
+        let mut walk = Walk::plan(roots, excluded, rules)?;
         for root in roots.iter().filter(|root| is_empty_folder(root)) {
             monitor.problem(Problem {
                 item: crate::units::shown(root),
@@ -46,26 +57,37 @@ impl Survey {
         let mut files = BTreeSet::new();
         let mut databases = BTreeSet::new();
         let mut bytes = 0;
+        let mut counting = Counting::new(&walk);
         // What this walk finds wrong is said by the second one, which reads.
         walk.run(&Unheard(monitor), &mut |step| {
-            if let Step::File(path, _, size) = step {
-                let real = walk.real(&path);
-                bytes += size;
-                // Unreadable: the second walk will say so.
-                match sqlite::signature(&real).unwrap_or(Signature::Other) {
-                    Signature::Database => drop(databases.insert(path.clone())),
-                    Signature::Wal => databases.extend(owner(&path, "-wal")),
-                    Signature::Journal => databases.extend(owner(&path, "-journal")),
-                    // The walk does not come past the files beside one that was named alone.
-                    Signature::Other if roots.contains(&path) && has_log(&real) => {
-                        databases.insert(path.clone());
+            match step {
+                Step::File(path, _, size) => {
+                    let real = walk.real(&path);
+                    bytes += size;
+                    // Unreadable: the second walk will say so.
+                    match sqlite::signature(&real).unwrap_or(Signature::Other) {
+                        Signature::Database => drop(databases.insert(path.clone())),
+                        Signature::Wal => databases.extend(owner(&path, "-wal")),
+                        Signature::Journal => databases.extend(owner(&path, "-journal")),
+                        // The walk does not come past the files beside one that was named alone.
+                        Signature::Other if roots.contains(&path) && has_log(&real) => {
+                            databases.insert(path.clone());
+                        }
+                        Signature::Other => {}
                     }
-                    Signature::Other => {}
+                    counting.file(&path, size);
+                    files.insert(path);
                 }
-                files.insert(path);
+                Step::LeftOut(path, real, rule) => {
+                    databases.extend(counting.item(path, &real, rule));
+                }
+                _ => {}
             }
             Ok(())
         })?;
+        for path in databases.iter().filter(|path| !files.contains(*path)) {
+            counting.log_without_file(path);
+        }
         let databases: BTreeMap<PathBuf, bool> = databases
             .into_iter()
             .filter(|path| files.contains(path))
@@ -74,12 +96,16 @@ impl Survey {
                 (path, named)
             })
             .collect();
+        let (left_out, left_out_bytes) = counting.finish(&databases);
+        left_out.tell(monitor);
         // An application makes and removes them all the time: none of them is missing.
         let beside = |path| SIDE_FILES.map(|suffix| sqlite::beside(path, suffix));
         let is_part = |file: &PathBuf| !databases.contains_key(file);
+        let not_captured = left_out.databases.iter().map(|one| &one.path);
         walk.pass_over(
             databases
                 .keys()
+                .chain(not_captured)
                 .flat_map(|path| beside(path))
                 .filter(is_part),
         );
@@ -88,7 +114,8 @@ impl Survey {
             walk,
             databases,
             names,
-            bytes,
+            bytes: bytes - left_out_bytes,
+            left_out,
         })
     }
 }

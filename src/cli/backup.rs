@@ -10,12 +10,15 @@ use super::args;
 use super::session::Session;
 use super::shops;
 use crate::backup::{self, Options, Outcome};
+use crate::capture::left_out::LeftOut;
 use crate::chunker::PageChunks;
+use crate::config::excludes::excludes;
 use crate::config::{self, RepositoryChoice};
 use crate::error::{Error, ExitCode, Result};
 use crate::repository::lock::host_name;
+use crate::source::files::exclude::Excludes;
 use crate::source::sqlite;
-use crate::units::{ByteSize, counted, shown};
+use crate::units::{ByteSize, Shown, counted, shown};
 
 pub fn run(session: &Session, args: &args::Backup) -> Result<Done> {
     if let Some(tag) = args
@@ -28,6 +31,7 @@ pub fn run(session: &Session, args: &args::Backup) -> Result<Done> {
             next: "give --tag once for each tag".to_owned(),
         });
     }
+    let excludes = excludes(&args.left_out.said(), None, &config::environment)?;
     let (paths, shops): (Vec<&PathBuf>, Vec<&PathBuf>) =
         args.what.iter().partition(|word| is_path(word));
     let shops: Vec<String> = shops.into_iter().map(|word| shown(word)).collect();
@@ -49,7 +53,7 @@ pub fn run(session: &Session, args: &args::Backup) -> Result<Done> {
     let paths = paths?;
     let choice = session.choice()?;
     let repository = session.open_chosen(&choice)?;
-    let options = options(session, &choice, paths, args)?;
+    let options = options(session, &choice, paths, excludes, args)?;
     let outcome = backup::backup(&repository, &options, session.output.as_ref())?;
     session.output.finish();
     tell(session, &repository.location(), &outcome);
@@ -73,6 +77,7 @@ pub fn options(
     session: &Session,
     choice: &RepositoryChoice,
     paths: Vec<PathBuf>,
+    excludes: Excludes,
     args: &args::Backup,
 ) -> Result<Options> {
     let real = std::fs::canonicalize(&choice.path).into_iter();
@@ -80,6 +85,7 @@ pub fn options(
     Ok(Options {
         paths,
         excluded: real.chain([choice.path.clone()]).chain(cache).collect(),
+        excludes,
         recognition: args.reading.recognition(),
         tags: args.tag.clone(),
         host: args.host.clone().unwrap_or_else(host_name),
@@ -131,6 +137,7 @@ pub fn tell(session: &Session, location: &str, outcome: &Outcome) {
         counted(manifest.files.folders, "folder"),
         ByteSize(manifest.files.bytes)
     ));
+    tell_left_out(session, &outcome.left_out);
     let state = match (outcome.is_complete(), outcome.is_suspect()) {
         (true, false) => "saved",
         (false, false) => "saved, but incomplete",
@@ -150,6 +157,28 @@ pub fn tell(session: &Session, location: &str, outcome: &Outcome) {
         // Only success is silent with -q.
         session.output.line(last);
     }
+}
+
+/// What was left out by rule, in one line: the rules that have left out most, and how much each.
+fn tell_left_out(session: &Session, left_out: &LeftOut) {
+    const MOST: usize = 5;
+    if left_out.rules.is_empty() {
+        return;
+    }
+    let mut rules: Vec<_> = left_out.rules.iter().filter(|one| one.items > 0).collect();
+    rules.sort_by_key(|one| std::cmp::Reverse(one.items));
+    let words = rules.iter().take(MOST);
+    let words = words.map(|one| format!("{} by {}", one.items, Shown(one.rule.as_bytes())));
+    let more = rules.len().saturating_sub(MOST);
+    let more = (more > 0).then(|| format!("and by {}", counted(more as u64, "other rule")));
+    let words: Vec<String> = words.chain(more).collect();
+    let what = match left_out.items() {
+        0 => "nothing: no rule fitted".to_owned(),
+        items => format!("{} ({})", counted(items, "item"), words.join(", ")),
+    };
+    session
+        .output
+        .good_news(format!("left out by rule: {what}"));
 }
 
 pub fn outcome_fields(location: &str, outcome: &Outcome) -> serde_json::Value {
@@ -185,11 +214,26 @@ pub fn outcome_fields(location: &str, outcome: &Outcome) -> serde_json::Value {
         "files_unmodified": summary.files_unmodified,
         "files": manifest.files.files + databases.len() as u64,
         "databases": databases,
+        "excluded": excluded_fields(&outcome.left_out),
         "folders": manifest.files.folders,
         "total_bytes": manifest.files.bytes + images,
         "added_bytes": outcome.added.added_bytes,
         "stored_bytes": outcome.added.stored_bytes,
         "incomplete": manifest.incomplete,
         "warnings": manifest.warnings,
+    })
+}
+
+fn excluded_fields(left_out: &LeftOut) -> serde_json::Value {
+    let rules = left_out.rules.iter().map(|one| {
+        let first = one.first.as_ref().map(|path| path.to_string_lossy());
+        json!({"rule": one.rule, "items": one.items, "first": first})
+    });
+    let databases = left_out.databases.iter();
+    let databases = databases.map(|one| one.path.to_string_lossy());
+    json!({
+        "items": left_out.items(),
+        "rules": rules.collect::<Vec<_>>(),
+        "databases": databases.collect::<Vec<_>>(),
     })
 }

@@ -42,6 +42,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "tillsafe backup                      every shop of the configuration",
             "tillsafe -r /media/backup/shop -p /root/shop.pass backup /srv/shop",
+            "tillsafe backup -e '*.log' --exclude-caches",
         ],
     ),
     (

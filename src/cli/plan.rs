@@ -340,6 +340,7 @@ fn tell_root(session: &Session, root: &Root, databases: &[DatabaseChange]) {
     for (what, paths) in [
         ("changed since the snapshot", &survey.changed),
         ("not in the snapshot", &survey.unknown),
+        ("stays, left out of the snapshot by rule", &survey.left_out),
     ] {
         tell_paths(session, what, paths);
     }
@@ -400,6 +401,7 @@ fn root_fields(root: &Root, databases: &[DatabaseChange]) -> Value {
         "changed": paths(&survey.changed),
         "not_in_snapshot": paths(&survey.unknown),
         "not_saved": paths(&survey.unsaved),
+        "stays_left_out": paths(&survey.left_out),
         "databases": databases,
         "open": root.open_databases(),
     })

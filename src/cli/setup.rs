@@ -1,6 +1,6 @@
 //! `setup`: look at this machine, propose a configuration, write it, create the repository.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -18,6 +18,7 @@ use crate::look::{NewFile, Written};
 use crate::monitor::{Monitor, Problem};
 use crate::repository::{self, Found as Place};
 use crate::retention::Group;
+use crate::source::files::exclude::literal;
 use crate::units::{ByteSize, counted, shown};
 
 /// The name of the repository that is proposed.
@@ -164,6 +165,11 @@ fn words(shop: &Shop) -> String {
             .iter()
             .map(|folder| format!("uploads in {}", shown(folder))),
     );
+    parts.extend(
+        shop.caches
+            .iter()
+            .map(|folder| format!("left out: {}", shown(folder))),
+    );
     parts.push(format!(
         "{} in {}",
         counted(shop.files, "file"),
@@ -180,6 +186,7 @@ fn object(name: &str, shop: &Shop) -> Value {
         "folder": shop.folder,
         "databases": databases.collect::<Vec<_>>(),
         "uploads": shop.uploads,
+        "caches": shop.caches,
         "files": shop.files,
         "total_bytes": shop.bytes,
     })
@@ -196,10 +203,15 @@ fn sections(shops: &[(String, Shop)], repository: &str) -> Value {
             json!({"name": own, "engine": "sqlite", "path": database.path})
         });
         let databases: Vec<Value> = databases.collect();
+        let mut files = json!({"name": name_for(Path::new("files"), &names), "path": shop.folder});
+        let caches = caches(shop);
+        if !caches.is_empty() {
+            files["exclude"] = caches.into();
+        }
         let value = json!({
             "repository": repository,
             "database": databases,
-            "files": [{"name": name_for(Path::new("files"), &names), "path": shop.folder}],
+            "files": [files],
             "keep": {"last": 3, "daily": 14, "monthly": 12},
         });
         (name.clone(), value)
@@ -209,6 +221,30 @@ fn sections(shops: &[(String, Shop)], repository: &str) -> Value {
         .map(section)
         .collect::<Map<String, Value>>()
         .into()
+}
+
+/// Patterns for the folders of a shop that can be made again: each by its path, for one of that name which
+/// comes elsewhere may hold something else; those that are everywhere by their name.
+fn caches(shop: &Shop) -> Vec<String> {
+    /// Most of one name that are written out.
+    const MOST: usize = 3;
+    let mut by_name: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for path in &shop.caches {
+        if let (Some(path), Some(name)) = (path.to_str(), path.file_name()) {
+            by_name
+                .entry(name.to_str().unwrap_or_default())
+                .or_default()
+                .push(path);
+        }
+    }
+    let patterns = by_name.into_iter().flat_map(|(name, paths)| {
+        if paths.len() > MOST {
+            vec![name]
+        } else {
+            paths
+        }
+    });
+    patterns.map(literal).collect()
 }
 
 /// A configuration is its owner's: what it lacks is printed.

@@ -1,5 +1,6 @@
 //! The only reader of settings and of the environment; fills what the verbs take.
 
+pub mod excludes;
 pub mod file;
 pub mod password;
 

@@ -19,6 +19,7 @@ use tillsafe::restore::in_place::{InPlace, Registry, Swapped};
 use tillsafe::restore::{Plan, ProofLevel, Restored, Selection, Target};
 use tillsafe::rng::SystemRng;
 use tillsafe::secret::Secret;
+use tillsafe::source::files::exclude::Excludes;
 use tillsafe::source::sqlite;
 
 /// The true time, but nobody waits.
@@ -80,6 +81,7 @@ pub fn options(paths: &[&Path], scratch: &Path, disk: &Arc<dyn Disk>) -> Options
     Options {
         paths: paths.iter().map(|path| path.to_path_buf()).collect(),
         excluded: Vec::new(),
+        excludes: Excludes::default(),
         recognition: backup::Recognition::default(),
         tags: Vec::new(),
         host: "test".to_owned(),

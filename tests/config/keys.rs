@@ -89,6 +89,10 @@ const WRONG: &[(&str, &str)] = &[
         "version = 1\n[repository.usb]\nlocation = \"/r\"\npassword_file = \"/p\"\n[[shop.mara.database]]\nengine = \"sqlite\"\npath = \"/a/shop.db\"\n[[shop.mara.files]]\nname = \"shop.db\"\npath = \"/b\"\n[[shop.mara.files]]\nname = \"all\"\npath = \"/b/\"\n",
     ),
     (
+        "patterns",
+        "version = 1\n[repository.usb]\nlocation = \"/r\"\npassword_file = \"/p\"\n[[shop.a.files]]\npath = \"/srv/a\"\nexclude = [\n  \"*.log\",\n  \"a[\",\n  \"[!a]\",\n  \"./x\",\n  \"/cache\",\n  \"/srv\",\n  \"/srv/*/cache\",\n  \"!/b\",\n]\n[[shop.a.files]]\npath = \"/srv/b\"\nexclude = \"*.log\"\n",
+    ),
+    (
         "rules that keep nothing",
         "version = 1\n[repository.usb]\nlocation = \"/r\"\npassword_file = \"/p\"\n[shop.a]\nfiles = [{ path = \"/a\" }]\n[shop.a.keep]\ndaily = 0\n[shop.b]\nfiles = [{ path = \"/a\" }]\n[shop.b.keep]\ndaly = 7\ndaily = -1\nlast = 4294967296\nwithin = \"5w\"\ntags = [\"a,b\"]\n",
     ),
@@ -143,6 +147,7 @@ path = \"/srv/mara/shop.db\"
 
 [[shop.mara.files]]
 path = \"/srv/mara/pictures\"
+exclude = [\"*.tmp\", '!\\*.tmp', \"/srv/mara/pictures/cache\"]
 
 [shop.mara.keep]
 last = 3
@@ -177,6 +182,7 @@ run = [\"/usr/bin/true\"]
         "password_command = [\"/usr/bin/pass\", \"***\"]",
         "title = \"Mara's \\\"Tea\\\" & Pottery\"",
         "name = \"pictures\"",
+        "exclude = [\"*.tmp\", \"!\\\\*.tmp\", \"/srv/mara/pictures/cache\"]",
         "within = \"1y5d\"",
         "timeout = \"120s\"",
         "timeout = \"600s\"",

@@ -1,8 +1,12 @@
 //! The words of `backup` that say what is read.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use crate::backup::Recognition;
+use crate::config::excludes::Said;
+use crate::units::size;
 
 /// Which files are read.
 #[derive(Debug, Args)]
@@ -21,6 +25,47 @@ impl Reading {
         Recognition {
             force: self.force,
             ignore_inode: self.ignore_inode,
+        }
+    }
+}
+
+/// What is left out.
+#[derive(Debug, Default, Args)]
+pub struct LeftOut {
+    /// Leave out what fits, with all below it: a name at any depth, or from / on a whole path; `**` any folders, `!` takes back
+    #[arg(short, long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
+    /// The same, whether letters are capital or small
+    #[arg(long, value_name = "PATTERN")]
+    pub iexclude: Vec<String>,
+    /// Leave out what the patterns in this file fit, one a line
+    #[arg(long, value_name = "FILE")]
+    pub exclude_file: Vec<PathBuf>,
+    /// Leave out what lies in folders that are marked as caches (CACHEDIR.TAG)
+    #[arg(long)]
+    pub exclude_caches: bool,
+    /// Leave out what lies in folders with such a file, which stays; with :HEADER only if it begins so
+    #[arg(long, value_name = "NAME[:HEADER]")]
+    pub exclude_if_present: Vec<String>,
+    /// Leave out other file systems than those of the paths that are named; the folders they are mounted on stay
+    #[arg(short = 'x', long)]
+    pub one_file_system: bool,
+    /// Leave out files of more bytes than this (100M, 2G), but no database
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub exclude_larger_than: Option<u64>,
+}
+
+impl LeftOut {
+    /// As it was said, before any file is read.
+    pub fn said(&self) -> Said<'_> {
+        Said {
+            exclude: &self.exclude,
+            iexclude: &self.iexclude,
+            exclude_file: &self.exclude_file,
+            caches: self.exclude_caches,
+            if_present: &self.exclude_if_present,
+            one_file_system: self.one_file_system,
+            larger_than_bytes: self.exclude_larger_than,
         }
     }
 }

@@ -10,7 +10,7 @@ mod backup;
 mod look;
 mod upkeep;
 
-pub use backup::Reading;
+pub use backup::{LeftOut, Reading};
 pub use look::{ArchiveFormat, Cat, Diff, Dump, Find, List, ListKind, Stats, StatsMode};
 pub use upkeep::{
     Cache, Forget, Keep, Key, KeyAction, KeyRemove, Password, Prune, Repair, RepairIndex,
@@ -208,6 +208,8 @@ pub struct Backup {
     /// Name of the machine in the snapshot, instead of its own
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
+    #[command(flatten)]
+    pub left_out: LeftOut,
     #[command(flatten)]
     pub reading: Reading,
 }

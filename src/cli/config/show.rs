@@ -55,7 +55,13 @@ fn shop(shop: &Shop) -> Value {
     object["database"] = databases.collect();
     let files = shop.files.iter();
     object["files"] = files
-        .map(|one| json!({"name": one.name, "path": lossless(&one.path)}))
+        .map(|one| {
+            let mut source = json!({"name": one.name, "path": lossless(&one.path)});
+            if !one.exclude.is_empty() {
+                source["exclude"] = one.exclude.as_slice().into();
+            }
+            source
+        })
         .collect();
     if let Some(policy) = &shop.keep {
         object["keep"] = keep(policy);

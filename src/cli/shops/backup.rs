@@ -10,8 +10,9 @@ use super::super::session::Session;
 use super::{Open, fail, named, one_by_one};
 use crate::backup::{self, Outcome};
 use crate::capture::require_databases;
+use crate::config::excludes::excludes;
 use crate::config::file::{self, Configuration, Shop};
-use crate::config::{RepositoryChoice, absolute};
+use crate::config::{RepositoryChoice, absolute, environment};
 use crate::error::{ExitCode, Result};
 use crate::hook::When;
 use crate::units::{Shown, shown};
@@ -100,7 +101,9 @@ impl Run<'_> {
         let repository = open.get(session, choice)?;
         let paths = self.shop.paths();
         let paths: Result<Vec<_>> = paths.iter().map(|path| absolute(path)).collect();
-        let mut options = options(session, choice, paths?, args)?;
+        let said = args.left_out.said();
+        let excludes = excludes(&said, Some(self.shop), &environment)?;
+        let mut options = options(session, choice, paths?, excludes, args)?;
         options.tags.push(file::tag(self.name));
         // What is copied to one of them is no part of a shop.
         for entry in self.configuration.repositories.values() {

@@ -92,6 +92,8 @@ pub struct FilesSource {
     pub name: String,
     /// Absolute path of a folder or file.
     pub path: PathBuf,
+    /// Patterns of what is left out below it.
+    pub exclude: Vec<String>,
 }
 
 impl Shop {

@@ -14,6 +14,7 @@ use super::{
 use crate::config::location;
 use crate::hook::{Hook, When};
 use crate::retention::{Policy, Rules};
+use crate::source::files::exclude::{fits, may_fit_below, require_pattern};
 
 /// Longest time that a hook may be given.
 const MAX_TIMEOUT: Duration = Duration::from_hours(24);
@@ -314,10 +315,37 @@ fn database(mut section: Section<'_>, sources: &mut Sources) -> Option<DatabaseS
 
 fn files_source(mut section: Section<'_>, sources: &mut Sources) -> Option<FilesSource> {
     let found = sources.take(&mut section);
-    section.not_yet(&["exclude"], "everything below the path is backed up");
+    let patterns = section.placed_texts("exclude");
+    let path = found.as_ref().map(|(_, path)| path.as_path());
+    for pattern in &patterns {
+        if let Err(finding) = require_exclude(&pattern.value, path) {
+            let text = shown(&pattern.value);
+            section.wrong_at(&pattern.at, &format!("the pattern `{text}` {finding}"));
+        }
+    }
     section.finish();
     let (name, path) = found?;
-    Some(FilesSource { name, path })
+    Some(FilesSource {
+        name,
+        path,
+        exclude: patterns.into_iter().map(|pattern| pattern.value).collect(),
+    })
+}
+
+/// Whether a pattern can leave out anything below `path`.
+fn require_exclude(text: &str, path: Option<&Path>) -> Result<(), String> {
+    require_pattern(text)?;
+    let inner = text.trim_start_matches('!');
+    match path {
+        Some(path) if inner.starts_with('/') && !may_fit_below(text, path) => Err(format!(
+            "begins with / and so is a whole path, which nothing below {} has: take the first / away",
+            crate::units::shown(path)
+        )),
+        Some(path) if inner.starts_with('/') && fits(text, path) => {
+            Err("leaves out the source itself".to_owned())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn keep(mut section: Section<'_>) -> Option<Policy> {

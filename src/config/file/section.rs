@@ -164,6 +164,25 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// The same, each text with its place.
+    pub fn placed_texts(&mut self, key: &'static str) -> Vec<Placed<String>> {
+        let kind = "a list of texts: [\"one\", \"two\"]";
+        let found = self.of_kind(key, kind, |value| match value {
+            DeValue::Array(list) => list
+                .iter()
+                .map(|item| match item.get_ref() {
+                    DeValue::String(text) => Some(Placed {
+                        value: text.to_string(),
+                        at: item.span(),
+                    }),
+                    _ => None,
+                })
+                .collect(),
+            _ => None,
+        });
+        found.map_or(Vec::new(), |found| found.value)
+    }
+
     /// A span of time.
     pub fn span(&mut self, key: &'static str) -> Option<Placed<Duration>> {
         let kind = "a span with its unit: \"30s\", \"15m\", \"2h\", \"1d\"";

@@ -9,7 +9,9 @@
 mod holders;
 mod journal;
 mod kept;
+mod left_out;
 mod loss;
+mod moves;
 mod place;
 mod stage;
 mod survey;
@@ -33,6 +35,7 @@ use super::item::Item;
 use super::plan::Plan;
 use super::target::{Target, add_machine, add_part, is_movable};
 use holders::Holders;
+use left_out::Left;
 use swap::{Stage, Swap};
 
 pub use kept::{Kept, KeptState, Registry};
@@ -290,8 +293,9 @@ impl Root {
         monitor: &dyn Monitor,
     ) -> Result<Self> {
         let spot = Spot::look_at(path, &plan)?;
+        Left::tell(&plan, &Left::of(&plan, &spot).1, monitor);
         Ok(Self {
-            survey: survey::survey(&plan, &spot.live, holders, monitor)?,
+            survey: survey::survey(&plan, &spot, holders, monitor)?,
             plan,
             spot,
         })

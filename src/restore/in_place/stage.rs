@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::holders::Holders;
 use super::journal::{Journal, Move, NEW, OLD, Place};
 use super::kept::{Registry, holder_of, require_closed};
+use super::moves::MoveFinder;
 use super::place::changed;
 use super::survey::survey;
 use super::swap::{Stage, Swap};
@@ -32,7 +33,6 @@ use crate::restore::resume::keep_after;
 use crate::restore::swap::tell_kept;
 use crate::restore::target::{Target, is_content};
 use crate::restore::verify::{DatabaseProof, Verified};
-use crate::source::sqlite::{self, SIDE_FILES};
 
 /// Proved copies of all roots, ready to be swapped in.
 #[derive(Debug)]
@@ -49,6 +49,10 @@ struct Copy {
     /// Hash of what stood there when it was planned.
     planned_upon: Id,
     verified: Verified,
+    /// What stays where it is, because a rule has left it out of the snapshot; relative to the root.
+    stays: BTreeSet<PathBuf>,
+    /// The folders that lead to it, and so are not moved: what else is in them is.
+    divided: BTreeSet<PathBuf>,
 }
 
 /// What a restore in place has done.
@@ -92,6 +96,8 @@ impl InPlace {
                     spot,
                     planned_upon: survey.hash,
                     verified,
+                    divided: leading_to(&survey.stays),
+                    stays: survey.stays,
                 }),
                 Err(cause) => {
                     let others = copies.into_iter().map(|copy| copy.verified.staged.scratch);
@@ -186,7 +192,7 @@ impl Ready {
     /// [`Error::NotWhole`], [`Error::InUse`], [`Error::File`], [`Error::TargetChanged`],
     /// [`Error::Interrupted`]: what stood there stands there. [`Error::HalfSwapped`] if neither the swap nor its undoing succeeds.
     pub fn swap(
-        self,
+        mut self,
         services: &Services,
         registry: Option<&Registry>,
         disk: &dyn Disk,
@@ -255,10 +261,12 @@ impl Ready {
     }
 
     /// Hours may lie between the plan and the swap.
-    fn look_again(&self, monitor: &dyn Monitor) -> Result<()> {
+    fn look_again(&mut self, monitor: &dyn Monitor) -> Result<()> {
         let holders = Holders::look();
-        for copy in &self.copies {
-            let now = survey(copy.plan(), &copy.spot.live, &holders, monitor)?;
+        for copy in &mut self.copies {
+            let now = survey(copy.plan(), &copy.spot, &holders, monitor)?;
+            copy.divided = leading_to(&now.stays);
+            copy.stays = now.stays;
             if let Some((path, holder)) = now.open.into_iter().next() {
                 return Err(Error::InUse {
                     path,
@@ -343,11 +351,35 @@ impl Copy {
 
     /// Whether every name in the place is replaced.
     fn replaces_all(&self) -> bool {
-        self.spot.whole && self.plan().filter.is_empty()
+        self.spot.whole && self.plan().filter.is_empty() && self.stays.is_empty()
+    }
+
+    /// The names that are exchanged where something stays: all others in each folder that leads to it.
+    fn names_beside(&self, new: &Path, place: &dyn Folder) -> Result<BTreeSet<PathBuf>> {
+        let mut names = BTreeSet::new();
+        for folder in &self.divided {
+            // Joining an empty path would add a slash.
+            let live: PathBuf = self.spot.name().iter().chain(folder).collect();
+            let staged: PathBuf = new.iter().chain(&live).collect();
+            for path in [&staged, &live] {
+                let listed = place.list(path);
+                let listed = listed.map_err(Error::file("reading", place.path().join(path)))?;
+                for one in listed.iter().filter(|one| is_content(one)) {
+                    let inner = folder.join(&one.name);
+                    if !self.stays.contains(&inner) && !self.divided.contains(&inner) {
+                        names.insert(live.join(&one.name));
+                    }
+                }
+            }
+        }
+        Ok(names)
     }
 
     /// Whether a folder of the plan stands there and stays: only what was selected in it is replaced.
     fn stays(&self, item: &Item) -> bool {
+        if self.divided.contains(&item.path) {
+            return true;
+        }
         let live = self.spot.place.join(self.spot.place_of(self.plan(), item));
         !self.plan().filter.is_empty()
             && item.entry.kind == Kind::Folder
@@ -395,7 +427,7 @@ impl Copy {
         metadata.apply(self.stage().folder(), &items)?;
         match &plan.base_folder {
             _ if !plan.filter.is_empty() => {}
-            Some(entry) if !spot.whole => {
+            Some(entry) if !spot.whole && self.stays.is_empty() => {
                 metadata.apply_base(self.stage().folder(), Path::new(""), entry)?;
             }
             Some(_) => {
@@ -448,6 +480,8 @@ impl Copy {
         let mut names: BTreeSet<PathBuf> = BTreeSet::new();
         if !plan.filter.is_empty() && !plan.is_file() {
             names = self.selected_names();
+        } else if !self.stays.is_empty() {
+            names = self.names_beside(&new, place)?;
         } else if spot.whole {
             for folder in [&new, Path::new("")] {
                 let listed = place.list(folder).map_err(failed())?;
@@ -467,65 +501,10 @@ impl Copy {
     }
 }
 
-/// Makes moves of names.
-struct MoveFinder<'a> {
-    place: &'a dyn Folder,
-    new: &'a Path,
-    spot: &'a Spot,
-    proofs: &'a [DatabaseProof],
-}
-
-impl MoveFinder<'_> {
-    fn find(&self, names: &BTreeSet<PathBuf>) -> Result<Vec<Move>> {
-        let mut moves = Vec::new();
-        let mut with_others = BTreeSet::new();
-        for name in names {
-            let one = self.one(name)?;
-            if one.is_database {
-                with_others.extend(SIDE_FILES.map(|suffix| sqlite::beside(name, suffix)));
-            }
-            moves.push(one);
-        }
-        moves.retain(|one| !with_others.contains(&one.name));
-        Ok(moves)
-    }
-
-    fn one(&self, name: &Path) -> Result<Move> {
-        let path = self.place.path();
-        let identity = |inner: &Path| {
-            let found = self.place.identity(inner);
-            found.map_err(Error::file("looking at", path.join(inner)))
-        };
-        let staged = self.new.join(name);
-        let is_database = |inner: &Path| sqlite::is_database(&path.join(inner));
-        let any_database = is_database(name) || is_database(&staged);
-        let (mut side_files, mut has_staged) = (Vec::new(), false);
-        for suffix in SIDE_FILES {
-            side_files.extend(identity(&sqlite::beside(name, suffix))?);
-            has_staged |= identity(&sqlite::beside(&staged, suffix))?.is_some();
-        }
-        // What another program stored beside a database is restored as the file that it is.
-        let is_database = any_database && !has_staged;
-        if !is_database {
-            side_files.clear();
-        }
-        let below = self
-            .spot
-            .path
-            .join(if self.spot.whole { name } else { Path::new("") });
-        let proved = self
-            .proofs
-            .iter()
-            .any(|proof| proof.path.starts_with(&below));
-        Ok(Move {
-            staged: identity(&staged)?,
-            replaced: identity(name)?,
-            name: name.to_owned(),
-            is_database,
-            side_files,
-            holds_database: any_database || has_staged || proved,
-        })
-    }
+/// The folders on the way to any of these paths, the root among them.
+fn leading_to(paths: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
+    let ways = paths.iter().flat_map(|path| path.ancestors().skip(1));
+    ways.map(Path::to_owned).collect()
 }
 
 /// A database that was opened in the last moment is now open in the kept folder.

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use super::Spot;
 use super::holders::{Holder, Holders, identity};
+use super::left_out::Left;
 use crate::durable::scratch::is_scratch;
 use crate::entry::Kind;
 use crate::error::{Error, Result};
@@ -51,6 +53,10 @@ pub struct Survey {
     pub unknown: Paths,
     /// Not in the snapshot either, and it may be what that failed to save.
     pub unsaved: Paths,
+    /// Left out of the snapshot by rule: it stays where it is.
+    pub left_out: Paths,
+    /// The same, all of it, relative to the root.
+    pub(super) stays: BTreeSet<PathBuf>,
     /// Databases.
     pub databases: Vec<PathBuf>,
     /// Open databases, with who has them open.
@@ -59,17 +65,19 @@ pub struct Survey {
     pub(super) hash: Id,
 }
 
-/// Looks at everything that stands at `live`, which `plan` would replace.
+/// Looks at everything that stands at a spot, which `plan` would replace.
 ///
 /// # Errors
 /// [`Error::TargetUnfit`] if another file system is mounted in it, [`Error::File`], [`Error::Interrupted`].
 pub(super) fn survey(
     plan: &Plan,
-    live: &Path,
+    spot: &Spot,
     holders: &Holders,
     monitor: &dyn Monitor,
 ) -> Result<Survey> {
-    let root = PathBuf::new();
+    let (root, live) = (PathBuf::new(), spot.live.as_path());
+    let (left, _) = Left::of(plan, spot);
+    let mut watch = left.watch(spot);
     let stored: BTreeSet<&Path> = plan.items.iter().map(|item| item.path.as_path()).collect();
     let is_stored = &|inner: &Path| plan.is_file() || inner == root || stored.contains(inner);
     let folders = plan.items.iter();
@@ -104,6 +112,8 @@ pub(super) fn survey(
             changed: Paths::default(),
             unknown: Paths::default(),
             unsaved: Paths::default(),
+            left_out: Paths::default(),
+            stays: BTreeSet::new(),
             databases: Vec::new(),
             open: Vec::new(),
             hash: Id::of(&[]),
@@ -122,16 +132,27 @@ pub(super) fn survey(
         } else {
             live.join(&inner)
         };
-        if inner != root && mounted.contains(&path) {
+        let is_mounted = inner != root && mounted.contains(&path);
+        let metadata = match std::fs::symlink_metadata(&path) {
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => continue,
+            other => other.map_err(Error::file("looking at", &path))?,
+        };
+        let may_stay = plan.filter.is_empty() && !plan.is_file() && !left.is_empty();
+        if may_stay
+            && inner
+                .parent()
+                .is_some_and(|parent| parent == root || folders.contains(parent))
+            && watch.keeps(&inner, &metadata, is_stored, is_mounted)
+        {
+            surveyor.survey.left_out.add(&path);
+            continue;
+        }
+        if is_mounted {
             return Err(Error::TargetUnfit {
                 path,
                 finding: "another file system is mounted there, and would be moved aside: unmount it, or leave it out with --exclude and restore it by its own path".to_owned(),
             });
         }
-        let metadata = match std::fs::symlink_metadata(&path) {
-            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => continue,
-            other => other.map_err(Error::file("looking at", &path))?,
-        };
         surveyor.look_at(&inner, &path, &metadata);
         if metadata.is_dir() {
             let mut names = Vec::new();
@@ -158,6 +179,7 @@ pub(super) fn survey(
         mut survey, hasher, ..
     } = surveyor;
     survey.hash = hasher.finish();
+    survey.stays = watch.stays;
     Ok(survey)
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::exclude::{Excludes, Named, Rule};
 use super::reader::FileReader;
 use crate::durable::scratch;
 use crate::error::{Error, Result};
@@ -15,16 +16,20 @@ pub struct Walk {
     pub(super) excluded: BTreeSet<PathBuf>,
     /// Files that are part of something else, where they really are.
     pub(super) passed_over: BTreeSet<PathBuf>,
+    /// What is left out by rule.
+    pub(super) excludes: Excludes,
+    /// What was named, roots inside others included, and where each really is.
+    pub(super) named: Named,
 }
 
 impl Walk {
-    /// Plans a walk over absolute `roots`, leaving out `excluded` and all below. A root that is a
-    /// link stands for what it leads to; links below a root are stored as links.
+    /// Plans a walk over absolute `roots`, leaving out `excluded` and all below, and what the `rules` say. A
+    /// root that is a link stands for what it leads to; links below a root are stored as links.
     ///
     /// # Errors
     /// [`Error::Source`] if a root does not exist or cannot be read; [`Error::Usage`] for one that
-    /// would not be stored where it was named.
-    pub fn plan(roots: &[PathBuf], excluded: &[PathBuf]) -> Result<Self> {
+    /// would not be stored where it was named, or that a rule leaves out.
+    pub fn plan(roots: &[PathBuf], excluded: &[PathBuf], rules: &Excludes) -> Result<Self> {
         let mut real = BTreeMap::new();
         for root in roots {
             let path = readable(root).map_err(|cause| Error::Source {
@@ -34,12 +39,15 @@ impl Walk {
             real.insert(root.clone(), path);
         }
         let walk = Self {
+            named: real.clone(),
             roots: real,
             excluded: excluded.iter().cloned().collect(),
             passed_over: BTreeSet::new(),
+            excludes: rules.clone(),
         };
         for (root, real) in &walk.roots {
             walk.require_place(root, real)?;
+            walk.require_no_rule(root, real)?;
         }
         // A root inside another is part of it already.
         let outer: Vec<PathBuf> = walk.roots.keys().cloned().collect();
@@ -48,12 +56,60 @@ impl Walk {
                 .iter()
                 .any(|other| other != root && root.starts_with(other))
         };
-        let roots = walk.roots.into_iter().filter(|(root, _)| !is_inner(root));
+        let roots = walk.roots.clone().into_iter();
         Ok(Self {
-            roots: roots.collect(),
-            excluded: walk.excluded,
-            passed_over: BTreeSet::new(),
+            roots: roots.filter(|(root, _)| !is_inner(root)).collect(),
+            ..walk
         })
+    }
+
+    /// Refuses a folder that is named and left out at once. A file that is named is stored, whatever the
+    /// rules say.
+    fn require_no_rule(&self, root: &Path, real: &Path) -> Result<()> {
+        if !real.is_dir() {
+            return Ok(());
+        }
+        let mut judge = self.excludes.judge(&self.named);
+        let outer = self.roots.keys().find(|other| root.starts_with(other));
+        let folders = root.ancestors();
+        let mut folders =
+            folders.take_while(|folder| outer.is_none_or(|outer| folder.starts_with(outer)));
+        let rule = judge
+            .by_pattern(root)
+            .or_else(|| folders.find_map(|folder| judge.marked(&self.real(folder))));
+        let Some(rule) = rule else {
+            return Ok(());
+        };
+        Err(Error::Usage {
+            finding: format!(
+                "{} was named, and is left out by the rule {}",
+                crate::units::shown(root),
+                self.excludes.shown(rule)
+            ),
+            next: format!(
+                "take that rule away; for what lies below only, write its pattern as a whole path: {}/**/NAME",
+                crate::units::shown(root)
+            ),
+        })
+    }
+
+    /// What is left out by rule.
+    #[must_use]
+    pub const fn excludes(&self) -> &Excludes {
+        &self.excludes
+    }
+
+    /// The rule that leaves out a file for its size, if it was not named.
+    #[must_use]
+    pub fn is_too_large(&self, path: &Path, bytes: u64) -> Option<Rule> {
+        let rule = self.excludes.by_size(bytes)?;
+        (!self.named.contains_key(path)).then_some(rule)
+    }
+
+    /// What was named, and where each really is.
+    #[must_use]
+    pub const fn named(&self) -> &Named {
+        &self.named
     }
 
     /// Refuses a root that is left out by rule, or that lies inside another root behind a link: the

@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use walkdir::WalkDir;
 
+use super::exclude::{Judge, Rule};
 use super::metadata::{Names, attributes, time};
 use super::roots::Walk;
 use crate::durable::{file_system, scratch};
@@ -29,6 +30,8 @@ pub enum Step {
     File(PathBuf, Entry, u64),
     /// Anything without content: a symbolic link, a device, a pipe.
     Other(Entry),
+    /// Left out by this rule, with all below it: its path, and where it really is. It was not looked at.
+    LeftOut(PathBuf, PathBuf, Rule),
 }
 
 impl Walk {
@@ -49,6 +52,7 @@ impl Walk {
             walk: self,
             monitor,
             visit,
+            judge: self.excludes.judge(&self.named),
             names: Names::default(),
             pseudo: HashMap::new(),
             notes: BTreeMap::new(),
@@ -82,6 +86,7 @@ struct Walker<'a> {
     walk: &'a Walk,
     monitor: &'a dyn Monitor,
     visit: &'a mut dyn FnMut(Step) -> Result<()>,
+    judge: Judge<'a>,
     names: Names,
     /// Whether a device holds a file system that only shows the kernel.
     pseudo: HashMap<u64, bool>,
@@ -164,6 +169,14 @@ impl Walker<'_> {
             } else {
                 root.join(inner)
             };
+            if let Some(rule) = self.judge.leaves_out(&path, item.path()) {
+                let real = item.path().to_owned();
+                (self.visit)(Step::LeftOut(path, real, rule))?;
+                if item.file_type().is_dir() {
+                    walk.skip_current_dir();
+                }
+                continue;
+            }
             let was_entered = match item.metadata() {
                 // A root may have any name: its owner named it.
                 _ if item.depth() > 0 && scratch::is_scratch(item.file_name()) => {
@@ -194,6 +207,16 @@ impl Walker<'_> {
     fn item(&mut self, path: &Path, real: &Path, metadata: &Metadata) -> Result<bool> {
         let name = path.file_name().unwrap_or(OsStr::new("/"));
         let file_type = metadata.file_type();
+        if let Some(rule) = self.judge.leaves_out_device(path, metadata.dev()) {
+            // The folder that another file system is mounted on is there without it too.
+            if file_type.is_dir() {
+                let entry = self.entry(name, Kind::Folder, metadata, real);
+                (self.visit)(Step::Enter(entry))?;
+                (self.visit)(Step::Leave)?;
+            }
+            (self.visit)(Step::LeftOut(path.to_owned(), real.to_owned(), rule))?;
+            return Ok(false);
+        }
         if file_type.is_dir() {
             let is_root = self.walk.roots.contains_key(path);
             if !is_root && self.is_pseudo(real, metadata.dev()) {

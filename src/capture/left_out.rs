@@ -1,0 +1,186 @@
+//! What a capture leaves out by rule: counted by rule, and each database among it by name.
+//!
+//! A rule never tears a database apart. Its `-wal`, `-shm` and `-journal` go with it: into the snapshot if it
+//! is captured, whatever rule fits their names, and out of it if it is left out.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::monitor::{Monitor, Problem};
+use crate::source::files::Walk;
+use crate::source::files::exclude::{Judge, Rule};
+use crate::source::sqlite::{self, SIDE_FILES, Signature};
+
+/// What was left out.
+#[derive(Debug, Clone, Default)]
+pub struct LeftOut {
+    /// Each rule, in its owner's order, with what it has left out.
+    pub rules: Vec<Count>,
+    /// The databases among it that were seen, each with its rule.
+    pub databases: Vec<Database>,
+}
+
+/// What one rule has left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Count {
+    /// The rule.
+    pub rule: String,
+    /// Items: a folder counts as one, whatever it holds.
+    pub items: u64,
+    /// The first of them.
+    pub first: Option<PathBuf>,
+}
+
+/// A database that was left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Database {
+    /// Its path.
+    pub path: PathBuf,
+    /// The rule.
+    pub rule: String,
+    /// Whether the rule names it, and does not merely fit.
+    pub is_meant: bool,
+}
+
+impl LeftOut {
+    /// Items of all rules.
+    #[must_use]
+    pub fn items(&self) -> u64 {
+        self.rules.iter().map(|count| count.items).sum()
+    }
+
+    /// Names each database that a wildcard has left out: that may be an accident, and the worst there is.
+    pub fn tell(&self, monitor: &dyn Monitor) {
+        for database in self.databases.iter().filter(|one| !one.is_meant) {
+            let name = database.path.file_name().unwrap_or_default();
+            monitor.problem(Problem {
+                item: crate::units::shown(&database.path),
+                finding: format!(
+                    "is a database, and is not backed up: the rule {} leaves it out. Take it back with a pattern after that one (!{name}), or say that it is meant with one that names it ({name})",
+                    crate::units::Shown(database.rule.as_bytes()),
+                    name = crate::units::shown(Path::new(name)),
+                ),
+                incomplete: false,
+            });
+        }
+    }
+}
+
+/// Counts along the survey's walk.
+#[derive(Debug)]
+pub struct Counting<'a> {
+    walk: &'a Walk,
+    judge: Judge<'a>,
+    counts: Vec<Count>,
+    databases: BTreeMap<PathBuf, Rule>,
+    /// Those that go with their database if it is captured.
+    side_files: Vec<(PathBuf, Rule)>,
+    /// Files that are too large, unless they turn out to be part of a database.
+    large: Vec<(PathBuf, u64, Rule)>,
+}
+
+impl<'a> Counting<'a> {
+    /// Counts what `walk` leaves out.
+    #[must_use]
+    pub fn new(walk: &'a Walk) -> Self {
+        let excludes = walk.excludes();
+        let count = |rule: &String| Count {
+            rule: rule.clone(),
+            items: 0,
+            first: None,
+        };
+        Self {
+            walk,
+            judge: excludes.judge(walk.named()),
+            counts: excludes.names().iter().map(count).collect(),
+            databases: BTreeMap::new(),
+            side_files: Vec::new(),
+            large: Vec::new(),
+        }
+    }
+
+    /// Notes a file of so many bytes that the walk met and that does not begin as a database.
+    pub fn file(&mut self, path: &Path, bytes: u64) {
+        if let Some(rule) = self.walk.is_too_large(path, bytes) {
+            self.large.push((path.to_owned(), bytes, rule));
+        }
+    }
+
+    /// Notes what the walk has left out; returns the database whose log it is.
+    pub fn item(&mut self, path: PathBuf, real: &Path, rule: Rule) -> Option<PathBuf> {
+        let owner = owner(&path);
+        if owner.is_none() && self.walk.excludes().is_meant(rule) {
+            self.count(&path, rule);
+            return None;
+        }
+        let signature = sqlite::signature(real).unwrap_or(Signature::Other);
+        if owner.is_some() {
+            self.side_files.push((path, rule));
+            return owner.filter(|_| matches!(signature, Signature::Wal | Signature::Journal));
+        }
+        self.count(&path, rule);
+        if signature == Signature::Database {
+            self.databases.insert(path, rule);
+        }
+        None
+    }
+
+    /// Notes that there is a log of a database that is not among the files.
+    pub fn log_without_file(&mut self, path: &Path) {
+        let real = self.walk.real(path);
+        if let Some(rule) = self.judge.leaves_out(path, &real)
+            && real.is_file()
+        {
+            self.databases.insert(path.to_owned(), rule);
+        }
+    }
+
+    /// What was left out beside the databases that are captured, and its bytes that the walk had counted.
+    #[must_use]
+    pub fn finish(mut self, captured: &BTreeMap<PathBuf, bool>) -> (LeftOut, u64) {
+        let mut bytes = 0;
+        let is_part = |path: &Path| {
+            captured.contains_key(path)
+                || owner(path).is_some_and(|main| captured.contains_key(&main))
+        };
+        for (path, rule) in std::mem::take(&mut self.side_files) {
+            if !is_part(&path) {
+                self.count(&path, rule);
+            }
+        }
+        for (path, size, rule) in std::mem::take(&mut self.large) {
+            if !is_part(&path) {
+                bytes += size;
+                self.count(&path, rule);
+            }
+        }
+        let excludes = self.walk.excludes();
+        let databases = self.databases.into_iter().map(|(path, rule)| Database {
+            path,
+            rule: excludes.names()[rule].clone(),
+            is_meant: excludes.is_meant(rule),
+        });
+        let left_out = LeftOut {
+            rules: self.counts,
+            databases: databases.collect(),
+        };
+        (left_out, bytes)
+    }
+
+    fn count(&mut self, path: &Path, rule: Rule) {
+        if let Some(count) = self.counts.get_mut(rule) {
+            count.items += 1;
+            count.first.get_or_insert_with(|| path.to_owned());
+        }
+    }
+}
+
+/// The database that a file would belong to by its name.
+fn owner(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.as_bytes();
+    let mut suffixes = SIDE_FILES.iter();
+    let main = suffixes.find_map(|suffix| name.strip_suffix(suffix.as_bytes()))?;
+    (!main.is_empty()).then(|| path.with_file_name(OsStr::from_bytes(main)))
+}
