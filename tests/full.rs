@@ -158,6 +158,7 @@ fn without_a_byte_left_snapshots_are_forgotten_and_their_room_is_freed() {
     };
     program.ok(&["init"]);
     let folder = shop.folder.to_str().unwrap();
+    program.ok(&["backup", folder]);
     for seed in 10..13 {
         fs::write(shop.folder.join("changing.jpg"), noise(seed, 200_000)).unwrap();
         assert_says(&program.run(&["backup", folder]), 0, &[]);
@@ -179,7 +180,7 @@ fn without_a_byte_left_snapshots_are_forgotten_and_their_room_is_freed() {
     assert_says(
         &program.run(&["forget", "--keep-last", "1"]),
         0,
-        &["2 snapshots removed"],
+        &["3 snapshots removed"],
     );
     assert_says(&program.run(&["prune", "--now"]), 0, &["removed"]);
     assert_says(&program.run(&["backup", folder]), 0, &[]);

@@ -65,6 +65,24 @@ pub struct Survey {
     pub(super) hash: Id,
 }
 
+impl Survey {
+    /// Of where nothing was looked at yet.
+    fn nothing() -> Self {
+        Self {
+            files: 0,
+            bytes: 0,
+            changed: Paths::default(),
+            unknown: Paths::default(),
+            unsaved: Paths::default(),
+            left_out: Paths::default(),
+            stays: BTreeSet::new(),
+            databases: Vec::new(),
+            open: Vec::new(),
+            hash: Id::of(&[]),
+        }
+    }
+}
+
 /// Looks at everything that stands at a spot, which `plan` would replace.
 ///
 /// # Errors
@@ -106,18 +124,7 @@ pub(super) fn survey(
         is_stored,
         is_unsaved,
         holders,
-        survey: Survey {
-            files: 0,
-            bytes: 0,
-            changed: Paths::default(),
-            unknown: Paths::default(),
-            unsaved: Paths::default(),
-            left_out: Paths::default(),
-            stays: BTreeSet::new(),
-            databases: Vec::new(),
-            open: Vec::new(),
-            hash: Id::of(&[]),
-        },
+        survey: Survey::nothing(),
         hasher: Hasher::default(),
     };
     let mounted = mount_points();
