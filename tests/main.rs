@@ -23,6 +23,7 @@ mod in_place;
 mod interop;
 mod keys;
 mod kinds;
+mod latest;
 mod look;
 mod overlap;
 mod partial;

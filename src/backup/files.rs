@@ -207,7 +207,7 @@ fn is_new_database(path: &Path, file: &FileReader, monitor: &dyn Monitor) -> boo
     is_database
 }
 
-/// Reads one file; `None` if it cannot be read, which is told.
+/// Reads one file, which is stored as `path` and really lies at `real`; `None` if it cannot be read, which is told.
 fn read(
     path: &Path,
     opened: std::io::Result<FileReader>,

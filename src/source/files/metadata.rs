@@ -11,6 +11,9 @@ use crate::durable::{attributes, descriptor};
 use crate::entry::{Attribute, Entry, Kind, Owner, Place};
 use crate::monitor::Monitor;
 
+/// What is told of an item that is stored without its extended attributes.
+pub const ATTRIBUTES_UNREADABLE: &str = "has extended attributes that cannot be read";
+
 /// Makes entries of what the walk has met.
 #[derive(Debug, Default)]
 pub struct Entries {
@@ -23,8 +26,7 @@ impl Entries {
     pub fn of(&mut self, item: &Item, kind: Kind) -> Entry {
         let (attributes, is_missing) = attributes(item);
         if is_missing {
-            let finding = "has extended attributes that cannot be read";
-            self.notes.add(item.path(), finding, true);
+            self.notes.add(item.path(), ATTRIBUTES_UNREADABLE, true);
         }
         let metadata = &item.metadata;
         Entry {

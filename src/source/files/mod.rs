@@ -11,7 +11,7 @@ mod walk;
 
 pub use finding::unreadable;
 pub use item::Item;
-pub use metadata::Entries;
+pub use metadata::{ATTRIBUTES_UNREADABLE, Entries};
 pub use reader::{Change, FileReader};
 pub use roots::Walk;
 pub use walk::Step;
