@@ -1,5 +1,7 @@
 //! `backup`: one consistent snapshot of paths, or one of each shop.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,15 +9,18 @@ use serde_json::json;
 
 use super::Done;
 use super::args;
+use super::output::path_fields;
 use super::session::Session;
 use super::shops;
 use crate::backup::{self, Options, Outcome};
 use crate::capture::left_out::LeftOut;
+use crate::capture::manifest::Database;
 use crate::chunker::PageChunks;
 use crate::config::excludes::excludes;
 use crate::config::{self, RepositoryChoice};
 use crate::error::{Error, ExitCode, Result};
 use crate::repository::lock::host_name;
+use crate::repository::name;
 use crate::source::files::exclude::Excludes;
 use crate::source::sqlite;
 use crate::units::{ByteSize, Shown, counted, shown};
@@ -119,7 +124,7 @@ pub fn tell(session: &Session, location: &str, outcome: &Outcome) {
     for database in &manifest.databases {
         session.output.good_news(format!(
             "database {}: {}, {}, as of {:.0}",
-            database.path,
+            shown(&path_of(database)),
             database.fingerprint.totals(),
             ByteSize(database.size_bytes),
             database.point.not_after,
@@ -159,6 +164,15 @@ pub fn tell(session: &Session, location: &str, outcome: &Outcome) {
     }
 }
 
+/// Its path as it is on the disk; a manifest has it as names in trees are.
+fn path_of(database: &Database) -> PathBuf {
+    let bytes = name::unquote(&database.path);
+    bytes.map_or_else(
+        || PathBuf::from(&database.path),
+        |bytes| PathBuf::from(OsString::from_vec(bytes)),
+    )
+}
+
 /// What was left out by rule, in one line: the rules that have left out most, and how much each.
 fn tell_left_out(session: &Session, left_out: &LeftOut) {
     const MOST: usize = 5;
@@ -188,14 +202,13 @@ pub fn outcome_fields(location: &str, outcome: &Outcome) -> serde_json::Value {
         .databases
         .iter()
         .map(|database| {
-            json!({
-                "path": database.path,
-                "rows": database.fingerprint.totals().rows,
-                "size_bytes": database.size_bytes,
-                "not_before": database.point.not_before,
-                "not_after": database.point.not_after,
-                "common_point": database.common_point,
-            })
+            let mut fields = path_fields(&path_of(database));
+            fields["rows"] = database.fingerprint.totals().rows.into();
+            fields["size_bytes"] = database.size_bytes.into();
+            fields["not_before"] = json!(database.point.not_before);
+            fields["not_after"] = json!(database.point.not_after);
+            fields["common_point"] = json!(database.common_point);
+            fields
         })
         .collect();
     let images: u64 = manifest

@@ -30,13 +30,19 @@ pub fn run(session: &Session, args: &args::Cache) -> Result<Done> {
         }
     }
     let done = if args.clear { "removed" } else { "kept" };
-    session.output.good_news(format!(
-        "{done}: {} ({}) in {}",
+    let repository = shown(&session.choice()?.path);
+    let line = format!(
+        "{done}: {} ({}) of {repository} in {}",
         counted(objects, "object"),
         ByteSize(bytes),
         shown(&folder)
-    ));
-    let repository = session.repository_field()["repository"].clone();
+    );
+    if args.clear {
+        session.output.good_news(line);
+    } else {
+        // It was asked for.
+        session.output.line(line);
+    }
     Ok(Done::well(json!({
         "repository": repository, "objects": objects, "total_bytes": bytes, "cleared": args.clear,
     })))

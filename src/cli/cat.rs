@@ -1,12 +1,13 @@
 //! `cat`: one object, verified.
 
 use std::ffi::OsStr;
-use std::fmt::Write;
 
 use serde_json::{Value, json};
 
 use super::Done;
 use super::args;
+use super::choose::one;
+use super::json::powerless;
 use super::object::resolve;
 use super::output::Output;
 use super::session::{Session, request, snapshot_and_path};
@@ -16,7 +17,6 @@ use crate::id::Id;
 use crate::look;
 use crate::repository::Repository;
 use crate::repository::pack::BlobKind;
-use crate::restore::select;
 use crate::units::Shown;
 
 /// What is printed of an object.
@@ -112,7 +112,7 @@ fn read(
         }
         "snapshot" => {
             let request = request(&wanted.to_string_lossy(), filter);
-            let id = select(&request, repository.snapshots(monitor)?)?.id;
+            let id = one(session, request, repository.snapshots(monitor)?)?.id;
             (Some(id), object(repository, Class::Snapshots, id)?)
         }
         "lock" => {
@@ -168,7 +168,7 @@ fn tree(
     let index;
     let id = if names_a_snapshot {
         let (request, path) = snapshot_and_path(wanted, filter)?;
-        let snapshot = select(&request, repository.snapshots(monitor)?)?;
+        let snapshot = one(session, request, repository.snapshots(monitor)?)?;
         index = repository.load_index(monitor)?;
         look::folder(repository, &index, &snapshot, &path)?
     } else {
@@ -204,44 +204,8 @@ fn print(session: &Session, kind: &str, id: Option<Id>, printed: Printed) -> Res
         Printed::Text(bytes) => bytes,
     };
     if Output::is_terminal() {
-        output.line(harmless(&String::from_utf8_lossy(&text)).trim_end());
+        output.line(powerless(&String::from_utf8_lossy(&text)).trim_end());
         return Ok(());
     }
     output.bytes(&text).map(drop)
-}
-
-/// The same JSON, whose strings a terminal shows and does not obey.
-fn harmless(json: &str) -> String {
-    let mut text = String::with_capacity(json.len());
-    for character in json.chars() {
-        let mut buffer = [0; 4];
-        let alone = character.encode_utf8(&mut buffer);
-        if matches!(character, '\n' | '\\') || Shown(alone.as_bytes()).to_string() == *alone {
-            text.push(character);
-        } else {
-            let mut units = [0; 2];
-            for unit in character.encode_utf16(&mut units) {
-                // Writing to a String cannot fail.
-                let _ = write!(text, "\\u{unit:04x}");
-            }
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn json_on_a_terminal_is_the_same_json_without_power() {
-        let value = json!({"a\u{1b}[2J": "b\u{202e}\u{9b}\u{7f}ö\\\"\u{e0001}"});
-        let text = harmless(&format!("{value:#}"));
-        assert!(
-            text.chars()
-                .all(|letter| letter == '\n' || !letter.is_control())
-        );
-        assert!(!text.contains('\u{202e}'));
-        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
-    }
 }

@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use super::Done;
 use super::args;
 use super::failure::Failure;
-use super::output::{path_fields, plain};
+use super::output::path_fields;
 use super::session::Session;
 use crate::error::{Advice, ExitCode, Result};
 use crate::id::Id;
 use crate::repository::check::{Affected, CheckReport, Damage, Extent, check};
 use crate::rng;
-use crate::units::{ByteSize, counted, shown};
+use crate::units::{ByteSize, OneLine, counted, shown};
 
 /// Most blobs and snapshots of one thing that people are shown.
 const MAX_SHOWN: usize = 4;
@@ -68,10 +68,11 @@ fn extent(session: &Session, args: &args::Check) -> Result<Extent> {
 fn tell_damage(session: &Session, damage: &Damage) {
     let output = &session.output;
     // A finding may quote a name.
-    output.line(plain(&format!(
+    output.line(format!(
         "damaged: {}: {}",
-        damage.object, damage.finding
-    )));
+        OneLine(&damage.object),
+        OneLine(&damage.finding)
+    ));
     if damage.blob_count > 0 {
         let blobs = damage.blobs.iter().take(MAX_SHOWN);
         let named = blobs.map(|blob| format!("{} {}", blob.kind, blob.id.short()));
@@ -187,7 +188,14 @@ fn tell(session: &Session, location: &str, report: &CheckReport, extent: Extent)
         )));
     }
     if sound {
-        session.output.good_news("no damage found");
+        session.output.good_news(match extent {
+            Extent::Everything => "no damage found".to_owned(),
+            Extent::Structure => "no damage found in what was read: snapshots, folders and index; of the packs only names and sizes".to_owned(),
+            Extent::Part { .. } => format!(
+                "no damage found in what was read: snapshots, folders, index and {} of {packs}",
+                report.packs_read
+            ),
+        });
     }
 }
 

@@ -10,7 +10,7 @@ use crate::config;
 /// When there is colour.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum When {
-    /// On a terminal, unless `NO_COLOR` is set or it is a dumb one
+    /// On a terminal, unless `NO_COLOR` is set, `CLICOLOR` is 0, or it is a dumb one
     #[default]
     Auto,
     Always,
@@ -30,12 +30,12 @@ impl When {
             .unwrap_or_default()
     }
 
-    /// The same for help and usage.
-    pub const fn for_clap(self) -> clap::ColorChoice {
-        match self {
-            Self::Auto => clap::ColorChoice::Auto,
-            Self::Always => clap::ColorChoice::Always,
-            Self::Never => clap::ColorChoice::Never,
+    /// The same for help, which goes to stdout: decided here, for the parser has rules of its own.
+    pub fn for_clap(self) -> clap::ColorChoice {
+        if self.is_wanted(&std::io::stdout()) {
+            clap::ColorChoice::Always
+        } else {
+            clap::ColorChoice::Never
         }
     }
 
@@ -43,11 +43,15 @@ impl When {
         match self {
             Self::Always => true,
             Self::Never => false,
-            Self::Auto => {
-                stream.is_terminal() && config::environment("NO_COLOR").is_none() && !is_dumb()
-            }
+            Self::Auto => stream.is_terminal() && !is_unwanted() && !is_dumb(),
         }
     }
+}
+
+/// Whether the environment says that nobody wants colour.
+fn is_unwanted() -> bool {
+    config::environment("NO_COLOR").is_some()
+        || config::environment("CLICOLOR").is_some_and(|value| value == "0")
 }
 
 /// Whether the terminal understands nothing but text.

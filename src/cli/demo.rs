@@ -15,6 +15,7 @@ use crate::durable::{Folder, remove_tree};
 use crate::error::{Error, ExitCode};
 use crate::monitor::go_on;
 use crate::source::sqlite::sample::{self, Seller};
+use crate::units::quoted;
 
 /// Orders before the first backup.
 const ORDERS: u32 = 20_000;
@@ -142,7 +143,8 @@ impl Demo<'_> {
     /// Runs a command of ours on a repository and shows both; returns what it said.
     fn tillsafe(&self, repository: &str, words: &[&str], expected: ExitCode) -> Result<String> {
         go_on(self.session.output.as_ref())?;
-        let shown = format!("tillsafe -r {repository} -p {PASSWORD} {}", words.join(" "));
+        let typed: Vec<String> = words.iter().map(quoted).collect();
+        let shown = format!("tillsafe -r {repository} -p {PASSWORD} {}", typed.join(" "));
         let program = std::env::current_exe().context("finding this program's own file")?;
         // One pipe for both, so that the lines come in the order in which they were written.
         let (mut reader, writer) = std::io::pipe().context("making a pipe")?;

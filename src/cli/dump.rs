@@ -6,14 +6,14 @@ use serde_json::json;
 
 use super::Done;
 use super::args::{self, ArchiveFormat};
+use super::choose::one;
 use super::output::Output;
 use super::session::{Session, snapshot_and_path};
 use crate::config;
 use crate::error::{Error, ExitCode, Result};
 use crate::look::{self, Dump, NewFile, Sink, Written};
 use crate::monitor::{Monitor, Step};
-use crate::restore::select;
-use crate::units::{ByteSize, shown};
+use crate::units::{ByteSize, is_plain, shown};
 
 /// Bytes that are gathered before they are written.
 const GATHERED: usize = 256 * 1024;
@@ -40,7 +40,7 @@ pub fn run(session: &Session, args: &args::Dump) -> Result<Done> {
     let target = args.target.as_deref().map(new_file).transpose()?;
     let _lock = session.lock_if_possible(&repository);
     let monitor = session.output.as_ref();
-    let snapshot = select(&request, repository.snapshots(monitor)?)?;
+    let snapshot = one(session, request, repository.snapshots(monitor)?)?;
     let index = repository.load_index(monitor)?;
     let found = look::locate(&repository, &index, &snapshot, &path)?;
     let dump = Dump {
@@ -63,10 +63,11 @@ pub fn run(session: &Session, args: &args::Dump) -> Result<Done> {
             let (disk, rng) = (session.disk.as_ref(), session.services.rng.as_ref());
             let written = target.fill(disk, rng, write, monitor)?;
             output.good_news(format!(
-                "wrote {} of {} in snapshot {} to {}",
+                "wrote {} of {} in snapshot {} from {} to {}",
                 ByteSize(written.bytes),
                 shown(&path),
                 snapshot.id.short(),
+                repository.location(),
                 shown(target.path())
             ));
             written
@@ -143,11 +144,9 @@ fn require_text(bytes: &[u8]) -> Result<()> {
     let is_control = |byte: &u8| byte.is_ascii_control() && !matches!(byte, b'\n' | b'\t' | b'\r');
     let is_text = !bytes.iter().any(is_control);
     // Control characters beyond ASCII, and what turns the direction of writing.
-    let is_harmless = String::from_utf8_lossy(bytes).chars().all(|letter| {
-        letter.is_ascii()
-            || crate::units::Shown(letter.encode_utf8(&mut [0; 4]).as_bytes()).to_string()
-                == letter.to_string()
-    });
+    let is_harmless = String::from_utf8_lossy(bytes)
+        .chars()
+        .all(|letter| letter.is_ascii() || is_plain(letter));
     if is_text && is_harmless {
         return Ok(());
     }

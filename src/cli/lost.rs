@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::output::{path_fields, plain};
+use super::output::path_fields;
 use super::session::Session;
 use crate::error::{Error, ExitCode};
 use crate::restore::{Lost, ProofLevel};
-use crate::units::shown;
+use crate::units::{OneLine, shown};
 
 /// One line and one object for each.
 pub fn tell_lost(session: &Session, lost: &[Lost]) {
@@ -25,7 +25,7 @@ pub fn tell_lost(session: &Session, lost: &[Lost]) {
         session.output.line(format!(
             "lost: {}{below}: {}; {}",
             shown(&lost.path),
-            plain(&lost.finding),
+            OneLine(&lost.finding),
             elsewhere(lost)
         ));
     }

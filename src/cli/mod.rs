@@ -21,6 +21,7 @@ mod help;
 mod hooks;
 mod in_place;
 mod init;
+mod json;
 mod key;
 mod list;
 mod lost;
@@ -43,6 +44,7 @@ mod stats;
 mod table;
 mod tag;
 mod unlock;
+mod usage;
 mod verify;
 mod version;
 
@@ -51,37 +53,16 @@ use std::process::ExitCode as ProcessExit;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use clap::FromArgMatches;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, FromArgMatches};
 use serde_json::{Value, json};
 
-use crate::error::{Error, ExitCode};
+use crate::error::ExitCode;
 use args::{Cli, Command};
 use color::When;
 use failure::Failure;
 use output::{Manner, Output};
 use session::Session;
-
-/// Commands of the contract that are not part of this version. They are refused by name, so that
-/// nobody believes that they did something.
-const NOT_YET: [&str; 16] = [
-    "drill", "report", "status", "probe", "metrics", "copy", "schedule", "run", "alert", "wal",
-    "incident", "runbook", "kit", "migrate", "mount", "rewrite",
-];
-
-/// Options that every command takes with a value.
-const TAKES_A_VALUE: [&str; 10] = [
-    "--color",
-    "-c",
-    "--config",
-    "--cache-dir",
-    "--retry-lock",
-    "-r",
-    "--repo",
-    "-p",
-    "--password-file",
-    "--password-command",
-];
 
 /// What a command leaves: its exit code, and fields for the summary.
 pub(crate) struct Done {
@@ -268,49 +249,8 @@ fn refused(words: &[OsString], refusal: &clap::Error, signal: Arc<AtomicUsize>) 
             _ => ExitCode::Done.number(),
         };
     }
-    let usage = |finding: String, next: String| Error::Usage { finding, next };
-    let error = match not_yet(refusal) {
-        Some(name) => usage(
-            format!("`{name}` is not part of this version of tillsafe"),
-            "`tillsafe --help` lists what is; on the same repository, stock restic does the rest"
-                .to_owned(),
-        ),
-        None if refusal.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => usage(
-            "no command is given".to_owned(),
-            "tillsafe --help".to_owned(),
-        ),
-        None => {
-            let text = refusal.to_string();
-            let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-            let first = lines
-                .next()
-                .unwrap_or("the words do not fit")
-                .trim_start_matches("error: ")
-                .to_owned();
-            let mut finding = first;
-            let rest = lines
-                .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
-            // To pass a flag as a value is never what was meant.
-            for line in rest.filter(|line| !line.starts_with("tip: to pass")) {
-                let joint = if line.starts_with("tip:") { "; " } else { " " };
-                finding = finding + joint + line;
-            }
-            let next = if finding.ends_with("not provided: --target <DIR>") {
-                "add --target DIR for a new folder, or --in-place --dry-run to see what would be replaced"
-            } else {
-                "tillsafe --help, or --help after a command"
-            };
-            usage(finding, next.to_owned())
-        }
-    };
-    let program = Cli::command();
-    let mut names = program.get_subcommands().map(clap::Command::get_name);
-    // A folder named after -r may be called backup.
-    let known = names.find(|name| {
-        let mut pairs = words.windows(2);
-        pairs.any(|pair| pair[1] == **name && !TAKES_A_VALUE.iter().any(|flag| pair[0] == **flag))
-    });
-    let command = unknown(refusal).or_else(|| known.map(str::to_owned));
+    let error = usage::error(words, refusal);
+    let command = usage::command(words, refusal);
     let output = Output::new(
         Manner::of_words(words),
         &command.unwrap_or_default(),
@@ -318,18 +258,4 @@ fn refused(words: &[OsString], refusal: &clap::Error, signal: Arc<AtomicUsize>) 
     );
     output.failure(&Failure::from(anyhow::Error::from(error)));
     end(&output, ExitCode::Usage, &json!({}))
-}
-
-/// The word that stands where a command should.
-fn unknown(refusal: &clap::Error) -> Option<String> {
-    use clap::error::{ContextKind, ContextValue};
-    match refusal.get(ContextKind::InvalidSubcommand)? {
-        ContextValue::String(name) => Some(name.clone()),
-        _ => None,
-    }
-}
-
-fn not_yet(refusal: &clap::Error) -> Option<&'static str> {
-    let name = unknown(refusal)?;
-    NOT_YET.into_iter().find(|not_yet| *not_yet == name)
 }

@@ -16,9 +16,10 @@ use serde_json::{Map, Value, json};
 use super::args::Global;
 use super::color::{self, Colors, When};
 use super::failure::Failure;
+use super::json::powerless;
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Problem, Progress, Step};
-use crate::units::{ByteSize, Shown, Span, counted};
+use crate::units::{ByteSize, OneLine, Plain, Span, counted};
 
 /// Without a terminal, a line at most this often.
 const LINE_EVERY: Duration = Duration::from_secs(30);
@@ -208,11 +209,12 @@ impl Output {
     /// The same for people, also where stdout is for programs and cannot be written.
     pub fn failure_on_stderr(&self, failure: &Failure) {
         let Failure { text, advice, .. } = failure;
-        let text = plain(&format!(
-            "error: {text}\n  safe: {}\n  next: {}",
-            advice.safe, advice.next
+        self.write_stderr(&format!(
+            "error: {}\n  safe: {}\n  next: {}",
+            OneLine(text),
+            OneLine(&advice.safe),
+            continued(&advice.next)
         ));
-        self.write_stderr(&text);
     }
 
     /// Why something of the result could not be written, if so.
@@ -235,7 +237,7 @@ impl Output {
     pub fn question(&self, text: &str) {
         self.finish();
         let mut stderr = std::io::stderr().lock();
-        let _ = write!(stderr, "{text}").and_then(|()| stderr.flush());
+        let _ = write!(stderr, "{}", Plain(text)).and_then(|()| stderr.flush());
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -263,9 +265,15 @@ impl Output {
         });
     }
 
+    /// What people read passes here and in `write_stderr`, whoever wrote it: nothing in it has power over a
+    /// terminal but our own colour.
     fn write_stdout(&self, text: &str) {
-        // What programs read has no colour, whatever is asked for.
-        let text = color::painted(text, self.manner.colors.stdout && !self.manner.json);
+        let text = if self.manner.json {
+            // What programs read has no colour, whatever is asked for.
+            powerless(text).into_owned()
+        } else {
+            color::painted(&Plain(text).to_string(), self.manner.colors.stdout).into_owned()
+        };
         self.bar.suspend(|| {
             match writeln!(std::io::stdout().lock(), "{text}") {
                 // A reader that has gone away (`| head`) is no failure of ours.
@@ -282,7 +290,8 @@ impl Output {
     }
 
     fn write_stderr(&self, text: &str) {
-        let text = color::painted(text, self.manner.colors.stderr);
+        let text = Plain(text).to_string();
+        let text = color::painted(&text, self.manner.colors.stderr);
         self.bar.suspend(|| {
             let _ = writeln!(std::io::stderr().lock(), "{text}");
         });
@@ -359,12 +368,12 @@ fn told(step: Step, total: Option<u64>, done: Progress, seconds: f64) -> String 
     }
 }
 
-/// Keeps a terminal safe from what a message may quote, line by line.
-pub fn plain(text: &str) -> String {
-    text.lines()
-        .map(|line| Shown(line.as_bytes()).to_string().replace("\\\\", "\\"))
-        .collect::<Vec<_>>()
-        .join("\n")
+/// A text of several lines as the last part of a message: those after the first stand below it, so that none
+/// can be taken for a line of its own.
+fn continued(text: &str) -> String {
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default().to_owned();
+    lines.fold(first, |text, line| text + "\n    " + line.trim_start())
 }
 
 impl Monitor for Output {
@@ -406,8 +415,11 @@ impl Monitor for Output {
             };
             self.object(kind, json!({"item": problem.item, kind: problem.finding}));
         } else {
-            let text = plain(&format!("warning: {}: {}", problem.item, problem.finding));
-            self.write_stderr(&text);
+            self.write_stderr(&format!(
+                "warning: {}: {}",
+                OneLine(&problem.item),
+                OneLine(&problem.finding)
+            ));
         }
     }
 

@@ -20,7 +20,12 @@ pub fn run(session: &Session, args: &args::Prune) -> Result<Done> {
     let report = prune(&repository, &options, session.output.as_ref())?;
     session.output.finish();
     for line in lines(&report, args.dry_run) {
-        session.output.good_news(line);
+        if args.dry_run {
+            // It was asked for.
+            session.output.line(line);
+        } else {
+            session.output.good_news(line);
+        }
     }
     session.output.good_news(format!(
         "{} {} in {}",

@@ -8,7 +8,6 @@ use super::Done;
 use super::args::{self, Repair};
 use super::check::tell_affected;
 use super::failure::Failure;
-use super::output::plain;
 use super::session::Session;
 use super::several::several;
 use crate::error::{Advice, ExitCode, Result};
@@ -19,7 +18,7 @@ use crate::repository::repair::{
     IndexReport, Note, PacksReport, SnapshotsReport, Subject, Which, find_broken, repair_index,
     repair_packs, repair_snapshots,
 };
-use crate::units::{ByteSize, counted};
+use crate::units::{ByteSize, OneLine, counted};
 
 pub fn run(session: &Session, args: &Repair) -> Result<Done> {
     match args {
@@ -224,7 +223,7 @@ fn chosen(
         return Ok(None);
     }
     let found = repository.snapshots(session.output.as_ref())?;
-    let chosen = several(&args.snapshots, &args.filter, &found)?;
+    let chosen = several(session, &args.snapshots, &args.filter, &found)?;
     Ok(Some(chosen.iter().map(|snapshot| snapshot.id).collect()))
 }
 
@@ -253,10 +252,11 @@ fn tell_notes(session: &Session, notes: &[Note], dry_run: bool) {
     for note in notes {
         output.object("finding", json!(note));
         // A finding may quote a name.
-        output.line(plain(&format!(
+        output.line(format!(
             "damaged: {}: {}",
-            note.object, note.finding
-        )));
+            OneLine(&note.object),
+            OneLine(&note.finding)
+        ));
         output.line(match &note.next {
             Some(next) => session.typed(&format!("  {}; {next}", note.done)),
             None if dry_run => format!("  to do: {}", note.done),

@@ -1,6 +1,7 @@
 //! What the commands share: the chosen repository, its password, the output.
 
-use std::ffi::OsStr;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -13,6 +14,7 @@ use super::failure::Failure;
 use super::output::Output;
 use crate::backend::{Backend, CachedBackend, LocalBackend};
 use crate::config::file::Configuration;
+use crate::config::password::PasswordSource;
 use crate::config::{self, Flags, RepositoryChoice};
 use crate::durable::{Disk, OsDisk};
 use crate::error::{Error, ExitCode, Result};
@@ -22,7 +24,7 @@ use crate::repository::lock::{Access, Lock};
 use crate::repository::{Repository, Services};
 use crate::restore::Request;
 use crate::restore::in_place::Registry;
-use crate::units::Shown;
+use crate::units::{Shown, quoted};
 
 /// One run of one command.
 pub struct Session {
@@ -76,6 +78,23 @@ impl Session {
         Ok(configuration.is_some_and(|configuration| !configuration.shops.is_empty()))
     }
 
+    /// The shops of the configuration that are backed up to the chosen repository; none if it cannot be read,
+    /// for a broken one stops no restore.
+    pub fn own_shops(&self) -> BTreeSet<String> {
+        let (Ok(Some(configuration)), Ok(choice)) = (self.configuration(), self.choice()) else {
+            return BTreeSet::new();
+        };
+        let place = |shop: &config::file::Shop| {
+            let entry = configuration.repositories.get(&shop.repository);
+            entry.map(|entry| entry.path.as_path())
+        };
+        let shops = configuration.shops.iter();
+        shops
+            .filter(|(_, shop)| place(shop) == Some(choice.path.as_path()))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
     /// Where `-c` says that the configuration is.
     pub fn named_configuration(&self) -> Option<&Path> {
         self.global.config.as_deref()
@@ -93,6 +112,11 @@ impl Session {
     /// The same where no configuration has a say: there is none yet.
     pub fn choice_without_configuration(&self) -> Result<RepositoryChoice> {
         config::choose(&self.flags(), None, &config::environment, &|| Ok(None))
+    }
+
+    /// Works on this repository from now on, if on none yet: then every summary names it.
+    pub fn keep(&self, choice: &RepositoryChoice) {
+        self.choice.get_or_init(|| choice.clone());
     }
 
     /// The repository of one of several shops.
@@ -260,10 +284,13 @@ impl Session {
         self.typed_for(self.choice.get(), advice)
     }
 
-    fn typed_for(&self, choice: Option<&RepositoryChoice>, advice: &str) -> String {
-        let config = self.global.config.as_ref().map_or(String::new(), |file| {
-            format!(" -c {}", quoted(&file.to_string_lossy()))
-        });
+    /// The same about one of several repositories.
+    pub fn typed_for(&self, choice: Option<&RepositoryChoice>, advice: &str) -> String {
+        let config = self
+            .global
+            .config
+            .as_ref()
+            .map_or(String::new(), |file| format!(" -c {}", quoted(file)));
         let Global {
             repo: Some(repo),
             password_file,
@@ -281,7 +308,7 @@ impl Session {
         let repo = quoted(repo);
         let (ours, theirs) = match (password_file, password_command) {
             (Some(file), _) => {
-                let file = quoted(&file.to_string_lossy());
+                let file = quoted(file);
                 (format!(" -p {file}"), format!(" --password-file {file}"))
             }
             (None, Some(command)) => {
@@ -293,6 +320,42 @@ impl Session {
         advice
             .replace("`tillsafe ", &format!("`tillsafe{config} -r {repo}{ours} "))
             .replace("`restic ", &format!("`restic -r {repo}{theirs} "))
+    }
+
+    /// The flags that mean this configuration, repository and password from any folder and without this
+    /// environment.
+    pub fn lasting_flags(&self, choice: Option<&RepositoryChoice>) -> Result<String> {
+        let file = match &self.global.config {
+            Some(file) => Some(config::absolute(file)?),
+            None => match config::environment("TILLSAFE_CONFIG") {
+                Some(file) => Some(config::absolute(Path::new(&file))?),
+                None => None,
+            },
+        };
+        let mut words = Vec::new();
+        if let Some(file) = file {
+            words.push(format!("-c {}", quoted(&file)));
+        }
+        let Some(choice) = choice else {
+            return Ok(words.join(" "));
+        };
+        words.push(format!("-r {}", quoted(&choice.path)));
+        words.push(match &choice.password {
+            PasswordSource::File(file) => {
+                let file = config::absolute(file)?;
+                format!("-p {}", quoted(&file))
+            }
+            PasswordSource::Command(command) => {
+                format!("--password-command {}", quoted(command))
+            }
+            PasswordSource::Program(words) => {
+                let words: Vec<String> = words.iter().map(quoted).collect();
+                format!("--password-command {}", quoted(words.join(" ")))
+            }
+            // Cron has neither this environment nor anybody to ask.
+            PasswordSource::Value(_) | PasswordSource::Terminal { .. } => "-p FILE".to_owned(),
+        });
+        Ok(words.join(" "))
     }
 
     fn has_several_repositories(&self) -> bool {
@@ -327,16 +390,6 @@ impl Session {
     }
 }
 
-/// A word as a shell takes it.
-pub fn quoted(word: &str) -> String {
-    let plain = |letter: char| letter.is_alphanumeric() || "/._-:,+@%".contains(letter);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
-
 /// Splits `SNAPSHOT[:PATH]`; the path is absolute in the snapshot.
 pub fn snapshot_and_path(words: &OsStr, filter: &Filter) -> Result<(Request, PathBuf)> {
     let bytes = words.as_bytes();
@@ -354,7 +407,7 @@ pub fn snapshot_and_path(words: &OsStr, filter: &Filter) -> Result<(Request, Pat
     if snapshot.contains(&b'/') {
         return usage(
             "is a path, not a snapshot",
-            &format!("did you mean latest:{} ?", Shown(bytes)),
+            &format!("did you mean {} ?", quoted(latest_of(bytes))),
         );
     }
     let path: PathBuf = Path::new("/")
@@ -389,4 +442,11 @@ pub fn request(snapshot: &str, filter: &Filter) -> Request {
         tag: filter.tag.clone(),
         ..Request::default()
     }
+}
+
+/// The words that name a path in the last snapshot.
+fn latest_of(path: &[u8]) -> OsString {
+    let mut words = OsString::from("latest:");
+    words.push(OsStr::from_bytes(path));
+    words
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::args;
 use super::config::show;
-use super::session::{Session, quoted};
+use super::session::Session;
 use super::{Done, cron, init};
 use crate::config::file::{self, Configuration};
 use crate::config::password::PasswordSource;
@@ -17,8 +17,9 @@ use crate::host::{self, Found, Shop};
 use crate::look::{NewFile, Written};
 use crate::monitor::{Monitor, Problem};
 use crate::repository::{self, Found as Place};
+use crate::retention::Group;
 use crate::source::files::exclude::literal;
-use crate::units::{ByteSize, counted, shown};
+use crate::units::{ByteSize, counted, quoted, shown};
 
 /// The name of the repository that is proposed.
 const REPOSITORY: &str = "backup";
@@ -276,6 +277,7 @@ fn new_configuration(
 ) -> Result<Done> {
     let place = file::place_of_new(session.named_configuration(), &config::environment)?;
     let choice = choice(session, &place)?;
+    session.keep(&choice);
     let PasswordSource::File(password_file) = &choice.password else {
         return Err(Error::Usage {
             finding: "a configuration names the file that holds the password, and another source is given".to_owned(),
@@ -289,8 +291,13 @@ fn new_configuration(
         "shop": sections(shops, REPOSITORY),
     });
     let text = show::text(&whole);
-    session.output.line(format!("# {}", shown(&place)));
-    session.output.line(text.trim_end());
+    // Whoever has said yes before wants to see it no more than anything else that goes well.
+    let proposal = format!("# {}\n{}", shown(&place), text.trim_end());
+    if args.yes && !args.dry_run {
+        session.output.good_news(proposal);
+    } else {
+        session.output.line(proposal);
+    }
     let mut fields = json!({
         "file": shown(&place),
         "repository": shown(&choice.path),
@@ -306,16 +313,38 @@ fn new_configuration(
     write(session, &place, &text)?;
     fields["written"] = true.into();
     fields["repository_created"] = created.into();
-    let named = session.named_configuration().map(|_| place.as_path());
-    let words = named.map_or(String::new(), |file| {
-        format!(" -c {}", quoted(&file.to_string_lossy()))
-    });
-    session.output.good_news(format!(
-        "wrote {}\nnext, in this order:\n  tillsafe{words} backup\n  tillsafe{words} verify\n  tillsafe{words} doctor\nand every night, by cron:\n  {}",
-        shown(&place),
-        cron::installing(named),
-    ));
+    tell_next(session, &place, shops)?;
     Ok(Done::well(fields))
+}
+
+/// What to type by hand, and what cron is to do.
+fn tell_next(session: &Session, place: &Path, shops: &[(String, Shop)]) -> Result<()> {
+    let words = session
+        .named_configuration()
+        .map_or(String::new(), |_| format!(" -c {}", quoted(place)));
+    let series: Vec<String> = shops
+        .iter()
+        .map(|(name, _)| Group::Shop(name.clone()).flags())
+        .collect();
+    let proofs: Vec<String> = series
+        .iter()
+        .map(|series| format!("  tillsafe{words} verify {series}\n"))
+        .collect();
+    let lines = cron::Plan {
+        flags: session.lasting_flags(None)?,
+        backups: vec![String::new()],
+        series,
+        keep: None,
+        forgets: true,
+        repositories: vec![String::new()],
+    };
+    session.output.good_news(format!(
+        "wrote {}\nnext, in this order:\n  tillsafe{words} backup\n{}  tillsafe{words} doctor\nand by cron, every night a backup, every Sunday a proof:\n  {}",
+        shown(place),
+        proofs.concat(),
+        lines.installing(),
+    ));
+    Ok(())
 }
 
 /// The repository that is named, with a password file beside the configuration if none is.
@@ -376,7 +405,7 @@ fn consent(
         shown(&choice.path)
     );
     match session.ask(&question)?.as_deref() {
-        Some("yes" | "y") => Ok(()),
+        Some("yes") => Ok(()),
         Some(_) => Err(Error::Usage {
             finding: "nothing was written: the answer was not yes".to_owned(),
             next: "run setup again; it looks anew".to_owned(),

@@ -25,7 +25,7 @@ pub fn run(session: &Session, args: &args::Tag) -> Result<Done> {
     let monitor = session.output.as_ref();
     let lock = repository.lock(Access::Exclusive, monitor)?;
     let found = repository.snapshots(monitor)?;
-    let chosen = several(&args.snapshots, &args.filter, &found)?;
+    let chosen = several(session, &args.snapshots, &args.filter, &found)?;
     let chosen = chosen.iter().map(|snapshot| snapshot.id).collect();
     let changed = repository.tag(&found.readable, &chosen, &change, &lock, monitor)?;
     session.output.finish();
@@ -84,7 +84,7 @@ fn tell(session: &Session, retagged: &Retagged) {
         [] => "no tags".to_owned(),
         tags => tags.join(","),
     };
-    session.output.line(format!(
+    session.output.good_news(format!(
         "snapshot {} is now {}: {}",
         retagged.old.short(),
         retagged.new.short(),

@@ -7,7 +7,7 @@ use super::args;
 use super::session::Session;
 use crate::error::Result;
 use crate::repository::lock::Standing;
-use crate::units::counted;
+use crate::units::{OneLine, counted};
 
 pub fn run(session: &Session, args: &args::Unlock) -> Result<Done> {
     let repository = session.open()?;
@@ -24,7 +24,8 @@ pub fn run(session: &Session, args: &args::Unlock) -> Result<Done> {
             left += 1;
         }
         let done = if goes { "removed" } else { "left" };
-        let line = format!("{done}: lock {}: {}", lock.id.short(), lock.holder);
+        let holder = OneLine(&lock.holder);
+        let line = format!("{done}: lock {}: {holder}", lock.id.short());
         if goes {
             session.output.good_news(line);
         } else {

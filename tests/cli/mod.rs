@@ -1,8 +1,11 @@
 //! The command line from outside: exit codes, output, signals, and how little it needs around it.
 
 mod environment;
+mod every;
 mod exit_codes;
+mod manners;
 mod output;
+mod powerless;
 mod provoke;
 pub mod schemas;
 mod screens;

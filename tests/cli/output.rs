@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{OPENING, Original, Scene, as_text, shell};
+use super::{Original, Scene, as_text, shell};
 use crate::common::files::{files_below, flip_a_bit, make_broken_database, make_socket};
 use crate::common::program::{Run, Started, bare};
 use crate::common::tools::{restics, skipped};
@@ -136,27 +136,6 @@ pub fn beside_owners(run: &Run) -> String {
 }
 
 #[test]
-fn quiet_says_nothing_when_all_goes_well() {
-    let original = Original::new();
-    let scene = original.scene("scene", false);
-    fs::remove_dir_all(&scene.program.repository).unwrap();
-    for command in ["init", "backup", "check", "restore", "verify", "demo"] {
-        let run = scene.usual_with(command, &["-q"]);
-        assert_eq!(
-            (run.code, beside_owners(&run).as_str()),
-            (0, ""),
-            "{command}"
-        );
-    }
-    // What is asked for is given all the same.
-    for command in ["snapshots", "ls", "version", "completions"] {
-        let run = scene.usual_with(command, &["-q"]);
-        assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{command}");
-        assert!(!run.stdout.is_empty(), "{command}");
-    }
-}
-
-#[test]
 fn quiet_is_not_silent_about_what_goes_wrong() {
     let original = Original::new();
     let scene = original.scene("scene", false);
@@ -200,21 +179,6 @@ fn results_go_to_stdout_and_warnings_to_stderr() {
     );
     assert!(check.stdout.contains("no damage found"), "{}", check.stdout);
     assert!(!check.stdout.contains("warning"), "{}", check.stdout);
-}
-
-#[test]
-fn every_summary_names_its_repository() {
-    let original = Original::new();
-    for command in OPENING {
-        let scene = original.scene(command, true);
-        let objects = scene.usual(command).objects();
-        let expected = as_text(&scene.program.repository);
-        assert_eq!(objects.last().unwrap()["repository"], expected, "{command}");
-        scene.program.write_password("tenmoku");
-        let objects = scene.usual(command).objects();
-        assert_eq!(objects.last().unwrap()["repository"], expected, "{command}");
-        assert!(objects.last().unwrap()["duration_seconds"].is_f64());
-    }
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn assert_all(wrong: &[String]) {
 }
 
 /// The names in the list of a help that is not in groups.
-fn inner_commands(help: &str) -> Vec<String> {
+pub fn inner_commands(help: &str) -> Vec<String> {
     let Some(list) = help.split("Commands:\n").nth(1) else {
         return Vec::new();
     };

@@ -39,9 +39,11 @@ impl Forge {
             Arc::new(OsDisk),
             Arc::new(SystemRng),
         ));
-        let key_file = fs::read_dir(folder.join("keys")).unwrap().next().unwrap();
-        let key_file: KeyFile =
-            serde_json::from_slice(&fs::read(key_file.unwrap().path()).unwrap()).unwrap();
+        // A stray file is none.
+        let mut names = super::files::names_with(&folder.join("keys"), "").into_iter();
+        let name = names.find(|name| name.parse::<Id>().is_ok()).unwrap();
+        let key_file = fs::read(folder.join("keys").join(name)).unwrap();
+        let key_file: KeyFile = serde_json::from_slice(&key_file).unwrap();
         Self {
             folder: folder.to_owned(),
             repository: library::open(&backend).unwrap(),

@@ -12,7 +12,7 @@ use crate::config;
 use crate::config::file::{self, Finding};
 use crate::error::{Error, ExitCode, Result};
 use crate::monitor::Monitor;
-use crate::units::{counted, shown};
+use crate::units::{OneLine, counted, shown};
 
 pub fn run(session: &Session, action: &ConfigAction) -> Result<Done> {
     let located = file::locate(session.named_configuration(), &config::environment)?;
@@ -68,9 +68,11 @@ fn refused(session: &Session, path: &str, findings: &[Finding]) -> Done {
             "finding",
             json!({"file": path, "line": finding.line, "finding": finding.text}),
         );
-        session
-            .output
-            .line(format!("{path}:{}: {}", finding.line, finding.text));
+        session.output.line(format!(
+            "{path}:{}: {}",
+            finding.line,
+            OneLine(&finding.text)
+        ));
     }
     let count = findings.len();
     let what = match count {

@@ -11,7 +11,7 @@ use super::super::session::Session;
 use crate::config::file::{Configuration, Password, RepositoryEntry, Shop};
 use crate::hook::Hook;
 use crate::retention::Policy;
-use crate::units::{Shown, shown};
+use crate::units::{is_plain, shown};
 
 /// What stands in the place of a secret.
 const HIDDEN: &str = "***";
@@ -174,12 +174,10 @@ fn plain(value: &Value) -> String {
 fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for character in text.chars() {
-        let mut buffer = [0; 4];
-        let alone = character.encode_utf8(&mut buffer);
         if matches!(character, '"' | '\\') {
             quoted.push('\\');
             quoted.push(character);
-        } else if Shown(alone.as_bytes()).to_string() == *alone {
+        } else if is_plain(character) {
             quoted.push(character);
         } else {
             // Writing to a String cannot fail.

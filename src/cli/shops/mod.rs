@@ -16,7 +16,7 @@ use crate::config::file::{self, Configuration};
 use crate::error::{Error, ExitCode, Result};
 use crate::monitor::Monitor;
 use crate::repository::Repository;
-use crate::units::{Shown, counted, shown};
+use crate::units::{Shown, counted, quoted, shown};
 
 pub use backup::back_up;
 pub use forget::forget;
@@ -44,9 +44,9 @@ pub fn named(session: &Session, names: &[String]) -> Result<(Arc<Configuration>,
             return Err(Error::Usage {
                 finding: format!("{} has no shop {:?}", shown(&configuration.file), name),
                 next: format!(
-                    "{meant}it has: {}; for a file or folder of that name type ./{}",
+                    "{meant}it has: {}; for a file or folder of that name type {}",
                     file::listed(&known),
-                    Shown(name.as_bytes())
+                    quoted(format!("./{name}"))
                 ),
             });
         }
@@ -76,8 +76,8 @@ fn none(names: &[String]) -> Error {
     };
     let here = names.first().map_or(String::new(), |name| {
         format!(
-            " (for the file or folder of that name type ./{})",
-            Shown(name.as_bytes())
+            " (for the file or folder of that name type {})",
+            quoted(format!("./{name}"))
         )
     });
     Error::Usage {

@@ -1,7 +1,11 @@
 //! Sizes, durations and names as people read them.
 
+mod shell;
+
 use std::fmt::{self, Write};
 use std::time::Duration;
+
+pub use shell::quoted;
 
 /// A number of bytes, printed with a binary unit: `1.04 GiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,29 +111,72 @@ pub struct Shown<'a>(pub &'a [u8]);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::with_capacity(self.0.len());
-        for part in self.0.utf8_chunks() {
-            for character in part.valid().chars() {
-                if is_plain(character) {
-                    text.push(character);
-                } else {
-                    text.extend(character.escape_default());
-                }
-            }
-            for byte in part.invalid() {
-                // Writing to a String cannot fail.
-                let _ = write!(text, "\\x{byte:02x}");
-            }
-        }
-        f.pad(&text)
+        f.pad(&escaped(self.0, |character| {
+            character != '\\' && is_plain(character)
+        }))
     }
 }
 
-/// Whether a terminal shows `character` as itself: no control, no direction override.
-fn is_plain(character: char) -> bool {
+/// A message that may quote what somebody else has written. Its own lines and tabs stay, and so do
+/// backslashes: what it quotes with [`Shown`] is not quoted twice. All else that a terminal would obey comes
+/// out escaped.
+#[derive(Debug, Clone, Copy)]
+pub struct Plain<'a>(pub &'a str);
+
+impl fmt::Display for Plain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&escaped(self.0.as_bytes(), |character| {
+            matches!(character, '\n' | '\t') || is_plain(character)
+        }))
+    }
+}
+
+/// What was found, as part of a line of ours: as [`Plain`], and a line end in it ends no line.
+#[derive(Debug, Clone, Copy)]
+pub struct OneLine<'a>(pub &'a str);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&escaped(self.0.as_bytes(), is_plain))
+    }
+}
+
+/// The same text, with all characters escaped that are not `kept`, and all bytes that are no text.
+fn escaped(bytes: &[u8], kept: impl Fn(char) -> bool) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for part in bytes.utf8_chunks() {
+        for character in part.valid().chars() {
+            if kept(character) {
+                text.push(character);
+            } else {
+                text.extend(character.escape_default());
+            }
+        }
+        for byte in part.invalid() {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text
+}
+
+/// Whether a terminal shows `character` as itself: no control, nothing that turns the direction of
+/// writing, nothing that cannot be seen at all.
+#[must_use]
+pub fn is_plain(character: char) -> bool {
     !character.is_control()
-        && character != '\\'
-        && !matches!(character, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        && !matches!(
+            character,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
 }
 
 /// Shows a path; see [`Shown`].
@@ -218,5 +265,20 @@ mod tests {
             Shown("Töpferei Mara".as_bytes()).to_string(),
             "Töpferei Mara"
         );
+        assert_eq!(
+            Shown("a\u{9b}2J\u{e0041}".as_bytes()).to_string(),
+            "a\\u{9b}2J\\u{e0041}"
+        );
+    }
+
+    #[test]
+    fn a_message_keeps_its_lines_and_what_it_has_quoted() {
+        let quoted = Shown(b"a\nb\\").to_string();
+        let message = format!("error: {quoted}\n\tsafe: \u{1b}[2J\r\u{202e}");
+        assert_eq!(
+            Plain(&message).to_string(),
+            "error: a\\nb\\\\\n\tsafe: \\u{1b}[2J\\r\\u{202e}"
+        );
+        assert_eq!(OneLine("a\nb\\\t").to_string(), "a\\nb\\\\t");
     }
 }
