@@ -9,7 +9,6 @@
 
 pub mod attributes;
 pub mod claim;
-pub mod descriptor;
 pub mod faults;
 pub mod file_system;
 mod os;

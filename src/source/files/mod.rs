@@ -2,16 +2,11 @@
 //! bytes.
 
 pub mod exclude;
-mod finding;
-mod item;
 mod metadata;
 mod reader;
 mod roots;
 mod walk;
 
-pub use finding::unreadable;
-pub use item::Item;
-pub use metadata::{ATTRIBUTES_UNREADABLE, Entries};
-pub use reader::{Change, FileReader};
+pub use reader::FileReader;
 pub use roots::Walk;
 pub use walk::Step;
