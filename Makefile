@@ -1,5 +1,5 @@
 # What people and CI type. `make demo` and `make test` do all their own set-up.
-.PHONY: demo test check renew bench tools interop dist dist-check install
+.PHONY: demo test check renew bench bench-increments tools interop dist dist-check install
 
 PREFIX ?= /usr/local
 
@@ -24,8 +24,15 @@ check:
 tools:
 	sh .ci/tools.sh
 
+# tillsafe beside restic, rustic and (where it is installed) borg: docs/benchmarks.md. BENCH="--size-mib 1024 --cold" and
+# more: see `python3 benches/peers --help`. Builds rustic first if it is not there: ten minutes.
+bench: tools
+	sh .ci/rustic.sh
+	cargo build --release --locked
+	python3 benches/peers $(BENCH)
+
 # Sizes and times of the ways to store increments (docs/design/increments.md).
-bench:
+bench-increments:
 	cargo bench --locked --bench increments
 
 # What is published of the output, anew: docs/schemas.json and tests/golden/screens. Look at the difference.

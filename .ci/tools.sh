@@ -3,6 +3,7 @@
 #   restic, sqlite3   the distribution's own, as system packages
 #   mkfs.ext4, mkfs.xfs, xfs_io
 #                     from its e2fsprogs and xfsprogs: disks whose power the tests can cut
+#   fusermount3       from its fuse3: for `restic mount`
 #   a current restic  from Debian's newer suites, unpacked below target/tools: the system's stays
 # Without root it prints the line to type and goes on; the tests then skip loudly. In CI it fails.
 set -eu
@@ -27,6 +28,7 @@ has mkfs.ext4 || wanted="$wanted e2fsprogs"
 if ! has mkfs.xfs || ! has xfs_io; then
     wanted="$wanted xfsprogs"
 fi
+has fusermount3 || wanted="$wanted fuse3"
 if [ -n "$wanted" ]; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         echo "tools: installing$wanted (system packages)"

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::monitor::{Monitor, go_on};
 use crate::repository::Repository;
-use crate::repository::lock::Lock;
+use crate::repository::lock::{Access, Alone, Lock};
 use crate::repository::snapshot::{Snapshot, Snapshots};
 use crate::retention::{self, Described, Group, History, HistoryFile, Judged, Moment, Policy};
 
@@ -143,11 +143,7 @@ impl Plan {
         }
         let count = self.going.len() as u64;
         for (removed, id) in (0..).zip(self.going) {
-            remove(repository, lock, id, monitor).map_err(|cause| Error::RemovalStopped {
-                removed,
-                count,
-                cause: Box::new(cause),
-            })?;
+            remove(repository, lock, id, monitor).map_err(stopped(removed, count))?;
             told(id);
         }
         for id in self.needless {
@@ -157,6 +153,79 @@ impl Plan {
             file.write(&self.after, disk)?;
         }
         Ok(())
+    }
+}
+
+/// Where the storage has no room for a lock: why not, and what was there before anything was decided upon.
+#[derive(Debug)]
+pub struct NoRoom {
+    /// Why no lock could be taken.
+    pub cause: Error,
+    /// What was there.
+    pub seen: Alone,
+}
+
+impl Plan {
+    /// The same without a byte left: what goes first makes the room for the lock, under which the rest goes.
+    /// Before each removal nobody holds a lock, and nothing has come in since it was decided.
+    ///
+    /// # Errors
+    /// As [`Self::execute`]; [`NoRoom::cause`] if nothing is to go.
+    pub fn execute_without_room(
+        mut self,
+        repository: &Repository,
+        room: NoRoom,
+        file: &HistoryFile,
+        disk: &dyn Disk,
+        monitor: &dyn Monitor,
+        told: &mut dyn FnMut(Id),
+    ) -> Result<()> {
+        let NoRoom { cause, mut seen } = room;
+        if self.going.is_empty() {
+            return Err(cause);
+        }
+        file.write(&self.before, disk)?;
+        let count = self.going.len() as u64;
+        let mut removed = 0;
+        while !self.going.is_empty() {
+            let stop = stopped(removed, count);
+            go_on(monitor).map_err(&stop)?;
+            if Alone::look(repository).map_err(&stop)? != seen {
+                return Err(stop(worked_here()));
+            }
+            let id = self.going.remove(0);
+            repository.remove_snapshot(id).map_err(&stop)?;
+            seen.forget(id);
+            removed += 1;
+            told(id);
+            let stop = stopped(removed, count);
+            match repository.lock(Access::Exclusive, monitor) {
+                Ok(lock) => {
+                    if Alone::list(repository).map_err(&stop)? != seen {
+                        return Err(stop(worked_here()));
+                    }
+                    return self.execute(repository, &lock, file, disk, monitor, told);
+                }
+                Err(Error::Storage { full: true, .. }) => {}
+                Err(cause) => return Err(stop(cause)),
+            }
+        }
+        file.write(&self.after, disk)
+    }
+}
+
+/// What ends a removal after so many of so many.
+fn stopped(removed: u64, count: u64) -> impl Fn(Error) -> Error {
+    move |cause| Error::RemovalStopped {
+        removed,
+        count,
+        cause: Box::new(cause),
+    }
+}
+
+fn worked_here() -> Error {
+    Error::LockLost {
+        finding: "there is no room for one, and somebody worked here meanwhile".to_owned(),
     }
 }
 

@@ -12,7 +12,7 @@ use tillsafe::backend::{Backend, Class, MemBackend, Object};
 use tillsafe::backup::{self, Outcome};
 use tillsafe::capture::manifest::Note;
 use tillsafe::durable::{Disk, OsDisk};
-use tillsafe::monitor::{Monitor, Problem, Progress, Quiet, Step};
+use tillsafe::monitor::Quiet;
 use tillsafe::restore::ProofLevel;
 use tillsafe::source::sqlite::Method;
 
@@ -20,6 +20,7 @@ use crate::common::Place;
 use crate::common::compare::{difference, is_database};
 use crate::common::files::{files_below, flip_a_bit};
 use crate::common::library::{back_up, create, open, options, restore, snapshots};
+use crate::common::meanwhile::back_up_meanwhile;
 use crate::common::program::{Program, Run};
 use crate::common::shop::{Shop, count_orders};
 use crate::common::tools::find;
@@ -299,45 +300,6 @@ db.commit()";
         fs::read(target.join("shop.db")).unwrap(),
         fs::read(folder.join("shop.db")).unwrap()
     );
-}
-
-/// Does something to the world at a moment of the backup.
-struct Meanwhile<F> {
-    done: AtomicBool,
-    act: F,
-}
-
-impl<F> std::fmt::Debug for Meanwhile<F> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Meanwhile")
-    }
-}
-
-/// Acts once, when the first file or database has been read.
-impl<F: Fn() + Send + Sync> Monitor for Meanwhile<F> {
-    fn step(&self, _step: Step, _bytes: Option<u64>) {}
-
-    fn progress(&self, progress: Progress) {
-        if progress.files > 0 && !self.done.swap(true, Ordering::SeqCst) {
-            (self.act)();
-        }
-    }
-
-    fn problem(&self, _problem: Problem) {}
-}
-
-fn back_up_meanwhile(
-    backend: &Arc<dyn Backend>,
-    path: &Path,
-    act: impl Fn() + Send + Sync,
-) -> tillsafe::error::Result<Outcome> {
-    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-    let monitor = Meanwhile {
-        done: AtomicBool::new(false),
-        act,
-    };
-    let options = options(&[path], path.parent().unwrap(), &disk);
-    backup::backup(&open(backend).unwrap(), &options, &monitor)
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn every() -> Vec<Error> {
         },
         Error::KeyRefused {
             finding: text("there are 20 key files, and restic tries no more than 20"),
-            next: "`tillsafe key list` shows them",
+            next: text("`tillsafe key list` shows them"),
         },
         Error::NoSuchPath {
             snapshot: text("1a2b3c4d"),
@@ -145,6 +145,11 @@ fn every() -> Vec<Error> {
             path: path.clone(),
             finding: text("of another snapshot or path"),
         },
+        Error::Unsaved {
+            snapshot: text("1a2b3c4d"),
+            path: PathBuf::from("/srv/shop/shop.db"),
+            others: 2,
+        },
         Error::InUse {
             path: path.join("shop.db"),
             holder: text("till (process 7)"),
@@ -178,6 +183,13 @@ fn every() -> Vec<Error> {
         Error::KeptMissing {
             id: text("20261124T235217Z-66cb19"),
             path: PathBuf::from("/srv/.tillsafe-kept-20261124T235217Z-66cb19"),
+        },
+        Error::KeptInside {
+            id: text("20261124T235217Z-66cb19"),
+            other: text("20261125T001500Z-0ab1c2"),
+            path: PathBuf::from(
+                "/srv/.tillsafe-kept-20261125T001500Z-0ab1c2/old/shop/.tillsafe-kept-20261124T235217Z-66cb19",
+            ),
         },
         Error::LaterRestore {
             id: text("20261124T235217Z-66cb19"),

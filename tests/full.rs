@@ -143,3 +143,48 @@ fn on_the_side_of_temporary_copies() {
     assert_says(&run(&program, place.path(), &["verify"]), 0, &["matched"]);
     assert_clean(&program);
 }
+
+/// What goes first makes the room for the lock of what goes then.
+#[test]
+fn without_a_byte_left_snapshots_are_forgotten_and_their_room_is_freed() {
+    let place = Place::new();
+    let Some(disk) = SmallDisk::mount(&place.join("disk"), "size=4m") else {
+        return skipped("a full disk", "mounting a small disk needs root");
+    };
+    let shop = Shop::open(&place.join("shop"), 50, "wal");
+    let program = Program {
+        repository: disk.path().join("repository"),
+        password_file: place.join("password"),
+    };
+    program.ok(&["init"]);
+    let folder = shop.folder.to_str().unwrap();
+    program.ok(&["backup", folder]);
+    for seed in 10..13 {
+        fs::write(shop.folder.join("changing.jpg"), noise(seed, 200_000)).unwrap();
+        assert_says(&program.run(&["backup", folder]), 0, &[]);
+    }
+    disk.fill();
+    // Nobody needs nothing: there is nothing to free yet, and the message says what there is to do.
+    let said = program.run(&["prune", "--now"]);
+    assert_says(&said, 15, &["forget", "both work without a byte left"]);
+    let said = program.run(&["doctor"]);
+    assert_says(&said, 1, &["there is no room for a file", "prune --now"]);
+    assert!(
+        !said.text().contains("let this user write"),
+        "{}",
+        said.text()
+    );
+    // What would be kept by the rules stays, also on a full disk.
+    let said = program.run(&["forget", "--keep-last", "9"]);
+    assert_says(&said, 15, &["safe: every snapshot is untouched"]);
+    assert_says(
+        &program.run(&["forget", "--keep-last", "1"]),
+        0,
+        &["3 snapshots removed"],
+    );
+    assert_says(&program.run(&["prune", "--now"]), 0, &["removed"]);
+    assert_says(&program.run(&["backup", folder]), 0, &[]);
+    fs::remove_file(disk.path().join("ballast")).unwrap();
+    assert_clean(&program);
+    assert!(!program.has_lock());
+}

@@ -17,6 +17,7 @@ use crate::common::files::{make_pipe, names_with};
 use crate::common::forge::{Forge, entry};
 use crate::common::library::{restore, snapshots};
 use crate::common::program::{Program, Run};
+use crate::common::restic::Restic;
 use crate::common::shop::noise;
 use crate::common::tools::skipped;
 use crate::common::tree::{allocated, attributes_of, describe, differences};
@@ -121,15 +122,22 @@ fn what_lies_deeper_than_any_path_leads_is_named_and_the_rest_is_restored() {
     fs::write(root.join("top"), "top").unwrap();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
     let mut folder = openat(CWD, &root, flags, Mode::empty()).unwrap();
-    for _ in 0..1600 {
+    for _ in 0..5000 {
         mkdirat(&folder, "ab", Mode::from_raw_mode(0o755)).unwrap();
         folder = openat(&folder, "ab", flags, Mode::empty()).unwrap();
     }
     let program = Program::with_cheap_repository(place.path());
     let run = program.run(&["backup", root.to_str().unwrap()]);
     assert_eq!(run.code, 3, "{}", run.text());
-    assert!(run.stderr.contains("File name too long"), "{}", run.stderr);
+    let named = run.stderr.matches(": lies too deep to be stored").count();
+    assert_eq!(named, 1, "{}", run.stderr);
     program.ok(&["check"]);
+    // restic goes as deep, and finds nothing wrong.
+    for restic in Restic::all_on(&program) {
+        restic.assert_clean();
+        let listed = restic.ok(&["ls", "latest"]).stdout;
+        assert!(listed.contains(&"ab/".repeat(1000)));
+    }
     // Longer by its name than the place that was captured.
     let target = place.join(&"t".repeat(200));
     let run = program.run(&["restore", "latest", "--target", target.to_str().unwrap()]);

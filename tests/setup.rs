@@ -3,11 +3,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::common::Place;
 use crate::common::program::{Program, Run, bare};
 use crate::common::restic::Restic;
 use crate::common::shop::Shop;
+use crate::common::tools::skipped;
 
 /// A machine of one test: a shop, and places for configuration and repository.
 struct Scene {
@@ -198,15 +200,11 @@ fn doctor_names_each_fault_with_its_cure() {
         }
     };
     let none = "snapshots of shop=tea---pots: there is no good one";
-    expect(1, &[none, "cure: tillsafe backup"]);
+    expect(1, &[none, "cure: `tillsafe -c "]);
     scene.ok(&["backup"]);
     expect(
         0,
-        &[
-            "none was ever proved",
-            "cure: tillsafe verify",
-            "whatever kills it",
-        ],
+        &["none was ever proved", " verify`", "whatever kills it"],
     );
     scene.ok(&["verify"]);
     expect(0, &["was proved on"]);
@@ -220,7 +218,7 @@ fn doctor_names_each_fault_with_its_cure() {
 
     let away = scene.place.join("away");
     fs::rename(&scene.shop, &away).unwrap();
-    expect(1, &["cannot be read", "tillsafe config check"]);
+    expect(1, &["cannot be read", " config check`"]);
     fs::rename(&away, &scene.shop).unwrap();
 
     fs::rename(scene.place.join("disk"), &away).unwrap();
@@ -229,4 +227,122 @@ fn doctor_names_each_fault_with_its_cure() {
 
     fs::write(scene.file(), "version = 1\nshops = 3\n").unwrap();
     expect(1, &["ERROR    configuration"]);
+}
+
+/// What a cron line has cron run: without its five times and its user.
+fn commands_of(installing: &str) -> Vec<String> {
+    let print = installing.split_once("printf ").unwrap().1;
+    let print = print
+        .split_once(" > /etc/cron.d/")
+        .or(print.split_once(") |"));
+    let print = format!("printf {}", print.unwrap().0);
+    let lines = Run::of(Command::new("/bin/sh").arg("-c").arg(print)).stdout;
+    let words = if rustix::process::geteuid().is_root() {
+        6
+    } else {
+        5
+    };
+    let command = |line: &str| {
+        let mut rest = line;
+        for _ in 0..words {
+            rest = rest.split_once(' ').unwrap().1;
+        }
+        rest.replace("\\%", "%")
+    };
+    lines.lines().map(command).collect()
+}
+
+/// From another folder, without any environment, as cron does.
+fn run_each(commands: &[String], state: &Path) {
+    for command in commands {
+        let mut shell = Command::new("/bin/sh");
+        shell.env_clear().env("XDG_STATE_HOME", state);
+        let run = Run::of(shell.current_dir("/").arg("-c").arg(command));
+        assert_eq!(run.code, 0, "{command}: {}", run.text());
+        assert_eq!(run.text(), "", "{command}");
+    }
+}
+
+#[test]
+fn what_setup_says_to_type_can_be_typed_also_after_a_backup_by_hand() {
+    let scene = Scene::new();
+    let program = Program {
+        repository: scene.repository(),
+        password_file: scene.place.join("by hand.pass"),
+    };
+    fs::create_dir_all(scene.place.join("disk")).unwrap();
+    program.ok(&["init"]);
+    program.ok(&["backup", scene.shop.to_str().unwrap()]);
+    let mut command = bare();
+    command.arg("-c").arg(scene.file());
+    command.arg("-r").arg(&program.repository);
+    command.arg("-p").arg(&program.password_file);
+    let run = Run::of(command.arg("setup").arg(&scene.shop).arg("--yes"));
+    assert_eq!(run.code, 0, "{}", run.text());
+    let typed = run
+        .stdout
+        .lines()
+        .filter_map(|line| line.strip_prefix("  tillsafe "));
+    let program = env!("CARGO_BIN_EXE_tillsafe");
+    let typed: Vec<String> = typed.map(|words| format!("{program} {words}")).collect();
+    let [backup, verify, doctor] = &typed[..] else {
+        panic!("three commands: {typed:?}");
+    };
+    assert!(verify.ends_with(" verify --shop tea---pots") && doctor.ends_with(" doctor"));
+    for command in [backup, verify, doctor] {
+        let run = Run::of(Command::new("/bin/sh").env_clear().arg("-c").arg(command));
+        assert_eq!(run.code, 0, "{command}: {}", run.text());
+    }
+    let lines = commands_of(run.stdout.lines().last().unwrap());
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    run_each(&lines, &scene.place.join("state"));
+    // Another configuration has a file of its own.
+    let other = scene.place.join("other/tillsafe.toml");
+    let mut command = bare();
+    command.arg("-c").arg(&other).arg("-r");
+    command.arg(scene.place.join("disk/other"));
+    let second = Run::of(command.arg("setup").arg(&scene.shop).arg("--yes"));
+    assert_eq!(second.code, 0, "{}", second.text());
+    let file = |run: &Run| {
+        let line = run.stdout.lines().last().unwrap().to_owned();
+        line.split_once(" > ").map(|(_, file)| file.to_owned())
+    };
+    if rustix::process::geteuid().is_root() {
+        assert_ne!(file(&run), file(&second));
+    }
+}
+
+#[test]
+fn doctor_without_a_configuration_has_commands_that_can_be_typed() {
+    let scene = Scene::new();
+    let program = Program {
+        repository: scene.repository(),
+        password_file: scene.place.join("shop.pass"),
+    };
+    fs::create_dir_all(scene.place.join("disk")).unwrap();
+    program.ok(&["init"]);
+    program.ok(&["backup", scene.shop.to_str().unwrap()]);
+    let run = program.run(&["doctor"]);
+    let of = |item: &str| {
+        let mut lines = run.stdout.lines().skip_while(|line| !line.contains(item));
+        let cure = lines.nth(1).unwrap_or_default().trim();
+        cure.strip_prefix("cure: ").unwrap_or_default().to_owned()
+    };
+    let verify = of("none was ever proved");
+    let verify = verify.trim_matches('`').strip_prefix("tillsafe ").unwrap();
+    assert!(verify.contains(" -p ") && verify.ends_with(" verify"));
+    let typed = format!("{} {verify}", env!("CARGO_BIN_EXE_tillsafe"));
+    let verified = Run::of(Command::new("/bin/sh").env_clear().arg("-c").arg(typed));
+    assert_eq!(verified.code, 0, "{}", verified.text());
+    let timer = of(" timer: ");
+    if timer.is_empty() {
+        return skipped("lines for cron", "something here calls `tillsafe backup`");
+    }
+    let lines = commands_of(&timer);
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    assert!(
+        lines[0].contains(" --retry-lock 2h backup ") && lines[0].contains("Tea & Pots"),
+        "{lines:?}"
+    );
+    run_each(&lines, &scene.place.join("state"));
 }

@@ -11,14 +11,15 @@ use crate::capture::Survey;
 use crate::capture::parent::Parent;
 use crate::chunker::ContentChunks;
 use crate::chunker::rabin::Rabin;
-use crate::entry::{Entry, Place};
+use crate::entry::{Entry, Kind, Place};
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Problem, Progress, go_on};
 use crate::repository::Repository;
 use crate::repository::tree_writer::{PendingFile, Visit};
 use crate::repository::writer::Writer;
-use crate::source::files::{FileReader, Step};
-use crate::source::sqlite;
+use crate::source::files::{Change, Entries, FileReader, Step, unreadable};
+use crate::source::sqlite::{self, Signature};
+use crate::units::counted;
 
 /// What the reading of all files has shown.
 #[derive(Debug)]
@@ -57,67 +58,72 @@ pub fn read_all(
         })?;
     let rabin = Rabin::new(polynomial);
     let mut names = FileNames::default();
+    let mut entries = Entries::default();
     // The builder of trees stops listening only when it has failed, and its error is the one to tell.
     let send = |visit: Visit| visits.send(visit).map_err(|_| writer.failure());
-    survey.walk.run(monitor, &mut |step| match step {
-        Step::Enter(entry) => {
-            let before = descent.enter(&entry.name);
-            send(Visit::Enter(entry, before.map(Box::new)))
-        }
-        Step::Leave => {
-            descent.leave();
-            send(Visit::Leave)
-        }
-        Step::Other(entry) => send(Visit::Other(entry)),
-        Step::LeftOut(..) => Ok(()),
-        Step::File(path, entry, size) => {
-            let before = descent.take(&entry.name).map(Box::new);
-            if let Some(database) = databases.get(&path) {
-                let Some(database) = database else {
-                    return Ok(());
-                };
-                if entry.place.links > 1 {
-                    tell_names(&path, monitor);
-                }
-                let file = database.file.clone();
-                send(Visit::Stored(image_entry(entry), file, before))?;
-                placed.insert(path);
-                return Ok(());
+    survey.walk.run(monitor, &mut |step| {
+        let item = match step {
+            Step::Enter(item) => {
+                let before = descent.enter(item.name());
+                let entry = entries.of(item, Kind::Folder);
+                return send(Visit::Enter(entry, before.map(Box::new)));
             }
-            let real = survey.walk.real(&path);
-            let unchanged = before
-                .as_ref()
-                .and_then(|before| parent.unchanged(before, &entry, size));
-            let is_told = unchanged.is_some() && parent.tells_databases();
-            if !is_told && is_new_database(&real, monitor) {
-                return Ok(());
+            Step::Leave => {
+                descent.leave();
+                return send(Visit::Leave);
             }
-            if survey.walk.is_too_large(&path, size).is_some() {
+            Step::Other(item, kind) => return send(Visit::Other(entries.of(item, kind))),
+            Step::LeftOut(..) => return Ok(()),
+            Step::File(item) => item,
+        };
+        let entry = entries.of(item, Kind::File);
+        let before = descent.take(&entry.name).map(Box::new);
+        if let Some(database) = databases.get(item.path()) {
+            let Some(database) = database else {
                 return Ok(());
-            }
-            let entry = match names.meet(entry) {
-                Met::Again(entry) => return send(Visit::Again(entry, before)),
-                Met::First(entry) => entry,
             };
-            if let Some(file) = unchanged {
-                monitor.progress(Progress {
-                    bytes: size,
-                    files: 1,
-                });
-                return send(Visit::Stored(entry, file, before));
+            if entry.place.links > 1 {
+                tell_names(item.path(), monitor);
             }
-            earliest = earliest.min(clock.now());
-            let place = entry.place;
-            if let Some((entry, file)) = read(&real, entry, &rabin, writer, monitor)? {
-                if entry.place != place {
-                    names.forget(place);
-                }
-                return send(Visit::File(entry, file, before));
-            }
-            names.forget(place);
-            Ok(())
+            let file = database.file.clone();
+            send(Visit::Stored(image_entry(entry), file, before))?;
+            placed.insert(item.path().to_owned());
+            return Ok(());
         }
+        let unchanged = before
+            .as_ref()
+            .and_then(|before| parent.unchanged(before, &entry, item.size()));
+        let is_told = unchanged.is_some() && parent.tells_databases();
+        let opened = (!is_told).then(|| item.open());
+        if let Some(Ok(file)) = &opened
+            && is_new_database(item.path(), file, monitor)
+        {
+            return Ok(());
+        }
+        if survey.walk.is_too_large(item.path(), item.size()).is_some() {
+            return Ok(());
+        }
+        let entry = match names.meet(entry) {
+            Met::Again(entry) => return send(Visit::Again(entry, before)),
+            Met::First(entry) => entry,
+        };
+        if let Some(file) = unchanged {
+            monitor.progress(Progress {
+                bytes: item.size(),
+                files: 1,
+            });
+            return send(Visit::Stored(entry, file, before));
+        }
+        earliest = earliest.min(clock.now());
+        let opened = opened.unwrap_or_else(|| item.open());
+        let place = entry.place;
+        if let Some((entry, file)) = read(item.path(), opened, entry, &rabin, writer, monitor)? {
+            return send(Visit::File(entry, file, before));
+        }
+        names.forget(place);
+        Ok(())
     })?;
+    entries.tell(monitor);
     Ok(Read {
         placed,
         followed: descent.take_own_folder().is_some(),
@@ -187,8 +193,9 @@ fn tell_names(path: &Path, monitor: &dyn Monitor) {
 }
 
 /// Whether a database has come since the survey. It must not be copied as a file.
-fn is_new_database(path: &Path, monitor: &dyn Monitor) -> bool {
-    let is_database = sqlite::is_database(path);
+fn is_new_database(path: &Path, file: &FileReader, monitor: &dyn Monitor) -> bool {
+    let is_database =
+        sqlite::signature_of(file).is_ok_and(|signature| signature == Signature::Database);
     if is_database {
         monitor.problem(Problem {
             item: crate::units::shown(path),
@@ -200,9 +207,10 @@ fn is_new_database(path: &Path, monitor: &dyn Monitor) -> bool {
     is_database
 }
 
-/// Reads one file; `None` if it cannot be read, which is told.
+/// Reads one file, which is stored as `path` and really lies at `real`; `None` if it cannot be read, which is told.
 fn read(
     path: &Path,
+    opened: std::io::Result<FileReader>,
     met: Entry,
     rabin: &Rabin,
     writer: &Writer,
@@ -215,10 +223,10 @@ fn read(
             incomplete: true,
         });
     };
-    let reader = match FileReader::open(path) {
+    let reader = match opened {
         Ok(reader) => reader,
         Err(cause) => {
-            problem(format!("cannot be read: {cause}"));
+            problem(unreadable(&cause));
             return Ok(None);
         }
     };
@@ -230,7 +238,7 @@ fn read(
             Ok(Some(chunk)) => chunk,
             Ok(None) => break,
             Err(cause) => {
-                problem(format!("cannot be read: {cause}"));
+                problem(unreadable(&cause));
                 return Ok(None);
             }
         };
@@ -239,18 +247,37 @@ fn read(
         monitor.progress(Progress { bytes, files: 0 });
     }
     monitor.progress(Progress { bytes: 0, files: 1 });
-    if reader.has_changed() {
-        problem(
-            "was written to while it was read; what is stored may be of two moments".to_owned(),
-        );
+    if let Some(change) = reader.change() {
+        problem(told(change, reader.length()));
     }
     Ok(Some((reader.entry(met), file)))
+}
+
+/// What a change means for what is stored.
+fn told(change: Change, length: u64) -> String {
+    match change {
+        Change::Written => {
+            "was written to while it was read; what is stored may be of two moments".to_owned()
+        }
+        Change::Grown => format!(
+            "grew while it was read; stored are the {} that it had when it was opened, which is all of then if it is only ever appended to",
+            counted(length, "byte")
+        ),
+        Change::Shrunk { missing } => format!(
+            "was cut short while it was read: {} of {length} were gone; what is stored may be of two moments",
+            counted(missing, "byte")
+        ),
+        Change::Endless => format!(
+            "goes on beyond the {} that its file system tells, and only those are stored",
+            counted(length, "byte")
+        ),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::{Kind, Owner};
+    use crate::entry::Owner;
 
     fn entry(inode: u64, links: u64, changed: i64) -> Entry {
         let changed = Timestamp::from_second(changed).unwrap();

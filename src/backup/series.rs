@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::Options;
-use crate::monitor::{Monitor, Problem};
+use crate::monitor::Monitor;
 use crate::repository::snapshot::{Snapshot, Snapshots};
 use crate::retention::Group;
 
@@ -27,15 +27,8 @@ pub fn tell_future(
     let series = series(options);
     let mut newest = snapshots.readable.iter().rev();
     let newest = newest.find(|one| !one.is_record() && Group::of_snapshot(one) == series);
-    if let Some(newest) = newest.filter(|one| one.file.time > now) {
-        monitor.problem(Problem {
-            item: format!("snapshot {}", newest.id.short()),
-            finding: format!(
-                "is of {:.0}, and this machine's clock says {now:.0}: if the clock is wrong, set it right; until it has passed that time, `latest` is that snapshot and none made now",
-                newest.file.time
-            ),
-            incomplete: false,
-        });
+    if let Some(newest) = newest {
+        newest.tell_future(now, monitor);
     }
 }
 

@@ -8,13 +8,15 @@ pub mod manifest;
 pub mod parent;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::monitor::{self, Monitor, Problem};
 use crate::source::files::exclude::Excludes;
-use crate::source::files::{Step, Walk};
+use crate::source::files::{Item, Step, Walk};
 use crate::source::sqlite::{self, SIDE_FILES, Signature};
 use left_out::{Counting, LeftOut};
 
@@ -54,48 +56,50 @@ impl Survey {
                 incomplete: false,
             });
         }
-        let mut files = BTreeSet::new();
-        let mut databases = BTreeSet::new();
+        let mut databases = BTreeMap::new();
         let mut bytes = 0;
+        let mut met = vec![Names::default()];
+        let mut alone = BTreeSet::new();
         let mut counting = Counting::new(&walk);
         // What this walk finds wrong is said by the second one, which reads.
         walk.run(&Unheard(monitor), &mut |step| {
-            match step {
-                Step::File(path, _, size) => {
-                    let real = walk.real(&path);
-                    bytes += size;
-                    // Unreadable: the second walk will say so.
-                    match sqlite::signature(&real).unwrap_or(Signature::Other) {
-                        Signature::Database => drop(databases.insert(path.clone())),
-                        Signature::Wal => databases.extend(owner(&path, "-wal")),
-                        Signature::Journal => databases.extend(owner(&path, "-journal")),
-                        // The walk does not come past the files beside one that was named alone.
-                        Signature::Other if roots.contains(&path) && has_log(&real) => {
-                            databases.insert(path.clone());
-                        }
-                        Signature::Other => {}
-                    }
-                    counting.file(&path, size);
-                    files.insert(path);
+            let (database, siblings) = match step {
+                Step::Enter(_) => {
+                    met.push(Names::default());
+                    return Ok(());
                 }
+                Step::Leave => {
+                    met.pop();
+                    return Ok(());
+                }
+                Step::Other(..) => return Ok(()),
                 Step::LeftOut(path, real, rule) => {
-                    databases.extend(counting.item(path, &real, rule));
+                    let name = path.file_name().unwrap_or_default().to_owned();
+                    let database = counting.item(path, &real, rule);
+                    (database, met.last_mut().map(|names| names.before(&name)))
                 }
-                _ => {}
+                Step::File(item) => {
+                    let path = item.path();
+                    bytes += item.size();
+                    counting.file(path, item.size());
+                    let siblings = met.last_mut().map(|names| names.meet(item.name()));
+                    (database_of(item, roots), siblings)
+                }
+            };
+            if let Some(path) = database {
+                let siblings = siblings.unwrap_or_default();
+                let is_met = |name: &OsString| Some(name.as_os_str()) == path.file_name();
+                if siblings.iter().any(is_met) {
+                    databases.insert(path.clone(), roots.contains(&path));
+                } else {
+                    alone.insert(path);
+                }
             }
             Ok(())
         })?;
-        for path in databases.iter().filter(|path| !files.contains(*path)) {
+        for path in &alone {
             counting.log_without_file(path);
         }
-        let databases: BTreeMap<PathBuf, bool> = databases
-            .into_iter()
-            .filter(|path| files.contains(path))
-            .map(|path| {
-                let named = roots.contains(&path);
-                (path, named)
-            })
-            .collect();
         let (left_out, left_out_bytes) = counting.finish(&databases);
         left_out.tell(monitor);
         // An application makes and removes them all the time: none of them is missing.
@@ -175,14 +179,62 @@ fn is_empty_folder(path: &Path) -> bool {
     std::fs::read_dir(path).is_ok_and(|mut listed| listed.next().is_none())
 }
 
+/// The database that a file of the walk is, or belongs to.
+fn database_of(item: &Item, roots: &[PathBuf]) -> Option<PathBuf> {
+    let path = item.path();
+    match signature(item) {
+        Signature::Database => Some(path.to_owned()),
+        Signature::Wal => owner(path, "-wal"),
+        Signature::Journal => owner(path, "-journal"),
+        // The walk does not come past the files beside one that was named alone.
+        Signature::Other if roots.iter().any(|root| root == path) => {
+            has_log(item.real()).then(|| path.to_owned())
+        }
+        Signature::Other => None,
+    }
+}
+
+/// What the first bytes of a file of the walk say.
+fn signature(item: &Item) -> Signature {
+    /// Bytes of the shortest of all signatures: a log's.
+    const SHORTEST: u64 = 4;
+    if item.size() < SHORTEST {
+        return Signature::Other;
+    }
+    let signature = item.open().and_then(|file| sqlite::signature_of(&file));
+    // Unreadable: the second walk will say so.
+    signature.unwrap_or(Signature::Other)
+}
+
+/// Those names of one folder that may be the beginning of the next: each begins with the one before it.
+///
+/// Names come in order, so a database comes before its log, and all that comes between begins with its name.
+#[derive(Debug, Default)]
+struct Names(Vec<OsString>);
+
+impl Names {
+    /// Adds the next name; returns those that it begins with, and itself.
+    fn meet(&mut self, name: &OsStr) -> &[OsString] {
+        self.before(name);
+        self.0.push(name.to_owned());
+        &self.0
+    }
+
+    /// Those that the next name begins with.
+    fn before(&mut self, name: &OsStr) -> &[OsString] {
+        let is_beginning = |other: &OsString| name.as_bytes().starts_with(other.as_bytes());
+        while self.0.last().is_some_and(|last| !is_beginning(last)) {
+            self.0.pop();
+        }
+        &self.0
+    }
+}
+
 /// The database that a side file belongs to by its name.
 fn owner(side_file: &Path, suffix: &str) -> Option<PathBuf> {
-    use std::os::unix::ffi::OsStrExt;
-    let name = side_file
-        .as_os_str()
-        .as_bytes()
-        .strip_suffix(suffix.as_bytes())?;
-    Some(PathBuf::from(std::ffi::OsStr::from_bytes(name)))
+    let name = side_file.file_name()?.as_bytes();
+    let name = OsStr::from_bytes(name.strip_suffix(suffix.as_bytes())?);
+    Some(side_file.with_file_name(name))
 }
 
 /// Hears signals only.

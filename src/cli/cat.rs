@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Done;
 use super::args;
+use super::choose::one;
 use super::json::powerless;
 use super::object::resolve;
 use super::output::Output;
@@ -16,7 +17,6 @@ use crate::id::Id;
 use crate::look;
 use crate::repository::Repository;
 use crate::repository::pack::BlobKind;
-use crate::restore::select;
 use crate::units::Shown;
 
 /// What is printed of an object.
@@ -112,7 +112,7 @@ fn read(
         }
         "snapshot" => {
             let request = request(&wanted.to_string_lossy(), filter);
-            let id = select(&request, repository.snapshots(monitor)?)?.id;
+            let id = one(session, request, repository.snapshots(monitor)?)?.id;
             (Some(id), object(repository, Class::Snapshots, id)?)
         }
         "lock" => {
@@ -168,7 +168,7 @@ fn tree(
     let index;
     let id = if names_a_snapshot {
         let (request, path) = snapshot_and_path(wanted, filter)?;
-        let snapshot = select(&request, repository.snapshots(monitor)?)?;
+        let snapshot = one(session, request, repository.snapshots(monitor)?)?;
         index = repository.load_index(monitor)?;
         look::folder(repository, &index, &snapshot, &path)?
     } else {

@@ -188,7 +188,14 @@ fn tell(session: &Session, location: &str, report: &CheckReport, extent: Extent)
         )));
     }
     if sound {
-        session.output.good_news("no damage found");
+        session.output.good_news(match extent {
+            Extent::Everything => "no damage found".to_owned(),
+            Extent::Structure => "no damage found in what was read: snapshots, folders and index; of the packs only names and sizes".to_owned(),
+            Extent::Part { .. } => format!(
+                "no damage found in what was read: snapshots, folders, index and {} of {packs}",
+                report.packs_read
+            ),
+        });
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Done;
 use super::args;
+use super::choose::one;
 use super::output::path_fields;
 use super::session::{Session, snapshot_and_path};
 use super::several::{end_unread, tell_unread};
@@ -17,7 +18,6 @@ use crate::monitor::{Monitor, Step};
 use crate::repository::Repository;
 use crate::repository::index::Index;
 use crate::repository::snapshot::Snapshot;
-use crate::restore::select;
 use crate::units::{ByteSize, shown};
 
 pub fn run(session: &Session, args: &args::Diff) -> Result<Done> {
@@ -78,7 +78,11 @@ fn folder(
     filter: &args::Filter,
 ) -> Result<(Snapshot, Id)> {
     let (request, path) = snapshot_and_path(words, filter)?;
-    let snapshot = select(&request, repository.snapshots(session.output.as_ref())?)?;
+    let snapshot = one(
+        session,
+        request,
+        repository.snapshots(session.output.as_ref())?,
+    )?;
     let tree = look::folder(repository, index, &snapshot, &path)?;
     Ok((snapshot, tree))
 }

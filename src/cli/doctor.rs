@@ -13,9 +13,11 @@ use super::session::Session;
 use crate::config::file::{self, Configuration};
 use crate::config::password::PasswordSource;
 use crate::config::{self, RepositoryChoice};
-use crate::doctor::{self, Finding, Level, Machine};
+use crate::doctor::{self, Finding, History, Level, Machine};
 use crate::error::{Advice, Error, ExitCode, Result};
+use crate::repository::lock::host_name;
 use crate::retention::Group;
+use crate::units::quoted;
 use crate::units::{OneLine, counted, shown};
 
 pub fn run(session: &Session) -> Result<Done> {
@@ -34,22 +36,111 @@ pub fn run(session: &Session) -> Result<Done> {
         covered.extend(configuration.shops.values().flat_map(file::Shop::paths));
     }
     let choices = choices(session, configuration.as_deref(), &mut findings);
+    // Commands are written so that they can be typed, each for the repository that it is about.
+    let mut findings = typed(session, None, findings);
+    let mut found = Vec::new();
     for choice in &choices {
         let series = series(configuration.as_deref(), choice);
-        let paths = repository(session, choice, &series, &covered, &mut findings)?;
-        if configuration.is_none() {
-            covered.extend(paths);
+        let mut here = Vec::new();
+        let history = repository(session, choice, &series, &covered, &mut here)?;
+        findings.extend(typed(session, Some(choice), here));
+        if let Some(history) = history {
+            if configuration.is_none() {
+                covered.extend(history.paths);
+            }
+            found.extend(history.series);
         }
     }
+    let timer = match &configuration {
+        Some(configuration) => lines_of(session, configuration)?,
+        None => lines_without(session, &choices, &found)?,
+    };
     let subject = Machine {
         root: Path::new("/"),
         covered: &covered,
         scratch: &Session::scratch_folder(),
-        cron_line: &cron::installing(session.named_configuration()),
+        cron_line: &timer,
     };
     let clock = session.services.clock.as_ref();
-    findings.extend(doctor::machine(&subject, clock, session.output.as_ref())?);
+    let machine = doctor::machine(&subject, clock, session.output.as_ref())?;
+    findings.extend(typed(session, None, machine));
     Ok(tell(session, &findings, &choices))
+}
+
+fn typed(
+    session: &Session,
+    choice: Option<&RepositoryChoice>,
+    findings: Vec<Finding>,
+) -> Vec<Finding> {
+    let findings = findings.into_iter();
+    findings
+        .map(|finding| Finding {
+            cure: finding.cure.map(|cure| session.typed_for(choice, &cure)),
+            ..finding
+        })
+        .collect()
+}
+
+/// The lines for cron, from the configuration.
+fn lines_of(session: &Session, configuration: &Configuration) -> Result<String> {
+    let shops = &configuration.shops;
+    let several = configuration.repositories.len() > 1;
+    let flags = |name: &String| {
+        if several {
+            format!("-r {name}")
+        } else {
+            String::new()
+        }
+    };
+    let lines = cron::Plan {
+        flags: session.lasting_flags(None)?,
+        backups: vec![String::new()],
+        series: shops
+            .keys()
+            .map(|name| Group::Shop(name.clone()).flags())
+            .collect(),
+        keep: None,
+        forgets: shops.values().any(|shop| shop.keep.is_some()),
+        repositories: configuration.repositories.keys().map(flags).collect(),
+    };
+    Ok(lines.installing())
+}
+
+/// The same for whoever names repository and folders by hand: the folders are those that were backed up here.
+fn lines_without(
+    session: &Session,
+    choices: &[RepositoryChoice],
+    series: &[Group],
+) -> Result<String> {
+    let here = host_name();
+    let backups = series.iter().filter_map(|group| match group {
+        Group::Place { host, paths } if *host == here => {
+            Some(cron::paths(paths.iter().map(Path::new)))
+        }
+        _ => None,
+    });
+    let backups: Vec<String> = backups.collect();
+    let (Some(choice), false) = (choices.first(), backups.is_empty()) else {
+        let words = "`tillsafe setup` proposes a configuration and prints the lines; without one, back up by hand first: then `tillsafe doctor` has them here";
+        return Ok(words.to_owned());
+    };
+    // Where others back up to as well, only what is of this machine is judged by these rules.
+    let (series, keep) = match series {
+        [_] => (vec![String::new()], cron::KEEP.to_owned()),
+        several => (
+            several.iter().map(Group::flags).collect(),
+            format!("--host {} {}", quoted(&here), cron::KEEP),
+        ),
+    };
+    let lines = cron::Plan {
+        flags: session.lasting_flags(Some(choice))?,
+        backups,
+        series,
+        keep: Some(keep),
+        forgets: true,
+        repositories: vec![String::new()],
+    };
+    Ok(lines.installing())
 }
 
 fn configuration(session: &Session, findings: &mut Vec<Finding>) -> Option<Arc<Configuration>> {
@@ -64,7 +155,7 @@ fn configuration(session: &Session, findings: &mut Vec<Finding>) -> Option<Arc<C
             findings.push(Finding::warning(
                 "configuration",
                 "there is none: what is to be backed up is known to whoever types it",
-                "tillsafe setup",
+                "`tillsafe setup`",
             ));
             None
         }
@@ -114,14 +205,14 @@ fn series(configuration: Option<&Configuration>, choice: &RepositoryChoice) -> V
         .collect()
 }
 
-/// Looks at one repository, its password and its storage; returns what this machine has in it.
+/// Looks at one repository, its password and its storage; returns what is in it.
 fn repository(
     session: &Session,
     choice: &RepositoryChoice,
     series: &[Group],
     covered: &[PathBuf],
     findings: &mut Vec<Finding>,
-) -> Result<Vec<PathBuf>> {
+) -> Result<Option<History>> {
     let item = format!("repository {}", shown(&choice.path));
     if let PasswordSource::File(file) = &choice.password {
         let file = config::absolute(file)?;
@@ -144,20 +235,20 @@ fn repository(
         Err(cause @ Error::Interrupted { .. }) => return Err(cause),
         Err(cause) => {
             findings.push(of_error(&item, &cause));
-            return Ok(Vec::new());
+            return Ok(None);
         }
     };
     let (disk, rng) = (session.disk.as_ref(), session.services.rng.as_ref());
     findings.extend(doctor::place(&choice.path, covered, disk, rng));
     match doctor::history(&repository, series, session.output.as_ref()) {
-        Ok(history) => {
-            findings.extend(history.findings);
-            Ok(history.paths.into_iter().collect())
+        Ok(mut history) => {
+            findings.append(&mut history.findings);
+            Ok(Some(history))
         }
         Err(cause @ Error::Interrupted { .. }) => Err(cause),
         Err(cause) => {
             findings.push(of_error(&item, &cause));
-            Ok(Vec::new())
+            Ok(None)
         }
     }
 }
@@ -206,7 +297,7 @@ fn tell(session: &Session, findings: &[Finding], choices: &[RepositoryChoice]) -
         text: said,
         advice: Advice {
             safe: "nothing was changed".to_owned(),
-            next: "cure the errors named above, then run `tillsafe doctor` again".to_owned(),
+            next: session.typed("cure the errors named above, then run `tillsafe doctor` again"),
         },
         code: ExitCode::Failed,
     });

@@ -6,13 +6,13 @@ use serde_json::json;
 
 use super::Done;
 use super::args::{self, ArchiveFormat};
+use super::choose::one;
 use super::output::Output;
 use super::session::{Session, snapshot_and_path};
 use crate::config;
 use crate::error::{Error, ExitCode, Result};
 use crate::look::{self, Dump, NewFile, Sink, Written};
 use crate::monitor::{Monitor, Step};
-use crate::restore::select;
 use crate::units::{ByteSize, is_plain, shown};
 
 /// Bytes that are gathered before they are written.
@@ -40,7 +40,7 @@ pub fn run(session: &Session, args: &args::Dump) -> Result<Done> {
     let target = args.target.as_deref().map(new_file).transpose()?;
     let _lock = session.lock_if_possible(&repository);
     let monitor = session.output.as_ref();
-    let snapshot = select(&request, repository.snapshots(monitor)?)?;
+    let snapshot = one(session, request, repository.snapshots(monitor)?)?;
     let index = repository.load_index(monitor)?;
     let found = look::locate(&repository, &index, &snapshot, &path)?;
     let dump = Dump {

@@ -41,7 +41,7 @@ pub fn run(session: &Session, args: &args::Find) -> Result<Done> {
     let _lock = session.lock_if_possible(&repository);
     let monitor = session.output.as_ref();
     let found = repository.snapshots(monitor)?;
-    let snapshots = several(&args.snapshot, &args.filter, &found)?;
+    let snapshots = several(session, &args.snapshot, &args.filter, &found)?;
     let index = repository.load_index(monitor)?;
     let wanted = if globs.is_empty() {
         Wanted::Objects(objects(args, &index)?)

@@ -9,12 +9,12 @@ use super::args::{self, Filter, Keep};
 use super::session::{Session, request};
 use crate::config;
 use crate::error::{Error, ExitCode, Result};
-use crate::forget::{Circumstances, Plan};
+use crate::forget::{Circumstances, NoRoom, Plan};
 use crate::id::Id;
 use crate::monitor::{Monitor, Noted, Problem, go_on};
 use crate::records;
 use crate::repository::Repository;
-use crate::repository::lock::Access;
+use crate::repository::lock::{Access, Alone, Lock};
 use crate::repository::snapshot::Snapshots;
 use crate::restore::select;
 use crate::retention::{
@@ -52,7 +52,7 @@ pub fn forget(
     let lock = if args.dry_run {
         None
     } else {
-        Some(repository.lock(Access::Exclusive, session.output.as_ref())?)
+        Some(lock(session, repository)?)
     };
     let snapshots = repository.snapshots(session.output.as_ref())?;
     session.output.finish();
@@ -86,10 +86,27 @@ pub fn forget(
             session.output.object("removed", json!({"id": id}));
         };
         let (disk, monitor) = (session.disk.as_ref(), session.output.as_ref());
-        plan.execute(repository, &lock, &file, disk, monitor, gone)?;
+        match lock {
+            Ok(lock) => plan.execute(repository, &lock, &file, disk, monitor, gone)?,
+            Err(room) => {
+                plan.execute_without_room(repository, room, &file, disk, monitor, gone)?;
+            }
+        }
     }
     let code = told.end(session, &repository.location(), refusal);
     Ok((code, told.fields(&repository.location())))
+}
+
+/// The exclusive lock; or where no byte is left for it, what is there now.
+fn lock(session: &Session, repository: &Repository) -> Result<std::result::Result<Lock, NoRoom>> {
+    match repository.lock(Access::Exclusive, session.output.as_ref()) {
+        Ok(lock) => Ok(Ok(lock)),
+        Err(cause @ Error::Storage { full: true, .. }) => {
+            let seen = Alone::look(repository)?;
+            Ok(Err(NoRoom { cause, seen }))
+        }
+        Err(cause) => Err(cause),
+    }
 }
 
 fn policy(keep: &Keep) -> Result<Policy> {

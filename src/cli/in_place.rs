@@ -22,7 +22,7 @@ use crate::repository::index::Index;
 use crate::repository::snapshot::Snapshot;
 use crate::restore::in_place::{InPlace, Swapped};
 use crate::retention::Group;
-use crate::units::{ByteSize, counted, shown};
+use crate::units::{ByteSize, Shown, counted, shown};
 
 pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
     let disk = session.disk.as_ref();
@@ -35,18 +35,26 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
         lock: _lock,
     } = choose(session, &args.snapshot, &args.filter, &args.choice)?;
     let plan = || {
-        InPlace::plan(
+        let planned = InPlace::plan(
             &repository,
             &index,
             &snapshot,
             &selection,
             disk,
             monitor.as_ref(),
-        )
+        )?;
+        Ok::<_, Error>(if args.accept_incomplete {
+            planned.giving_up_unsaved()
+        } else {
+            planned
+        })
     };
     let planned = plan()?;
     refuse_own_repository(session, &planned)?;
-    let from = from_words(&snapshot, &selection.base, &args.choice);
+    let mut from = from_words(&snapshot, &selection.base, &args.choice);
+    if args.accept_incomplete {
+        from += " --accept-incomplete";
+    }
     let configuration = configuration(session, &snapshot);
     let shop = shop_of(&snapshot);
     let hooks = Hooks {
@@ -164,7 +172,7 @@ fn restore(
         session.output.elapsed(),
         counted(files, "file"),
         ByteSize(bytes),
-        proved(session, swapped.level, &[])
+        proved(session, swapped.level, &[], files)
     ));
     tell_kept(session, &swapped);
     let mut fields = fields(&repository.location(), &swapped.databases, swapped.level);
@@ -205,9 +213,15 @@ fn ask(session: &Session, planned: &InPlace) -> Result<()> {
         .collect();
     for root in &roots {
         let answer = session.ask(&format!("type {root} to replace it: "))?;
-        if answer.as_deref() != Some(root.as_str()) {
+        let typed = answer.as_deref().unwrap_or_default();
+        // With or without a slash at its end, as the shell completes it, it is the same folder.
+        if typed.is_empty() || typed.trim_end_matches('/') != root {
+            let answered = match typed {
+                "" => String::new(),
+                typed => format!(" (the answer was {})", Shown(typed.as_bytes())),
+            };
             return Err(Error::NoConsent {
-                what: format!("replace {}", roots.join(", ")),
+                what: format!("replace {}{answered}", roots.join(", ")),
                 next: "give the hash of the plan, as it is printed here or by --dry-run, to --plan, or type the whole path at a terminal",
             });
         }

@@ -143,13 +143,13 @@ fn passwd(session: &Session, repository: &Repository, from: Password) -> Result<
         )
     } else {
         format!(
-            "the old key is removed from {}; the new password is that of key {}, which was there before",
+            "the weak key of this password is removed from {}; key {}, which was there before, has the same",
             repository.location(),
             key.id.short()
         )
     });
     session.output.good_news(
-        "put the new password wherever the old one stands: on this machine, in timers, in the safe",
+        "put the new password wherever the old one stands: on this machine, in timers, in the safe; keep the old one for copies of the repository that were made before",
     );
     Ok(Done::well(fields(repository, key, made)))
 }

@@ -17,12 +17,14 @@ use crate::id::Id;
 use crate::repository::Repository;
 use crate::repository::index::Index;
 use crate::repository::snapshot::Snapshot;
-use crate::restore::in_place::{DatabaseChange, InPlace, Paths, Root};
-use crate::restore::{Estimate, Plan, Target};
-use crate::units::{ByteSize, Span, counted, quoted, shown};
+use crate::restore::in_place::{DatabaseChange, InPlace, NotCounted, Paths, Root};
+use crate::restore::{Estimate, Missing, Plan, Target};
+use crate::units::{ByteSize, OneLine, Span, counted, quoted, shown};
 
 /// Digits of a hash that are printed, and fewest that are taken.
 const DIGITS: usize = 16;
+/// Most of what a snapshot lacks that is shown one by one; `--json` has all.
+const MAX_SHOWN: usize = 20;
 
 /// Prints what a restore into a target would do.
 pub fn tell_target(
@@ -35,7 +37,7 @@ pub fn tell_target(
 ) -> Result<Value> {
     let disk = session.disk.as_ref();
     let hash = target.plan_hash(plan);
-    tell_snapshot(session, repository, &plan.snapshot, hash);
+    let lacks = tell_snapshot(session, repository, &[plan], hash);
     let output = &session.output;
     output.line(format!(
         "  to         {}: {}",
@@ -54,6 +56,7 @@ pub fn tell_target(
         "snapshot_time": plan.snapshot.file.time,
         "target": target.path().to_string_lossy(),
         "in_place": false,
+        "lacks": lacks,
         "files": plan.files,
         "total_bytes": plan.bytes,
         "needed_bytes": plan.needed_bytes(),
@@ -87,7 +90,8 @@ pub fn tell_in_place(
     from: &str,
 ) -> Result<Value> {
     let output = &session.output;
-    tell_snapshot(session, repository, &planned.snapshot, planned.hash);
+    let plans: Vec<&Plan> = planned.roots.iter().map(|root| &root.plan).collect();
+    let lacks = tell_snapshot(session, repository, &plans, planned.hash);
     if planned.is_unfinished() {
         output.line("  state      this restore was interrupted in its swap; it will be completed");
     }
@@ -111,13 +115,13 @@ pub fn tell_in_place(
             counted(planned.unseen_processes, "process")
         ));
     }
-    let plans: Vec<&Plan> = planned.roots.iter().map(|root| &root.plan).collect();
     let estimate = tell_time(session, repository, index, &plans)?;
     let fields = json!({
         "plan": short(planned.hash),
         "snapshot_id": planned.snapshot.id,
         "snapshot_time": planned.snapshot.file.time,
         "in_place": true,
+        "lacks": lacks,
         "unfinished": planned.is_unfinished(),
         "files": planned.files(),
         "total_bytes": planned.bytes(),
@@ -139,6 +143,7 @@ pub fn tell_in_place(
 /// Fails if the plan cannot be carried out: too little room, or something open that no hook will close.
 pub fn require_fit(planned: &InPlace, hooks: &Hooks<'_>) -> Result<()> {
     if hooks.has(When::BeforeRestore) {
+        planned.require_saved()?;
         planned.require_room()
     } else {
         planned.require_fit()
@@ -197,14 +202,25 @@ fn tell_command(session: &Session, flags: &str) {
         .line(session.typed(&format!("to do it: `tillsafe restore {flags}`")));
 }
 
-fn tell_snapshot(session: &Session, repository: &Repository, snapshot: &Snapshot, hash: Id) {
+/// Prints which snapshot it is, and first of all what it lacks; returns that.
+fn tell_snapshot(
+    session: &Session,
+    repository: &Repository,
+    plans: &[&Plan],
+    hash: Id,
+) -> Vec<Value> {
     let output = &session.output;
+    let Some(snapshot) = plans.first().map(|plan| &plan.snapshot) else {
+        return Vec::new();
+    };
     let now = repository.services().clock.now();
     let age = now.duration_since(snapshot.file.time);
     let age = Duration::try_from(age).map_or("of the future".to_owned(), |age| {
         format!("{} old", Span(age))
     });
     output.line(format!("plan {}", short(hash)));
+    let missing: Vec<Missing> = plans.iter().map(|plan| plan.missing()).collect();
+    tell_missing(session, &missing);
     output.line(format!(
         "  snapshot   {} of {:.0}, host {}, {age}; level: stored, proved when it is staged",
         snapshot.id.short(),
@@ -212,6 +228,34 @@ fn tell_snapshot(session: &Session, repository: &Repository, snapshot: &Snapshot
         shown(snapshot.file.hostname.as_ref()),
     ));
     output.line(format!("  from       {}", repository.location()));
+    let named = missing.iter().flat_map(|missing| &missing.named);
+    named.map(|note| json!(note)).collect()
+}
+
+/// A snapshot that is not whole says so before all else.
+fn tell_missing(session: &Session, missing: &[Missing]) {
+    if missing.iter().all(Missing::is_empty) {
+        return;
+    }
+    let output = &session.output;
+    output.line("  INCOMPLETE the snapshot does not hold all that it was to hold");
+    let notes = || missing.iter().flat_map(|missing| &missing.named);
+    for note in notes().take(MAX_SHOWN) {
+        output.line(format!(
+            "    lacks: {}: {}",
+            OneLine(&note.item),
+            OneLine(&note.finding)
+        ));
+    }
+    let more = notes().count().saturating_sub(MAX_SHOWN);
+    if more > 0 {
+        output.line(format!("    lacks: {more} more"));
+    }
+    if missing.iter().any(|missing| missing.unnamed) {
+        output.line(
+            "    lacks: what was left out when it was repaired or stored anew; nothing names it",
+        );
+    }
 }
 
 fn tell_amount(session: &Session, files: u64, bytes: u64) {
@@ -269,13 +313,14 @@ fn tell_root(session: &Session, root: &Root, databases: &[DatabaseChange]) {
     for database in databases {
         let path = shown(&database.path);
         match &database.tables {
-            None => output.line(format!(
-                "    not counted now: {path} (at work, or unknown to the snapshot)"
+            Err(why) => output.line(format!(
+                "    not counted: {path}: {}",
+                why_not(*why, &database.path)
             )),
-            Some(tables) if tables.is_empty() => {
+            Ok(tables) if tables.is_empty() => {
                 output.line(format!("    as many rows as in the snapshot: {path}"));
             }
-            Some(tables) => {
+            Ok(tables) => {
                 for change in tables {
                     output.line(format!(
                         "    {path}: table {}: {} now, {} in the snapshot",
@@ -291,12 +336,26 @@ fn tell_root(session: &Session, root: &Root, databases: &[DatabaseChange]) {
     for open in BTreeSet::from_iter(root.open_databases()) {
         output.line(format!("    open: {open}"));
     }
+    tell_paths(session, "NOT SAVED, and it stands there", &survey.unsaved);
     for (what, paths) in [
         ("changed since the snapshot", &survey.changed),
         ("not in the snapshot", &survey.unknown),
         ("stays, left out of the snapshot by rule", &survey.left_out),
     ] {
         tell_paths(session, what, paths);
+    }
+}
+
+/// Why rows are not counted, and how to have them counted.
+fn why_not(why: NotCounted, path: &Path) -> String {
+    match why {
+        NotCounted::AtWork => "it is at work".to_owned(),
+        NotCounted::NotInSnapshot => "the snapshot does not say what it held".to_owned(),
+        NotCounted::Unreadable => "SQLite cannot read it".to_owned(),
+        NotCounted::LogLeft => format!(
+            "nobody has it open, but it was not closed (killed, or power gone), and its last changes are in the log beside it; as its owner, sqlite3 {} 'SELECT count(*) FROM sqlite_schema' brings them in, then plan again",
+            quoted(path)
+        ),
     }
 }
 
@@ -323,11 +382,15 @@ fn root_fields(root: &Root, databases: &[DatabaseChange]) -> Value {
     let databases: Vec<Value> = databases
         .iter()
         .map(|database| {
-            let tables = database.tables.as_ref().map(|tables| {
+            let tables = database.tables.as_ref().ok().map(|tables| {
                 let tables = tables.iter().map(|change| json!({"table": change.table, "rows_now": change.rows_now, "rows_then": change.rows_then}));
                 tables.collect::<Vec<_>>()
             });
-            json!({"path": database.path.to_string_lossy(), "changed_tables": tables})
+            json!({
+                "path": database.path.to_string_lossy(),
+                "changed_tables": tables,
+                "not_counted": database.tables.as_ref().err(),
+            })
         })
         .collect();
     json!({
@@ -337,6 +400,7 @@ fn root_fields(root: &Root, databases: &[DatabaseChange]) -> Value {
         "total_bytes": survey.bytes,
         "changed": paths(&survey.changed),
         "not_in_snapshot": paths(&survey.unknown),
+        "not_saved": paths(&survey.unsaved),
         "stays_left_out": paths(&survey.left_out),
         "databases": databases,
         "open": root.open_databases(),

@@ -9,8 +9,11 @@ use crate::error::ExitCode;
 use crate::restore::{DatabaseProof, Lost, ProofLevel};
 use crate::units::shown;
 
-/// The level in words; of a snapshot that lacks something it is not the last word.
-pub fn proved(session: &Session, level: ProofLevel, lost: &[Lost]) -> String {
+/// The level in words; of a snapshot that lacks something it is not the last word, and of nothing none is said.
+pub fn proved(session: &Session, level: ProofLevel, lost: &[Lost], files: u64) -> String {
+    if files == 0 && !lost.is_empty() {
+        return "none, for nothing is left of it: see what is lost".to_owned();
+    }
     let lacks = if !lost.is_empty() {
         ", but not all is there: see what is lost"
     } else if session.output.is_incomplete() {

@@ -223,7 +223,7 @@ fn chosen(
         return Ok(None);
     }
     let found = repository.snapshots(session.output.as_ref())?;
-    let chosen = several(&args.snapshots, &args.filter, &found)?;
+    let chosen = several(session, &args.snapshots, &args.filter, &found)?;
     Ok(Some(chosen.iter().map(|snapshot| snapshot.id).collect()))
 }
 

@@ -72,7 +72,7 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
         session.output.elapsed(),
         counted(files, "file"),
         ByteSize(bytes),
-        proved(session, restored.level, &restored.lost)
+        proved(session, restored.level, &restored.lost, files)
     ));
     let mut fields = fields(&repository.location(), &databases, restored.level);
     fields["snapshot_id"] = json!(restored.snapshot.id);

@@ -24,7 +24,7 @@ pub fn run(session: &Session, args: &args::Rollback) -> Result<Done> {
     };
     let registry = Session::registry();
     let mut found = Kept::find(path, registry.as_ref(), session.disk.as_ref());
-    if args.list || args.discard {
+    if args.list || args.all {
         found.retain(|kept| {
             kept.as_ref()
                 .map_or(args.which.is_none(), |kept| which.is(kept))
@@ -32,10 +32,23 @@ pub fn run(session: &Session, args: &args::Rollback) -> Result<Done> {
         return if args.list {
             Ok(list(session, found))
         } else {
-            discard(session, args, found)
+            discard(session, args, found, 0)
         };
     }
-    let kept = choose(&mut found, &which).ok_or_else(|| nothing(args))??;
+    if args.discard {
+        // One, as everywhere: what several restores have replaced does not go for a word that means the last.
+        let one = choose(&mut found, &which).transpose()?;
+        return discard(
+            session,
+            args,
+            one.into_iter().map(Ok).collect(),
+            found.len(),
+        );
+    }
+    let kept = match choose(&mut found, &which) {
+        Some(kept) => kept?,
+        None => return Err(nothing(session, args)),
+    };
     let mut later = found.iter().flatten();
     if let Some(later) = later.find(|later| later.is_on_top_of(&kept)) {
         return Err(Error::LaterRestore {
@@ -112,7 +125,15 @@ fn choose(found: &mut Vec<Result<Kept>>, which: &Which) -> Option<Result<Kept>> 
     Some(found.remove(last))
 }
 
-fn nothing(args: &args::Rollback) -> Error {
+fn nothing(session: &Session, args: &args::Rollback) -> Error {
+    let name = args.which.as_ref().map(|which| which.to_string_lossy());
+    let registry = Session::registry();
+    if let Some(name) = name
+        && let Err(cause) =
+            Kept::require_not_inside(&name, registry.as_ref(), session.disk.as_ref())
+    {
+        return cause;
+    }
     let finding = args.which.as_ref().map_or_else(
         || "on this machine".to_owned(),
         |which| format!("by the name {}", shown(which.as_ref())),
@@ -171,7 +192,13 @@ fn tell_unreadable(session: &Session, cause: &Error) {
     });
 }
 
-fn discard(session: &Session, args: &args::Rollback, found: Vec<Result<Kept>>) -> Result<Done> {
+/// Removes what these keep; so many `others` are kept beside.
+fn discard(
+    session: &Session,
+    args: &args::Rollback,
+    found: Vec<Result<Kept>>,
+    others: usize,
+) -> Result<Done> {
     let mut whole = Vec::new();
     for kept in found {
         match kept {
@@ -223,17 +250,28 @@ fn discard(session: &Session, args: &args::Rollback, found: Vec<Result<Kept>>) -
         ByteSize(bytes),
         counted(count, "restore")
     ));
+    if others > 0 {
+        session.output.good_news(format!(
+            "{} still kept: `tillsafe rollback --list` shows what, and --discard --all removes it",
+            match others {
+                1 => "1 more is".to_owned(),
+                others => format!("{others} more are"),
+            }
+        ));
+    }
     Ok(Done::well(json!({"restores": count, "total_bytes": bytes})))
 }
 
 /// Nothing is there to be removed; what is only remembered is forgotten.
 fn forget_missing(session: &Session, args: &args::Rollback) -> Result<Done> {
+    let disk = session.disk.as_ref();
     let name = args.which.as_ref().map(|which| which.to_string_lossy());
     let (Some(name), Some(registry), false) = (name, Session::registry(), args.dry_run) else {
-        return Err(nothing(args));
+        return Err(nothing(session, args));
     };
-    if !registry.forget_missing(&name, session.disk.as_ref()) {
-        return Err(nothing(args));
+    Kept::require_not_inside(&name, Some(&registry), disk)?;
+    if !registry.forget_missing(&name, disk) {
+        return Err(nothing(session, args));
     }
     session
         .output

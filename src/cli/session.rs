@@ -1,5 +1,6 @@
 //! What the commands share: the chosen repository, its password, the output.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -13,6 +14,7 @@ use super::failure::Failure;
 use super::output::Output;
 use crate::backend::{Backend, CachedBackend, LocalBackend};
 use crate::config::file::Configuration;
+use crate::config::password::PasswordSource;
 use crate::config::{self, Flags, RepositoryChoice};
 use crate::durable::{Disk, OsDisk};
 use crate::error::{Error, ExitCode, Result};
@@ -74,6 +76,23 @@ impl Session {
     pub fn knows_shops(&self) -> Result<bool> {
         let configuration = self.configuration()?;
         Ok(configuration.is_some_and(|configuration| !configuration.shops.is_empty()))
+    }
+
+    /// The shops of the configuration that are backed up to the chosen repository; none if it cannot be read,
+    /// for a broken one stops no restore.
+    pub fn own_shops(&self) -> BTreeSet<String> {
+        let (Ok(Some(configuration)), Ok(choice)) = (self.configuration(), self.choice()) else {
+            return BTreeSet::new();
+        };
+        let place = |shop: &config::file::Shop| {
+            let entry = configuration.repositories.get(&shop.repository);
+            entry.map(|entry| entry.path.as_path())
+        };
+        let shops = configuration.shops.iter();
+        shops
+            .filter(|(_, shop)| place(shop) == Some(choice.path.as_path()))
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
     /// Where `-c` says that the configuration is.
@@ -265,7 +284,8 @@ impl Session {
         self.typed_for(self.choice.get(), advice)
     }
 
-    fn typed_for(&self, choice: Option<&RepositoryChoice>, advice: &str) -> String {
+    /// The same about one of several repositories.
+    pub fn typed_for(&self, choice: Option<&RepositoryChoice>, advice: &str) -> String {
         let config = self
             .global
             .config
@@ -300,6 +320,42 @@ impl Session {
         advice
             .replace("`tillsafe ", &format!("`tillsafe{config} -r {repo}{ours} "))
             .replace("`restic ", &format!("`restic -r {repo}{theirs} "))
+    }
+
+    /// The flags that mean this configuration, repository and password from any folder and without this
+    /// environment.
+    pub fn lasting_flags(&self, choice: Option<&RepositoryChoice>) -> Result<String> {
+        let file = match &self.global.config {
+            Some(file) => Some(config::absolute(file)?),
+            None => match config::environment("TILLSAFE_CONFIG") {
+                Some(file) => Some(config::absolute(Path::new(&file))?),
+                None => None,
+            },
+        };
+        let mut words = Vec::new();
+        if let Some(file) = file {
+            words.push(format!("-c {}", quoted(&file)));
+        }
+        let Some(choice) = choice else {
+            return Ok(words.join(" "));
+        };
+        words.push(format!("-r {}", quoted(&choice.path)));
+        words.push(match &choice.password {
+            PasswordSource::File(file) => {
+                let file = config::absolute(file)?;
+                format!("-p {}", quoted(&file))
+            }
+            PasswordSource::Command(command) => {
+                format!("--password-command {}", quoted(command))
+            }
+            PasswordSource::Program(words) => {
+                let words: Vec<String> = words.iter().map(quoted).collect();
+                format!("--password-command {}", quoted(words.join(" ")))
+            }
+            // Cron has neither this environment nor anybody to ask.
+            PasswordSource::Value(_) | PasswordSource::Terminal { .. } => "-p FILE".to_owned(),
+        });
+        Ok(words.join(" "))
     }
 
     fn has_several_repositories(&self) -> bool {

@@ -17,6 +17,7 @@ use crate::host::{self, Found, Shop};
 use crate::look::{NewFile, Written};
 use crate::monitor::{Monitor, Problem};
 use crate::repository::{self, Found as Place};
+use crate::retention::Group;
 use crate::source::files::exclude::literal;
 use crate::units::{ByteSize, counted, quoted, shown};
 
@@ -312,14 +313,38 @@ fn new_configuration(
     write(session, &place, &text)?;
     fields["written"] = true.into();
     fields["repository_created"] = created.into();
-    let named = session.named_configuration().map(|_| place.as_path());
-    let words = named.map_or(String::new(), |file| format!(" -c {}", quoted(file)));
-    session.output.good_news(format!(
-        "wrote {}\nnext, in this order:\n  tillsafe{words} backup\n  tillsafe{words} verify\n  tillsafe{words} doctor\nand every night, by cron:\n  {}",
-        shown(&place),
-        cron::installing(named),
-    ));
+    tell_next(session, &place, shops)?;
     Ok(Done::well(fields))
+}
+
+/// What to type by hand, and what cron is to do.
+fn tell_next(session: &Session, place: &Path, shops: &[(String, Shop)]) -> Result<()> {
+    let words = session
+        .named_configuration()
+        .map_or(String::new(), |_| format!(" -c {}", quoted(place)));
+    let series: Vec<String> = shops
+        .iter()
+        .map(|(name, _)| Group::Shop(name.clone()).flags())
+        .collect();
+    let proofs: Vec<String> = series
+        .iter()
+        .map(|series| format!("  tillsafe{words} verify {series}\n"))
+        .collect();
+    let lines = cron::Plan {
+        flags: session.lasting_flags(None)?,
+        backups: vec![String::new()],
+        series,
+        keep: None,
+        forgets: true,
+        repositories: vec![String::new()],
+    };
+    session.output.good_news(format!(
+        "wrote {}\nnext, in this order:\n  tillsafe{words} backup\n{}  tillsafe{words} doctor\nand by cron, every night a backup, every Sunday a proof:\n  {}",
+        shown(place),
+        proofs.concat(),
+        lines.installing(),
+    ));
+    Ok(())
 }
 
 /// The repository that is named, with a password file beside the configuration if none is.
@@ -380,7 +405,7 @@ fn consent(
         shown(&choice.path)
     );
     match session.ask(&question)?.as_deref() {
-        Some("yes" | "y") => Ok(()),
+        Some("yes") => Ok(()),
         Some(_) => Err(Error::Usage {
             finding: "nothing was written: the answer was not yes".to_owned(),
             next: "run setup again; it looks anew".to_owned(),

@@ -5,33 +5,38 @@ use std::path::Path;
 use serde_json::json;
 
 use super::args::Filter;
+use super::choose::one;
 use super::output::path_fields;
 use super::session::{Session, request};
 use crate::error::{Error, ExitCode, Result};
 use crate::id::Id;
 use crate::repository::snapshot::{Snapshot, Snapshots};
-use crate::restore::select;
 use crate::units::{OneLine, shown};
 
 /// The snapshots of these words, each an id or `latest`; without words all backups that the filter lets
 /// through: what holds our own records is none.
 ///
 /// # Errors
-/// As [`select`].
-pub fn several(words: &[String], filter: &Filter, found: &Snapshots) -> Result<Vec<Snapshot>> {
+/// As [`one`].
+pub fn several(
+    session: &Session,
+    words: &[String],
+    filter: &Filter,
+    found: &Snapshots,
+) -> Result<Vec<Snapshot>> {
     if words.is_empty() {
         let mut fitting = request("", filter).filter(found.readable.clone());
         fitting.retain(|snapshot| !snapshot.is_record());
         return Ok(fitting);
     }
-    let one = |word: &String| {
+    let find = |word: &String| {
         let all = Snapshots {
             readable: found.readable.clone(),
             damaged: found.damaged.clone(),
         };
-        select(&request(word, filter), all)
+        one(session, request(word, filter), all)
     };
-    words.iter().map(one).collect()
+    words.iter().map(find).collect()
 }
 
 /// A folder that cannot be read.

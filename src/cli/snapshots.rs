@@ -14,6 +14,7 @@ use crate::monitor::{Monitor, Problem};
 use crate::records::{self, Proof};
 use crate::repository::Repository;
 use crate::repository::snapshot::Snapshot;
+use crate::retention::Group;
 use crate::units::{ByteSize, counted};
 
 pub fn run(session: &Session, args: &Snapshots) -> Result<Done> {
@@ -24,6 +25,7 @@ pub fn run(session: &Session, args: &Snapshots) -> Result<Done> {
     let mut snapshots = request("", &args.filter).filter(found.readable);
     snapshots.retain(|snapshot| args.all || !snapshot.is_record());
     session.output.finish();
+    tell_future(session, &snapshots);
     for snapshot in &snapshots {
         let proof = proofs.get(&snapshot.id);
         session.output.object("snapshot", object(snapshot, proof));
@@ -42,6 +44,18 @@ pub fn run(session: &Session, args: &Snapshots) -> Result<Done> {
         },
         fields: json!({"repository": repository.location(), "snapshots": snapshots.len(), "damaged": damaged}),
     })
+}
+
+/// Of each series the newest, if it is of the future: it hides those that are made now.
+fn tell_future(session: &Session, snapshots: &[Snapshot]) {
+    let backups = snapshots.iter().filter(|snapshot| !snapshot.is_record());
+    let newest: BTreeMap<Group, &Snapshot> = backups
+        .map(|snapshot| (Group::of_snapshot(snapshot), snapshot))
+        .collect();
+    let now = session.services.clock.now();
+    for snapshot in newest.into_values() {
+        snapshot.tell_future(now, session.output.as_ref());
+    }
 }
 
 /// What was proved. The list is there without it, so what cannot be read is told and no more.

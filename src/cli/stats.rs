@@ -18,7 +18,7 @@ pub fn run(session: &Session, args: &args::Stats) -> Result<Done> {
     let _lock = session.lock_if_possible(&repository);
     let monitor = session.output.as_ref();
     let found = repository.snapshots(monitor)?;
-    let snapshots = several(&args.snapshots, &args.filter, &found)?;
+    let snapshots = several(session, &args.snapshots, &args.filter, &found)?;
     let index = repository.load_index(monitor)?;
     let mode = match args.mode {
         StatsMode::RestoreSize => Mode::RestoreSize,

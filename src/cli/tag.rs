@@ -25,7 +25,7 @@ pub fn run(session: &Session, args: &args::Tag) -> Result<Done> {
     let monitor = session.output.as_ref();
     let lock = repository.lock(Access::Exclusive, monitor)?;
     let found = repository.snapshots(monitor)?;
-    let chosen = several(&args.snapshots, &args.filter, &found)?;
+    let chosen = several(session, &args.snapshots, &args.filter, &found)?;
     let chosen = chosen.iter().map(|snapshot| snapshot.id).collect();
     let changed = repository.tag(&found.readable, &chosen, &change, &lock, monitor)?;
     session.output.finish();

@@ -73,7 +73,7 @@ pub fn run(session: &Session, args: &args::Verify) -> Result<Done> {
         counted(files, "file"),
         ByteSize(bytes),
         session.output.elapsed(),
-        proved(session, level, &lost)
+        proved(session, level, &lost, files)
     ));
     let mut fields = fields(&repository.location(), &databases, level);
     fields["snapshot_id"] = json!(snapshot.id);

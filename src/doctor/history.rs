@@ -15,7 +15,7 @@ use crate::repository::Repository;
 use crate::repository::lock::{Standing, host_name};
 use crate::repository::snapshot::Snapshot;
 use crate::retention::Group;
-use crate::units::{Span, counted};
+use crate::units::{Span, counted, quoted};
 
 /// A last good snapshot that is older is worth a word: a night was missed.
 const OLD: Duration = Duration::from_hours(48);
@@ -29,6 +29,8 @@ pub struct History {
     pub findings: Vec<Finding>,
     /// The absolute paths in the snapshots that were made on this machine.
     pub paths: BTreeSet<PathBuf>,
+    /// The series: those that were asked for, and all others that are there.
+    pub series: Vec<Group>,
 }
 
 /// Looks at the snapshots and locks of a repository. Of `series` each should have a good snapshot; others that
@@ -51,7 +53,7 @@ pub fn history(
                 "{} cannot be read",
                 counted(found.damaged.len() as u64, "snapshot")
             ),
-            "tillsafe check, then docs/damage.md",
+            "`tillsafe check`, then docs/damage.md",
         ));
     }
     let index = repository.load_index(monitor)?;
@@ -74,12 +76,15 @@ pub fn history(
         findings.push(Finding::error(
             "snapshots",
             "there is none",
-            "tillsafe backup",
+            "`tillsafe backup /srv/shop`, with the folder of your shop",
         ));
     }
     for (group, snapshots) in &by_series {
-        findings.extend(of_series(&group.to_string(), snapshots, &proofs, now));
+        let commands = Commands::of(group, by_series.len() == 1);
+        let name = group.to_string();
+        findings.extend(of_series(&name, &commands, snapshots, &proofs, now));
     }
+    let all: Vec<Group> = by_series.into_keys().collect();
     findings.extend(locks(repository)?);
     let here = host_name();
     let of_this_machine = found
@@ -90,11 +95,40 @@ pub fn history(
     Ok(History {
         findings,
         paths: paths.collect(),
+        series: all,
     })
+}
+
+/// What is typed about a series.
+struct Commands {
+    backup: String,
+    verify: String,
+}
+
+impl Commands {
+    fn of(group: &Group, is_alone: bool) -> Self {
+        let what = match group {
+            Group::Shop(name) => quoted(name),
+            Group::Place { paths, .. } => {
+                let paths: Vec<String> = paths.iter().map(quoted).collect();
+                paths.join(" ")
+            }
+        };
+        let flags = if is_alone {
+            String::new()
+        } else {
+            format!(" {}", group.flags())
+        };
+        Self {
+            backup: format!("`tillsafe backup {what}`"),
+            verify: format!("`tillsafe verify{flags}`"),
+        }
+    }
 }
 
 fn of_series(
     name: &str,
+    commands: &Commands,
     snapshots: &[&Snapshot],
     proofs: &BTreeMap<Id, Proof>,
     now: Timestamp,
@@ -118,7 +152,7 @@ fn of_series(
         findings.push(Finding::error(
             &item,
             "there is no good one",
-            "tillsafe backup",
+            &commands.backup,
         ));
         return findings;
     };
@@ -132,7 +166,10 @@ fn of_series(
         Finding::warning(
             &item,
             finding,
-            "see why the last runs did not end well: `tillsafe backup` by hand tells",
+            format!(
+                "see why the last runs did not end well: {} by hand tells",
+                commands.backup
+            ),
         )
     } else {
         Finding::good(&item, finding)
@@ -142,7 +179,7 @@ fn of_series(
         .filter_map(|snapshot| Some((snapshot, proofs.get(&snapshot.id)?)))
         .max_by_key(|(_, proof)| proof.time);
     findings.push(match proved {
-        None => Finding::warning(&item, "none was ever proved", "tillsafe verify"),
+        None => Finding::warning(&item, "none was ever proved", &commands.verify),
         Some((snapshot, proof)) => {
             let finding = format!(
                 "{} was proved on {:.0}: {}",
@@ -152,11 +189,9 @@ fn of_series(
             );
             match age(proof.time) {
                 Some(passed) if passed <= OLD_PROOF => Finding::good(&item, finding),
-                Some(_) => Finding::warning(
-                    &item,
-                    finding + ", more than a month ago",
-                    "tillsafe verify",
-                ),
+                Some(_) => {
+                    Finding::warning(&item, finding + ", more than a month ago", &commands.verify)
+                }
                 None => Finding::warning(&item, finding + ", after now", "set the clock"),
             }
         }
@@ -173,7 +208,7 @@ fn locks(repository: &Repository) -> Result<Vec<Finding>> {
         Finding::warning(
             "locks",
             format!("one is left: {}", lock.holder),
-            "tillsafe unlock",
+            "`tillsafe unlock`",
         )
     };
     Ok(odd.map(finding).collect())

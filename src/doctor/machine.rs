@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::host;
 use crate::monitor::Monitor;
 use crate::source::sqlite;
-use crate::units::{ByteSize, Shown, counted, shown};
+use crate::units::{ByteSize, Shown, counted, quoted, shown};
 
 /// The oldest kernel that has all that we rely on: `openat2`.
 const KERNEL: [u64; 2] = [5, 6];
@@ -26,7 +26,7 @@ pub struct Machine<'a> {
     pub covered: &'a [PathBuf],
     /// Where spools are made.
     pub scratch: &'a Path,
-    /// The command that installs a line for cron.
+    /// The command that installs the lines for cron, or how to get it.
     pub cron_line: &'a str,
 }
 
@@ -157,14 +157,17 @@ fn uncovered(
         findings.push(Finding::warning(
             &folder,
             format!("{} in it are in no backup", what.join(" and ")),
-            format!("add it to the configuration: `tillsafe setup {folder}` proposes the lines"),
+            format!(
+                "add it to the configuration: `tillsafe setup {}` proposes the lines",
+                quoted(&shop.folder)
+            ),
         ));
     }
     if more > 0 {
         findings.push(Finding::warning(
             "shops",
             format!("and {more} more folders of which something is in no backup"),
-            "tillsafe setup --dry-run",
+            "`tillsafe setup --dry-run`",
         ));
     }
     if findings.len() == said {
@@ -181,7 +184,7 @@ fn uncovered(
         findings.push(Finding::warning(
             "shops",
             "there are too many files here to see all of them within a minute",
-            "name the folders that matter: tillsafe setup --dry-run /srv/shop",
+            "name the folders that matter: `tillsafe setup --dry-run /srv/shop`",
         ));
     }
     if let Some(first) = found.unreadable.first() {

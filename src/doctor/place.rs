@@ -4,12 +4,15 @@ use std::path::{Path, PathBuf};
 
 use super::Finding;
 use crate::durable::Disk;
+use crate::error::{self, Error};
 use crate::host::{self, Storage};
 use crate::rng::Rng;
 use crate::units::{ByteSize, shown};
 
 /// Less room than that, in percent of all, is worth a word.
 const LITTLE_PERCENT: u64 = 10;
+/// What makes room where none is left.
+const FULL: &str = "`tillsafe prune --now` frees what nobody needs; if that is nothing, `tillsafe forget` (with --keep-… where no configuration has rules) removes snapshots first: both work without a byte left. Then a larger disk";
 
 /// Looks at the storage of the repository in `folder`, which holds backups of `covered`; what it promises is
 /// tried in a scratch folder there.
@@ -49,6 +52,11 @@ pub fn place(folder: &Path, covered: &[PathBuf], disk: &dyn Disk, rng: &dyn Rng)
     }
     findings.push(match host::probe(folder, disk, rng) {
         Ok(()) => Finding::good(&item, "a file written, synced and renamed came back as it was"),
+        Err(Error::File { cause, .. }) if error::is_full(&cause) => Finding::error(
+            &item,
+            "there is no room for a file, so whether it keeps what it is given was not tried",
+            FULL,
+        ),
         Err(cause) => Finding::error(
             &item,
             cause.to_string(),
@@ -65,6 +73,9 @@ fn room(item: &str, storage: &Storage) -> Finding {
         ByteSize(storage.total_bytes)
     );
     if storage.free_bytes < storage.total_bytes / 100 * LITTLE_PERCENT {
+        if storage.free_bytes == 0 {
+            return Finding::error(item, finding, FULL);
+        }
         return Finding::warning(
             item,
             finding,

@@ -1,10 +1,14 @@
-//! Extended attributes, read and set by a path whose last name is never followed: a link has its own.
+//! Extended attributes, read and set by a path whose last name is never followed: a link has its own. Or of
+//! what is held open, whatever it is.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
+
+use super::descriptor;
 
 /// The security label of `SELinux`: the machine's policy, not the file's owner, says what it must be.
 pub const SECURITY_LABEL: &str = "security.selinux";
@@ -17,12 +21,7 @@ pub const ACCESS_LISTS: [&str; 2] = ["system.posix_acl_access", "system.posix_ac
 /// # Errors
 /// As the system reports them; a file system that has no attributes is none.
 pub fn list(path: &Path) -> io::Result<Vec<Vec<u8>>> {
-    let names = grown(|buffer| rustix::fs::llistxattr(path, buffer))?.unwrap_or_default();
-    let names = names.split(|byte| *byte == 0);
-    Ok(names
-        .filter(|name| !name.is_empty())
-        .map(<[u8]>::to_vec)
-        .collect())
+    names(grown(|buffer| rustix::fs::llistxattr(path, buffer)))
 }
 
 /// The value of an attribute, if the item has it.
@@ -31,6 +30,24 @@ pub fn list(path: &Path) -> io::Result<Vec<Vec<u8>>> {
 /// As the system reports them.
 pub fn get(path: &Path, name: &[u8]) -> io::Result<Option<Vec<u8>>> {
     grown(|buffer| rustix::fs::lgetxattr(path, name, buffer))
+}
+
+/// The same as [`list`] of what `held` is, which may be open for nothing but its name.
+///
+/// # Errors
+/// As the system reports them; `NotFound` where descriptors have [no names](descriptor::are_shown).
+pub fn list_held(held: impl AsFd) -> io::Result<Vec<Vec<u8>>> {
+    let path = descriptor::path(held);
+    names(grown(|buffer| rustix::fs::listxattr(&path, buffer)))
+}
+
+/// The same as [`get`] of what `held` is.
+///
+/// # Errors
+/// As [`list_held`].
+pub fn get_held(held: impl AsFd, name: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    let path = descriptor::path(held);
+    grown(|buffer| rustix::fs::getxattr(&path, name, buffer))
 }
 
 pub(super) fn set(path: &Path, name: &str, value: &[u8]) -> io::Result<()> {
@@ -47,6 +64,16 @@ pub(super) fn remove(path: &Path, name: &str) -> io::Result<()> {
         Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
         Err(cause) => Err(cause.into()),
     }
+}
+
+/// The names in a list of them, each of which ends with a zero.
+fn names(list: io::Result<Option<Vec<u8>>>) -> io::Result<Vec<Vec<u8>>> {
+    let list = list?.unwrap_or_default();
+    let names = list.split(|byte| *byte == 0);
+    Ok(names
+        .filter(|name| !name.is_empty())
+        .map(<[u8]>::to_vec)
+        .collect())
 }
 
 /// What `read` puts into a buffer that is long enough; `None` if there is nothing.

@@ -1,6 +1,7 @@
 //! Which kind of file system a path lies on, by the kernel's numbers (linux/magic.h).
 
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 /// NFS.
@@ -17,7 +18,18 @@ pub const FUSE: u32 = 0x6573_5546;
 /// # Errors
 /// As the system reports them.
 pub fn kind(path: &Path) -> io::Result<u32> {
-    let kind = rustix::fs::statfs(path)?.f_type;
-    // The kernel's numbers have 32 bits, whatever the width and the sign of the field.
-    Ok(u32::try_from(kind & 0xffff_ffff).unwrap_or(0))
+    Ok(number(&rustix::fs::statfs(path)?))
+}
+
+/// The kind of the file system that `held` lies on.
+///
+/// # Errors
+/// As the system reports them.
+pub fn kind_of_held(held: impl AsFd) -> io::Result<u32> {
+    Ok(number(&rustix::fs::fstatfs(held)?))
+}
+
+/// The kernel's numbers have 32 bits, whatever the width and the sign of the field.
+fn number(stat: &rustix::fs::StatFs) -> u32 {
+    u32::try_from(stat.f_type & 0xffff_ffff).unwrap_or(0)
 }

@@ -9,6 +9,7 @@
 
 pub mod attributes;
 pub mod claim;
+pub mod descriptor;
 pub mod faults;
 pub mod file_system;
 mod os;

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use rustix::fs::{
     Timestamps, Uid,
 };
 
-use super::{Disk, File, Folder, Identity, Listed, ListedKind, Special, attributes};
+use super::{Disk, File, Folder, Identity, Listed, ListedKind, Special, attributes, descriptor};
 
 /// The file system of this machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -67,9 +67,6 @@ const CONTAINED: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_SYMLINKS)
     .union(ResolveFlags::NO_MAGICLINKS);
 
-/// Where the kernel shows what this process holds open.
-const DESCRIPTORS: &str = "/proc/self/fd";
-
 impl OsFolder {
     fn open_beneath(&self, path: &Path, flags: OFlags, mode: u32) -> io::Result<OwnedFd> {
         let path = if path.as_os_str().is_empty() {
@@ -105,10 +102,8 @@ impl OsFolder {
     /// the descriptor of the parent, so beneath the root all the same.
     fn by_path<T>(&self, path: &Path, act: impl Fn(&Path) -> io::Result<T>) -> io::Result<T> {
         let (parent, name) = self.parent_of(path)?;
-        let parent = Path::new(DESCRIPTORS).join(parent.as_raw_fd().to_string());
-        act(&parent.join(name)).map_err(|cause| match cause.kind() {
-            // A rescue system may lack /proc.
-            io::ErrorKind::NotFound if !Path::new(DESCRIPTORS).is_dir() => {
+        act(&descriptor::path(&parent).join(name)).map_err(|cause| match cause.kind() {
+            io::ErrorKind::NotFound if !descriptor::are_shown() => {
                 io::ErrorKind::Unsupported.into()
             }
             _ => cause,
@@ -268,8 +263,7 @@ impl Folder for OsFolder {
             Ok(opened) => Ok(rustix::fs::fchmod(opened, mode)?),
             // What we own but may not open has a name in /proc, which is that of its descriptor.
             Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => {
-                let name = Path::new(DESCRIPTORS).join(itself.as_raw_fd().to_string());
-                Ok(rustix::fs::chmod(name, mode)?)
+                Ok(rustix::fs::chmod(descriptor::path(&itself), mode)?)
             }
             Err(cause) => Err(cause),
         }

@@ -33,7 +33,7 @@ impl Error {
             ),
             Self::Storage { full: true, .. } => (
                 "every snapshot is untouched",
-                "make room on the repository's storage (`tillsafe prune --now` frees what an interrupted run left), then run the same command again",
+                "make room on the repository's storage, then run the same command again: `tillsafe prune --now` frees what nobody needs; if that is nothing, `tillsafe forget` (with --keep-… or ids) removes snapshots first; both work without a byte left",
             ),
             Self::Storage { .. } => (
                 "every snapshot is untouched",
@@ -113,7 +113,7 @@ impl Error {
                 "it was not touched",
                 "name a file that does not exist yet, or move this one aside (mv)",
             ),
-            Self::KeyRefused { next, .. } => ("no key was added or removed", *next),
+            Self::KeyRefused { next, .. } => ("no key was added or removed", next.as_str()),
             Self::NoSuchPath { snapshot, .. } => {
                 return Advice {
                     safe: "nothing was written".into(),
@@ -189,6 +189,10 @@ impl Error {
                 "nothing was lost: what that restore has not put in its place yet waits in the folder .tillsafe-ready-… or .tillsafe-kept-… there",
                 "run that same restore again to finish it (what has taken one of its names must be moved away first); `tillsafe rollback` undoes one in place, and a folder that was being filled can be emptied instead, hidden names too",
             ),
+            Self::Unsaved { .. } => (
+                "nothing was touched",
+                "to leave it where it is, the same command with --exclude and its path (what the snapshot does not hold then stays), or take another snapshot (`tillsafe snapshots`); with --accept-incomplete it is moved aside all the same, and kept",
+            ),
             Self::InUse { .. } => (
                 "nothing was replaced",
                 "stop what has it open (for a service: systemctl stop NAME), then run the same command again",
@@ -224,6 +228,14 @@ impl Error {
                     safe: "nothing was touched".into(),
                     next: format!(
                         "mount its disk, then run the same command again; if it was removed, `tillsafe rollback --discard {id}` forgets it"
+                    ),
+                };
+            }
+            Self::KeptInside { other, .. } => {
+                return Advice {
+                    safe: "nothing was touched".into(),
+                    next: format!(
+                        "`tillsafe rollback --list` shows that restore: unless it is rolled back already, `tillsafe rollback {other}` puts both back, then the same command again; `tillsafe rollback --discard {other}` removes both"
                     ),
                 };
             }

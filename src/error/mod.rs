@@ -143,7 +143,7 @@ pub enum Error {
         /// Why no key is added or removed.
         finding: String,
         /// What to do instead.
-        next: &'static str,
+        next: String,
     },
     /// The snapshot does not hold the path.
     #[error("snapshot {snapshot} holds no {path}{}", finding.as_ref().map_or(String::new(), |finding| format!(": {finding}")))]
@@ -255,6 +255,16 @@ pub enum Error {
         /// Which restore, or why it cannot be finished.
         finding: String,
     },
+    /// Something stands there that an incomplete snapshot failed to save, and would be moved aside.
+    #[error("{}{} would be moved aside, and snapshot {snapshot} does not hold it: it is incomplete", shown(.path), and_others(*.others))]
+    Unsaved {
+        /// The snapshot's short id.
+        snapshot: String,
+        /// The first such path.
+        path: PathBuf,
+        /// How many more there are.
+        others: u64,
+    },
     /// A database that would be replaced is open.
     #[error("{} is open in {holder}", shown(.path))]
     InUse {
@@ -316,6 +326,16 @@ pub enum Error {
     KeptMissing {
         /// Its name.
         id: String,
+        /// Its kept folder.
+        path: PathBuf,
+    },
+    /// What a restore in place keeps lies in what another one has replaced or displaced.
+    #[error("what the restore {id} keeps went along with what the restore {other} has moved aside: it is in {}", shown(.path))]
+    KeptInside {
+        /// Its name.
+        id: String,
+        /// The other's name.
+        other: String,
         /// Its kept folder.
         path: PathBuf,
     },
@@ -419,6 +439,7 @@ impl Error {
             | Self::TargetUnfit { .. }
             | Self::FileExists { .. }
             | Self::UnfinishedRestore { .. }
+            | Self::Unsaved { .. }
             | Self::InUse { .. }
             | Self::PlanChanged { .. }
             | Self::NoConsent { .. }
@@ -427,6 +448,7 @@ impl Error {
             | Self::NothingKept { .. }
             | Self::LaterRestore { .. }
             | Self::KeptMissing { .. }
+            | Self::KeptInside { .. }
             | Self::AlreadyRolledBack { .. }
             | Self::LastSnapshot { .. }
             | Self::ImplausibleHistory { .. }
@@ -487,6 +509,13 @@ fn untried(left: usize) -> String {
     match left {
         0 => String::new(),
         left => format!(" that were tried; {left} more would take too long"),
+    }
+}
+
+fn and_others(others: u64) -> String {
+    match others {
+        0 => String::new(),
+        others => format!(" (and {others} more)"),
     }
 }
 

@@ -75,7 +75,7 @@ impl Repository {
         }
         Err(Error::KeyRefused {
             finding: format!("there are {count} key files, and restic tries no more than {MOST}"),
-            next: "`tillsafe key list` shows them: remove one that nobody needs (`tillsafe key remove ID`)",
+            next: "`tillsafe key list` shows them: remove one that nobody needs (`tillsafe key remove ID`)".to_owned(),
         })
     }
 
@@ -87,7 +87,7 @@ impl Repository {
     pub fn add_key(&self, password: &Secret, cost: Cost, monitor: &dyn Monitor) -> Result<NewKey> {
         let lock = self.lock(Access::Shared, monitor)?;
         self.require_own_key()?;
-        if let Some(id) = self.find_strong(password, None, monitor)? {
+        if let Some(id) = self.find(password, None, false, monitor)? {
             return Ok(NewKey { id, is_new: false });
         }
         self.require_room_for_a_key()?;
@@ -99,7 +99,8 @@ impl Repository {
     /// both open; the old one goes only after the new one was read back and opened.
     ///
     /// # Errors
-    /// As [`Repository::add_key`], and [`Error::KeyRefused`] if it is no other password; [`Error::LockLost`].
+    /// As [`Repository::add_key`], and [`Error::KeyRefused`] if it is no other password, or one that opens
+    /// another key: two keys do not become one unasked; [`Error::LockLost`].
     pub fn change_password(
         &self,
         password: &Secret,
@@ -110,8 +111,11 @@ impl Repository {
         self.require_own_key()?;
         self.require_other_password(password)?;
         let old = self.inner.opened_with.id;
-        let new = match self.find_strong(password, Some(old), monitor)? {
-            Some(id) => NewKey { id, is_new: false },
+        // Of the same password a strong key is to take the place of a weak one: a run before may have made it.
+        let is_same = self.opens(old, password);
+        let new = match self.find(password, Some(old), !is_same, monitor)? {
+            Some(id) if is_same => NewKey { id, is_new: false },
+            Some(id) => return Err(taken(id, old)),
             None => self.store_key(password, cost)?,
         };
         lock.require_held()?;
@@ -135,7 +139,7 @@ impl Repository {
                     "key {} is the one that this run has opened the repository with",
                     key.id.short()
                 ),
-                next: "open the repository with another key's password to remove this one; to replace it: `tillsafe key passwd`",
+                next: "open the repository with another key's password to remove this one; to replace it: `tillsafe key passwd`".to_owned(),
             });
         }
         lock.require_held()?;
@@ -156,7 +160,7 @@ impl Repository {
                         "key {}, which has opened the repository, was removed meanwhile",
                         ours.id.short()
                     ),
-                    next: "run the same command with a password that still opens",
+                    next: "run the same command with a password that still opens".to_owned(),
                 })
             }
             Err(cause) => Err(cause.on("reading", object)),
@@ -169,28 +173,36 @@ impl Repository {
         let backend = self.inner.backend.as_ref();
         let is_weak = |file: KeyFile| file.facts().is_ok_and(|facts| facts.cost.is_weak());
         let is_poor = read_key_file(backend, ours.id).map_or(true, is_weak);
-        if is_poor || !matches!(open_key_file(backend, ours.id, false, password), Ok(Ok(_))) {
+        if is_poor || !self.opens(ours.id, password) {
             return Ok(());
         }
         Err(Error::KeyRefused {
             finding: "the new password is the one that opens the repository already".to_owned(),
-            next: "give another password",
+            next: "give another password".to_owned(),
         })
     }
 
-    /// The key, but for `leave_out`, that `password` opens already and that is as good as a new one.
-    fn find_strong(
+    fn opens(&self, key: Id, password: &Secret) -> bool {
+        let backend = self.inner.backend.as_ref();
+        matches!(open_key_file(backend, key, true, password), Ok(Ok(_)))
+    }
+
+    /// The key, but for `leave_out`, that `password` opens already and that is as good as a new one, or of
+    /// any strength with `weak_too`.
+    fn find(
         &self,
         password: &Secret,
         leave_out: Option<Id>,
+        weak_too: bool,
         monitor: &dyn Monitor,
     ) -> Result<Option<Id>> {
         let backend = self.inner.backend.as_ref();
         let mut left = MAX_WORK;
         for key in self.keys(monitor)? {
             go_on(monitor)?;
-            let strong = key.facts.ok().filter(|facts| !facts.cost.is_weak());
-            let work = strong.and_then(|facts| facts.cost.work());
+            let fit = key.facts.ok();
+            let fit = fit.filter(|facts| weak_too || !facts.cost.is_weak());
+            let work = fit.and_then(|facts| facts.cost.work());
             let Some(rest) = work.and_then(|work| left.checked_sub(work)) else {
                 continue;
             };
@@ -220,6 +232,17 @@ impl Repository {
                 finding: "the key that was just written does not open".into(),
             }),
         }
+    }
+}
+
+/// The new password is that of another key: somebody else's, or one that a run which was cut short has made.
+fn taken(other: Id, old: Id) -> Error {
+    let (other, old) = (other.short(), old.short());
+    Error::KeyRefused {
+        finding: format!("the new password opens another key already, {other}"),
+        next: format!(
+            "give a password that opens no key yet; but if an interrupted `key passwd` has made {other}, finish it with the new password: `tillsafe key remove {old}`"
+        ),
     }
 }
 

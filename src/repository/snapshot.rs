@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::id::Id;
+use crate::monitor::{Monitor, Problem};
 
 /// The path of a snapshot that holds our own records (what was proved when), and nothing of a shop.
 pub const RECORDS: &str = "/.tillsafe/records";
@@ -150,6 +151,21 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Says if it lies in the future: until that has come it is `latest`, and none that is made now.
+    pub fn tell_future(&self, now: Timestamp, monitor: &dyn Monitor) {
+        if self.file.time <= now {
+            return;
+        }
+        monitor.problem(Problem {
+            item: format!("snapshot {}", self.id.short()),
+            finding: format!(
+                "is of {:.0}, and this machine's clock says {now:.0}: if the clock is wrong, set it right; until it has passed that time, `latest` is that snapshot and none made now",
+                self.file.time
+            ),
+            incomplete: false,
+        });
+    }
+
     /// Whether it holds our own records, and so is none of a shop's.
     #[must_use]
     pub fn is_record(&self) -> bool {

@@ -162,63 +162,6 @@ impl Plan {
         }
     }
 
-    /// What the manifest says of a path that is not there.
-    fn why_missing(&self) -> Option<String> {
-        let wanted = crate::units::shown(&self.base);
-        let mut notes = self
-            .manifest
-            .iter()
-            .flat_map(|manifest| &manifest.incomplete);
-        let note = notes.find(|note| note.item == wanted)?;
-        Some(note.finding.clone())
-    }
-
-    /// Tells what this restore cannot bring back: what its capture missed or a repair has left out, and what
-    /// this version lists but does not restore.
-    pub(super) fn tell_missing(&self, monitor: &dyn Monitor) {
-        let captured_whole = |manifest: &Manifest| manifest.incomplete.is_empty();
-        if self.snapshot.file.is_incomplete() && self.manifest.as_ref().is_none_or(captured_whole) {
-            monitor.problem(Problem {
-                item: format!("snapshot {}", self.snapshot.id.short()),
-                finding: "it is marked incomplete: what was lost was left out when it was repaired"
-                    .to_owned(),
-                incomplete: true,
-            });
-        }
-        let manifest = self.manifest.iter();
-        for note in manifest.flat_map(|manifest| &manifest.incomplete) {
-            if self.covers(Path::new(&note.item)) {
-                monitor.problem(Problem {
-                    item: note.item.clone(),
-                    finding: format!("when it was captured: {}", note.finding),
-                    incomplete: true,
-                });
-            }
-        }
-        for (file, part) in &self.parts_left {
-            monitor.problem(Problem {
-                item: crate::units::shown(file),
-                finding: format!(
-                    "{part} lies beside it in the snapshot, and a database is not whole without it; restore both"
-                ),
-                incomplete: true,
-            });
-        }
-        for item in &self.items {
-            let (finding, incomplete) = match &item.entry.kind {
-                // It holds nothing that could be.
-                Kind::Socket => ("a socket is not restored".to_owned(), false),
-                Kind::Other(kind) => (format!("a {kind} is not restored by this version"), true),
-                _ => continue,
-            };
-            monitor.problem(Problem {
-                item: crate::units::shown(&item.path),
-                finding,
-                incomplete,
-            });
-        }
-    }
-
     /// Adds everything below, folders before what they hold.
     fn add(
         &mut self,

@@ -8,7 +8,6 @@ use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::repository::snapshot::{Snapshot, Snapshots};
 use crate::retention::Group;
-use crate::units::quoted;
 
 /// Fewest digits of an id that name a snapshot.
 const MIN_DIGITS: usize = 4;
@@ -102,10 +101,19 @@ pub fn select(request: &Request, snapshots: Snapshots) -> Result<Snapshot> {
     }
 }
 
-/// The last of one series. Snapshots of several shops, machines or sets of paths are several series: unless
-/// the paths that were asked for are exactly those of one, or only one holds what is wanted of it, it is
-/// refused, and they are listed.
-fn latest(request: &Request, mut fitting: Vec<Snapshot>) -> Result<Snapshot> {
+/// The series that a word like `latest` could mean.
+#[must_use]
+pub fn candidates(request: &Request, snapshots: &Snapshots) -> BTreeSet<Group> {
+    let mut fitting = request.filter(snapshots.readable.clone());
+    fitting.retain(|snapshot| match request.snapshot.as_str() {
+        "proven" => request.proven.contains(&snapshot.id),
+        _ => !snapshot.is_record(),
+    });
+    series(&narrowed(request, fitting))
+}
+
+/// What is left once the paths that were asked for, or what is wanted, have told which series is meant.
+fn narrowed(request: &Request, mut fitting: Vec<Snapshot>) -> Vec<Snapshot> {
     if series(&fitting).len() > 1 && !request.paths.is_empty() {
         let wanted: BTreeSet<&Path> = request.paths.iter().map(PathBuf::as_path).collect();
         fitting.retain(|snapshot| {
@@ -117,9 +125,17 @@ fn latest(request: &Request, mut fitting: Vec<Snapshot>) -> Result<Snapshot> {
         let holds = |path: &String| request.within.starts_with(path);
         fitting.retain(|snapshot| snapshot.file.paths.iter().any(holds));
     }
+    fitting
+}
+
+/// The last of one series. Snapshots of several shops, machines or sets of paths are several series: unless
+/// the paths that were asked for are exactly those of one, or only one holds what is wanted of it, it is
+/// refused, and they are listed.
+fn latest(request: &Request, fitting: Vec<Snapshot>) -> Result<Snapshot> {
+    let mut fitting = narrowed(request, fitting);
     let series = series(&fitting);
     if series.len() > 1 {
-        let flags: Vec<String> = series.iter().map(flags).collect();
+        let flags: Vec<String> = series.iter().map(Group::flags).collect();
         return Err(Error::Usage {
             finding: format!(
                 "`{}` could mean one of {} series: several shops, machines or sets of paths",
@@ -138,17 +154,6 @@ fn latest(request: &Request, mut fitting: Vec<Snapshot>) -> Result<Snapshot> {
 /// A shop goes on with its series on another machine and with other paths.
 fn series(snapshots: &[Snapshot]) -> BTreeSet<Group> {
     snapshots.iter().map(Group::of_snapshot).collect()
-}
-
-/// The flags that would choose a series, to be typed.
-fn flags(series: &Group) -> String {
-    match series {
-        Group::Shop(name) => format!("--shop {}", quoted(name)),
-        Group::Place { host, paths } => {
-            let paths = paths.iter().map(|path| format!(" --path {}", quoted(path)));
-            format!("--host {}{}", quoted(host), paths.collect::<String>())
-        }
-    }
 }
 
 fn none(request: &Request) -> Error {

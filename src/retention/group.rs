@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::id::{Hasher, Id};
 use crate::repository::snapshot::Snapshot;
-use crate::units::Shown;
+use crate::units::{Shown, quoted};
 
 /// How a snapshot says which shop it is of.
 const SHOP: &str = "shop=";
@@ -52,6 +52,18 @@ impl Group {
     pub fn of_snapshot(snapshot: &Snapshot) -> Self {
         let file = &snapshot.file;
         Self::of(&file.tags, &file.hostname, &file.paths)
+    }
+
+    /// The flags that choose it, as a shell takes them.
+    #[must_use]
+    pub fn flags(&self) -> String {
+        match self {
+            Self::Shop(name) => format!("--shop {}", quoted(name)),
+            Self::Place { host, paths } => {
+                let paths = paths.iter().map(|path| format!(" --path {}", quoted(path)));
+                format!("--host {}{}", quoted(host), paths.collect::<String>())
+            }
+        }
     }
 
     /// What stands for the series where its name would be too long.

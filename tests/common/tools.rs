@@ -17,6 +17,12 @@ pub fn skipped(what: &str, why: &str) {
     eprintln!("SKIPPED: {what}: {why}");
 }
 
+/// Says loudly that something was not tested because this kernel has not got it: nothing that could be installed,
+/// so that it is no failure in CI either.
+pub fn not_in_this_kernel(what: &str, why: &str) {
+    eprintln!("SKIPPED: {what}: {why}");
+}
+
 /// Finds a program on the usual paths.
 pub fn find(name: &str) -> Option<PathBuf> {
     ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"]

@@ -1,8 +1,10 @@
 //! Restores over what is there: planned, consented to, swapped in, rolled back.
 
 mod crash;
+mod discard;
 mod hostile;
 mod meanwhile;
+mod unsaved;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -249,11 +251,19 @@ fn consent_is_the_name_typed_at_a_terminal() {
         type_shown(&scene.program.command(&words), "to replace it: ", typed)
     };
     let folder = text(&scene.shop.folder);
-    for (typed, more) in [("yes", &[][..]), ("", &[]), (folder, &["--no-input"])] {
+    for (typed, more) in [
+        ("yes", &[][..]),
+        ("", &[]),
+        ("/", &[]),
+        (folder, &["--no-input"]),
+    ] {
         let Some(run) = answer(typed, more) else {
             return skipped("a typed consent", "there is no python3");
         };
         assert_eq!(run.code, 20, "{typed:?}: {}", run.text());
+        let answered = format!("(the answer was {typed})");
+        let is_wrong = more.is_empty() && !typed.is_empty();
+        assert_eq!(run.text().contains(&answered), is_wrong, "{}", run.text());
         scene.assert_old();
     }
     // Ctrl-C is an answer too.
@@ -261,9 +271,49 @@ fn consent_is_the_name_typed_at_a_terminal() {
     assert_eq!(run.code, 130, "{}", run.text());
     assert_three_parts(&run.text().replace('\r', ""));
     scene.assert_old();
-    let run = answer(folder, &[]).unwrap();
+    // As a shell completes it.
+    let run = answer(&format!("{folder}/"), &[]).unwrap();
     assert_eq!(run.code, 0, "{}", run.text());
     scene.assert_restored();
+}
+
+/// Killed, it is at work no more, and nobody knows yet what its log holds.
+#[test]
+fn a_plan_says_why_rows_are_not_counted_and_how_they_are() {
+    let scene = Scene::new();
+    let Some(sqlite3) = find("sqlite3") else {
+        return skipped("rows that are not counted", "sqlite3 is needed to close it");
+    };
+    let planned = || scene.program.ok(&["restore", "latest", "--in-place", "-n"]);
+    leave_as_after_a_crash(&scene.shop, &scene.place.join("crashed"), "wal");
+    let run = planned();
+    assert!(
+        run.stdout
+            .contains("nobody has it open, but it was not closed"),
+        "{}",
+        run.stdout
+    );
+    let (_, objects) = scene
+        .program
+        .json(&["restore", "latest", "--in-place", "-n"]);
+    let database = &field(&objects, "plan", "replaces")[0]["databases"][0];
+    assert_eq!(database["not_counted"], "log_left", "{database}");
+    // As the plan says.
+    let command = run.stdout.split("as its owner, sqlite3 ").nth(1).unwrap();
+    let command = command.split(" brings them in").next().unwrap();
+    let closed = Command::new("/bin/sh")
+        .arg("-c")
+        .arg(format!("{} {command}", sqlite3.display()))
+        .output()
+        .unwrap();
+    assert!(closed.status.success(), "{closed:?}");
+    let run = planned();
+    assert!(
+        run.stdout
+            .contains("table orders: 25 rows now, 20 in the snapshot"),
+        "{}",
+        run.stdout
+    );
 }
 
 #[test]

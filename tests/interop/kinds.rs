@@ -26,7 +26,7 @@ use crate::common::shop::noise;
 const MIB: usize = 1 << 20;
 
 /// A folder with all that a file system holds and both restore.
-fn every_kind(folder: &Path) {
+pub fn every_kind(folder: &Path) {
     fs::create_dir(folder).unwrap();
     fs::create_dir(folder.join("empty")).unwrap();
     let half = 512 << 10;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Restic;
+use super::{Restic, setting};
 use crate::common::Place;
 use crate::common::compare::{describe, is_database};
 use crate::common::program::{Program, Started};
@@ -325,11 +325,6 @@ impl Life {
 /// Databases are compared by their orders; temporary files may have been written out of a snapshot.
 fn left_out(path: &Path) -> bool {
     is_database(path) || path.extension().is_some_and(|kind| kind == "tmp")
-}
-
-/// A number from the environment.
-fn setting(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
 }
 
 #[test]

@@ -2,12 +2,15 @@
 
 mod beside;
 mod kinds;
+mod large;
 mod life;
+mod mount;
 mod old;
 mod ours;
 mod rustic;
 mod theirs;
 mod trees;
+mod windows;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -132,4 +135,9 @@ fn paths(nodes: &[Value], below: &Path) -> BTreeSet<String> {
         .filter(|path| path.starts_with(&below))
         .map(str::to_owned)
         .collect()
+}
+
+/// A number from the environment, which makes a test larger or repeats it.
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
 }

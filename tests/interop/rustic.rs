@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use super::kinds::every_kind;
 use super::{Restic, difficult_shop};
 use crate::common::Place;
 use crate::common::compare::{difference, is_database};
@@ -196,6 +197,9 @@ fn we_check_list_restore_and_build_on_what_rustic_wrote() {
         &["--set-chunker", "fixed_size", "--set-chunk-size", "64KiB"],
         &["--set-compression", "0"],
         &["--set-compression", "19", "--set-datapack-size", "1MiB"],
+        &["--set-compression", "22"],
+        // Every file is one blob.
+        &["--set-chunker", "fixed_size", "--set-chunk-size", "64MiB"],
     ] {
         let place = Place::new();
         let program = Program::in_folder(place.path());
@@ -225,6 +229,85 @@ fn we_check_list_restore_and_build_on_what_rustic_wrote() {
         program.ok(&["backup", folder]);
         rustic.ok(&["check", "--read-data"]);
         restic_is_content(&program);
+    }
+}
+
+/// Snapshots alone, then every tree, then trees without a file: all in rustic's own letters.
+#[test]
+fn what_rustic_writes_anew_of_ours_is_read_and_built_upon() {
+    let place = Place::new();
+    let program = Program::with_cheap_repository(place.path());
+    let Some(rustic) = Rustic::find(&place, &program) else {
+        return;
+    };
+    let judge = Restic::on(&restics().pop().unwrap().1, &program);
+    let shop = difficult_shop(&place.join("shop"), &judge);
+    let folder = shop.folder.to_str().unwrap();
+    program.ok(&["backup", folder]);
+    let target = place.join("restored");
+    for words in [
+        &["--tags-rewritten", "anew"][..],
+        &["--all-trees"],
+        &["--glob", "!**/large"],
+    ] {
+        rustic.ok(&[&["rewrite", "--forget"], words].concat());
+        program.ok(&["check", "--read-data"]);
+        let (_, listed) = program.json(&["snapshots"]);
+        assert_eq!(listed.last().unwrap()["snapshots"], 1, "{words:?}");
+        // The manifest is one of the files, and still tells what was captured: also that a file is no longer there.
+        let is_left_out = words[0] == "--glob";
+        let wanted = if is_left_out { "opened" } else { "matched" };
+        assert_eq!(level(&program, &[]), wanted, "{words:?}");
+        let from = format!("latest:{folder}");
+        program.ok(&["restore", &from, "--target", target.to_str().unwrap()]);
+        assert_eq!(target.join("large").exists(), !is_left_out);
+        let left_out = |path: &Path| is_database(path) || (is_left_out && path.ends_with("large"));
+        assert_eq!(difference(&shop.folder, &target, &left_out), None);
+        fs::remove_dir_all(&target).unwrap();
+        restic_is_content(&program);
+    }
+    // What it left out is stored again, and what nobody needs goes.
+    program.ok(&["backup", folder]);
+    program.ok(&["forget", "--keep-last", "1"]);
+    program.ok(&["prune", "--now"]);
+    rustic.ok(&["check", "--read-data"]);
+    restic_is_content(&program);
+    assert_eq!(level(&program, &[]), "matched");
+}
+
+/// Every kind of item, stored by one of the two and restored by the other.
+#[test]
+fn every_kind_of_item_goes_both_ways() {
+    for ours_stores in [true, false] {
+        let place = Place::new();
+        let program = Program::in_folder(place.path());
+        let Some(rustic) = Rustic::find(&place, &program) else {
+            return;
+        };
+        rustic.init(&program, &[]);
+        let folder = place.join("kinds");
+        every_kind(&folder);
+        let source = folder.to_str().unwrap();
+        let target = place.join("restored");
+        let from = format!("latest:{source}");
+        let to = target.to_str().unwrap();
+        if ours_stores {
+            program.ok(&["backup", source]);
+            rustic.ok(&["check", "--read-data"]);
+            rustic.ok(&["restore", &from, to]);
+        } else {
+            rustic.ok(&["backup", source]);
+            program.ok(&["check", "--read-data"]);
+            program.ok(&["restore", &from, "--target", to]);
+            restic_is_content(&program);
+        }
+        // To rustic a mode of 0 is none.
+        let left_out = |path: &Path| path.ends_with("mode-4");
+        assert_eq!(
+            difference(&folder, &target, &left_out),
+            None,
+            "{ours_stores}"
+        );
     }
 }
 

@@ -97,8 +97,18 @@ fn judge(verb: &str, folder: &Path, done: bool, what: &str) {
             "{what}: the third key"
         );
     }
-    // Again, with the password that opens.
-    if old {
+    // Again, with the password that opens. Where both open, the message says how to finish.
+    if old && new && verb == "passwd" {
+        let refused = act(verb, backend(folder, None), folder).unwrap_err();
+        let next = refused.advice().next;
+        let id = next
+            .split("key remove ")
+            .nth(1)
+            .unwrap()
+            .trim_end_matches('`');
+        let repository = open(backend(folder, None), NEW).unwrap();
+        repository.remove_key(id, &Quiet::default()).unwrap();
+    } else if old {
         act(verb, backend(folder, None), folder).unwrap_or_else(|cause| panic!("{what}: {cause}"));
     }
     let count = names_with(&folder.join("repository/keys"), "")

@@ -240,21 +240,43 @@ fn a_change_to_no_new_password_says_so() {
         same.stderr
     );
     assert_eq!(key_files(&program), before);
-    // That of another key: there is one way in fewer.
-    assert_eq!(add(&strong, &other).code, 0);
-    let run = strong.ok(&[
-        "key",
-        "passwd",
-        "--new-password-file",
-        as_text(&other.password_file),
-    ]);
-    assert!(
-        run.stdout.contains("which was there before"),
-        "{}",
-        run.stdout
+    // That of another key, weak or strong: two ways in do not become one unasked.
+    let weak = with_password(&program, place.path(), "weak.pass", "earthenware");
+    let repository = Repository::open(
+        program.backend(),
+        services(),
+        &secret("celadon on porcelain"),
+        &Quiet::default(),
     );
-    assert_eq!(key_files(&program).len(), 1);
-    other.ok(&["snapshots"]);
+    let cheap = repository.unwrap();
+    cheap
+        .add_key(&secret("earthenware"), Cost::CHEAP, &Quiet::default())
+        .unwrap();
+    assert_eq!(add(&strong, &other).code, 0);
+    let before = key_files(&program);
+    let mut next = String::new();
+    for theirs in [&weak, &other] {
+        let run = strong.run(&[
+            "key",
+            "passwd",
+            "--new-password-file",
+            as_text(&theirs.password_file),
+        ]);
+        assert_eq!(run.code, 20, "{}", run.text());
+        assert!(
+            run.stderr.contains("opens another key already"),
+            "{}",
+            run.stderr
+        );
+        assert_eq!(key_files(&program), before, "nothing is removed");
+        next = run.stderr;
+    }
+    strong.ok(&["snapshots"]);
+    // If that was meant, the message says how.
+    let id = next.split("key remove ").nth(1).unwrap();
+    let id = id.split('`').next().unwrap();
+    other.ok(&["key", "remove", id]);
+    assert_eq!(strong.run(&["snapshots"]).code, 12);
 }
 
 /// A stray is the business of who looks after keys.

@@ -139,6 +139,27 @@ fn from_damage_to_a_clean_check() {
 
     let run = program.run(&["check", "--read-data"]);
     assert_eq!(run.code, 4, "the old one is kept: {}", run.text());
+    // What is left is made already, and not asked for again.
+    assert!(
+        run.text()
+            .contains(&format!("what is left of it is in {} already", &new[..8]))
+            && run.stderr.contains("repair snapshots --forget")
+            && !run.text().contains("makes one that has what is left"),
+        "{}",
+        run.text()
+    );
+    // Records of proofs are no backups.
+    let whole = place.join("whole");
+    fs::create_dir(&whole).unwrap();
+    fs::write(whole.join("a"), "a").unwrap();
+    program.ok(&["backup", whole.to_str().unwrap()]);
+    program.ok(&["verify", "--path", whole.to_str().unwrap()]);
+    let run = program.run(&["repair", "snapshots", "--dry-run"]);
+    assert!(
+        run.stdout.contains(": 1 of 4 lack something"),
+        "{}",
+        run.stdout
+    );
     let run = program.ok(&["repair", "snapshots", "--forget"]);
     assert!(
         run.stdout

@@ -29,7 +29,7 @@ type the path when asked. What was there is kept aside, and `tillsafe rollback` 
 const ROLLBACK: &str = "Undo the last restore in place, keeping what it displaces
 
 The old data gets its names back; what was restored is kept aside in turn. Needs neither repository nor password. \
-Without an argument it is the last restore in place on this machine that is meant.";
+Without an argument it is the last restore in place on this machine that is meant, with --discard too.";
 
 const FORGET: &str = "Remove the snapshots that a policy does not keep, or that are named
 
@@ -282,6 +282,9 @@ pub struct Restore {
     /// Replace what stands at the original paths; it is kept aside
     #[arg(long, conflicts_with = "target")]
     pub in_place: bool,
+    /// With --in-place: of an incomplete snapshot, move aside even what it failed to save
+    #[arg(long, requires = "in_place")]
+    pub accept_incomplete: bool,
     /// Print the plan and its hash, and do nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -303,9 +306,12 @@ pub struct Rollback {
     /// Show what restores in place have replaced and keep, and do nothing
     #[arg(long, conflicts_with = "discard")]
     pub list: bool,
-    /// Remove what is kept instead: all of it, or that of the one named
+    /// Remove what is kept instead
     #[arg(long)]
     pub discard: bool,
+    /// With --discard: not of one restore, but of all, or of all that replaced the path
+    #[arg(long, requires = "discard")]
+    pub all: bool,
     /// Say what would be done, and do nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,

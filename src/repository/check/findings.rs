@@ -134,12 +134,14 @@ impl Findings {
         self,
         suffers: bool,
         is_gone: impl Fn(Id) -> bool,
+        rest_of: impl Fn(Id) -> Option<Id>,
         is_lost: impl Fn(BlobKind, Id) -> bool,
     ) -> Vec<Damage> {
         let costs = Costs {
             blobs: suffers || self.unreadable_snapshots,
             unknown_blobs: self.unknown_blobs,
             is_gone: &is_gone,
+            rest_of: &rest_of,
         };
         let found = self.found.into_iter();
         found
@@ -154,6 +156,8 @@ struct Costs<'a> {
     blobs: bool,
     unknown_blobs: bool,
     is_gone: &'a dyn Fn(Id) -> bool,
+    /// The snapshot in which a repair has kept what is left of one.
+    rest_of: &'a dyn Fn(Id) -> Option<Id>,
 }
 
 impl Found {
@@ -169,6 +173,7 @@ impl Found {
             .collect();
         let unlisted = self.blob_count > blobs.len() as u64;
         let loses = costs.blobs && (unlisted || blobs.iter().any(|blob| blob.lost));
+        let mend_of_repaired;
         let (costs_data, mend) = match self.object {
             None | Some(Object::Named(Class::Index, _)) => (
                 costs.unknown_blobs,
@@ -186,6 +191,15 @@ impl Found {
                 false,
                 "when nobody works in the repository, `tillsafe unlock --remove-all` removes it",
             ),
+            Some(Object::Named(Class::Snapshots, id))
+                if let (false, Some(rest)) = (blobs.is_empty(), (costs.rest_of)(id)) =>
+            {
+                mend_of_repaired = format!(
+                    "what is left of it is in {} already; back up again: what the source still has is stored again, for this snapshot too; once you no longer want it, `tillsafe repair snapshots --forget` removes it",
+                    rest.short()
+                );
+                (true, mend_of_repaired.as_str())
+            }
             Some(Object::Named(Class::Snapshots, _)) if !blobs.is_empty() => (
                 true,
                 "back up again: what the source still has is stored again, for this snapshot too; then `tillsafe repair snapshots` makes one that has what is left",
@@ -196,7 +210,7 @@ impl Found {
             ),
             Some(Object::Named(Class::Data, id)) if (costs.is_gone)(id) => (
                 loses,
-                "back up again: what it held is stored again where the source still has it; then `tillsafe repair index` forgets it",
+                "`tillsafe repair index` forgets it; then back up again: what it held is stored again where the source still has it",
             ),
             Some(Object::Named(Class::Data, _)) if loses => (
                 true,

@@ -92,7 +92,19 @@ pub fn check(
     check.data(extent)?;
     let snapshots = check.snapshots(snapshots.objects.iter().map(|(id, _)| *id))?;
     check.who_suffers(&snapshots)?;
-    Ok(check.finish())
+    Ok(check.finish(&snapshots))
+}
+
+/// The snapshot in which a repair has kept what is left of this one.
+fn rest_of(snapshots: &[Snapshot], id: Id) -> Option<Id> {
+    let of = snapshots.iter().find(|one| one.id == id)?;
+    let is_rest = |one: &&Snapshot| {
+        one.id != id
+            && one.file.original == Some(of.origin())
+            && one.file.time == of.file.time
+            && one.file.is_incomplete()
+    };
+    snapshots.iter().find(is_rest).map(|one| one.id)
 }
 
 struct Check<'a> {
@@ -277,12 +289,13 @@ impl Check<'_> {
         Ok(readable)
     }
 
-    fn finish(mut self) -> CheckReport {
+    fn finish(mut self, snapshots: &[Snapshot]) -> CheckReport {
         let findings = std::mem::take(&mut self.findings);
         let suffers = self.report.lost_paths > 0;
         self.report.damage = findings.into_damage(
             suffers,
             |pack| !self.sizes.contains_key(&pack),
+            |snapshot| rest_of(snapshots, snapshot),
             |kind, id| !matches!(self.state(kind, id), State::Whole { .. }),
         );
         self.report

@@ -14,7 +14,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Repository;
-use crate::backend::{Class, Object};
+use crate::backend::{Class, Listing, Object};
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::monitor::{Monitor, Problem, Step, go_on};
@@ -217,10 +217,38 @@ fn look(repository: &Repository, access: Access, ours: Option<Id>) -> Result<()>
     Ok(())
 }
 
-/// Fails if anybody holds a lock, of whatever kind.
-///
-/// # Errors
-/// [`Error::Locked`], [`Error::Storage`].
-pub(super) fn require_alone(repository: &Repository) -> Result<()> {
-    look(repository, Access::Exclusive, None)
+/// What is there while nobody holds a lock. Where there is no room for a lock of our own, two of them that are
+/// the same say that nobody worked here in between: who does has a lock still, or has left an index or a
+/// snapshot.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Alone {
+    index: Listing,
+    snapshots: Listing,
+}
+
+impl Alone {
+    /// Looks.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] if anybody holds a lock, of whatever kind; [`Error::Storage`].
+    pub fn look(repository: &Repository) -> Result<Self> {
+        look(repository, Access::Exclusive, None)?;
+        Self::list(repository)
+    }
+
+    /// The same for who holds the lock.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub fn list(repository: &Repository) -> Result<Self> {
+        Ok(Self {
+            index: repository.list(Class::Index)?,
+            snapshots: repository.list(Class::Snapshots)?,
+        })
+    }
+
+    /// A snapshot is gone by our own hand.
+    pub fn forget(&mut self, snapshot: Id) {
+        self.snapshots.objects.retain(|(id, _)| *id != snapshot);
+    }
 }

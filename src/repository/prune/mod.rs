@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Repository;
-use super::lock::{self, Access};
+use super::lock::{Access, Alone};
 use super::replace::Standing;
 use crate::backend::Class;
 use crate::error::{Error, Result};
@@ -236,17 +236,9 @@ impl Run<'_> {
     /// Frees what nobody needs without a lock, for there is no room for one. Whoever worked here between
     /// the two looks has a lock still, or has left an index or a snapshot: then nothing is removed.
     fn make_room(&self) -> Result<bool> {
-        let look = || {
-            lock::require_alone(self.repository)?;
-            let [index, snapshots] = [Class::Index, Class::Snapshots];
-            Ok::<_, Error>((
-                self.repository.list(index)?,
-                self.repository.list(snapshots)?,
-            ))
-        };
-        let before = look()?;
+        let before = Alone::look(self.repository)?;
         let (state, plan) = self.plan(&mut Known::default())?;
-        if look()? != before {
+        if Alone::look(self.repository)? != before {
             return Ok(true);
         }
         room::make(self.repository, &state, &plan)

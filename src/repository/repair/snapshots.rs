@@ -56,7 +56,7 @@ pub struct SnapshotsReport {
     pub unlisted_paths: u64,
     /// Whether every snapshot that is there, of those that are meant, has all that it names.
     pub all_mended: bool,
-    /// Snapshots that can be read.
+    /// Snapshots that can be read, without those of our own records.
     pub snapshots: u64,
     /// New snapshots.
     pub new_snapshots: u64,
@@ -82,7 +82,7 @@ pub fn repair_snapshots(
     monitor.step(Step::Checking, None);
     let mut losses = Losses::find(repository, HashSet::new(), monitor)?;
     let mut report = SnapshotsReport {
-        snapshots: losses.snapshots.len() as u64,
+        snapshots: counted(&losses),
         affected: losses.affected(),
         ..SnapshotsReport::default()
     };
@@ -129,6 +129,12 @@ pub fn repair_snapshots(
     let stays = report.subjects.iter().any(|subject| !subject.forgotten);
     report.all_mended = !stays && all_mended(&report.notes, only_told);
     Ok(report)
+}
+
+/// How many there are; those of our own records are the owner's business only if they lack something.
+fn counted(losses: &Losses<'_>) -> u64 {
+    let lacks = |one: &&Snapshot| !one.is_record() || losses.below(one.file.tree) > 0;
+    losses.snapshots.iter().filter(lacks).count() as u64
 }
 
 struct Repair<'a> {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::holders::{Holder, Holders, identity};
-use super::journal::{self, Journal, Move, UNDONE};
+use super::journal::{self, Journal, Move, NEW, OLD, UNDONE};
 use super::swap::{self, Stage, Swap};
 use super::turn::Turn;
 use crate::durable::Disk;
@@ -113,20 +113,22 @@ impl Kept {
     ) -> Vec<Result<Self>> {
         let mut journals: BTreeMap<(Timestamp, String), Result<Journal>> = BTreeMap::new();
         if let Some(registry) = registry {
-            for noted in journal::read_all(&registry.folder, disk).0 {
+            let all = journal::read_all(&registry.folder, disk).0;
+            for noted in &all {
                 let first = noted.places.first();
                 let there = first.map(|first| swap::find(&first.path, disk).0);
                 let mut there = there.into_iter().flatten();
                 let found = there.find(|journal| journal.id == noted.id);
-                if found.is_none()
-                    && (noted.is_surely_without_first() || registry.is_undone(&noted))
+                if found.is_none() && (noted.is_surely_without_first() || registry.is_undone(noted))
                 {
-                    // Its owner has removed it, or another restore has taken it along.
-                    registry.forget(&noted.id, disk);
+                    // Its owner has removed it; or another restore has taken it along, and may bring it back.
+                    if taken_along(noted, &all).is_none() {
+                        registry.forget(&noted.id, disk);
+                    }
                     continue;
                 }
                 let key = (noted.begun, noted.id.clone());
-                journals.insert(key, found.ok_or_else(|| missing(&noted)));
+                journals.insert(key, found.ok_or_else(|| missing(noted)));
             }
         }
         for place in path.iter().flat_map(|path| places_of(path)) {
@@ -137,6 +139,28 @@ impl Kept {
         }
         let journals = journals.into_values();
         journals.map(|journal| Self::open(journal?, disk)).collect()
+    }
+
+    /// Fails if what the restore of this name keeps lies in what another one keeps.
+    ///
+    /// # Errors
+    /// [`Error::KeptInside`].
+    pub fn require_not_inside(
+        id: &str,
+        registry: Option<&Registry>,
+        disk: &dyn Disk,
+    ) -> Result<()> {
+        let folder = registry.map(|registry| &registry.folder);
+        let all = folder.map_or_else(Vec::new, |folder| journal::read_all(folder, disk).0);
+        let noted = all.iter().find(|noted| noted.id == id);
+        match noted.and_then(|noted| taken_along(noted, &all)) {
+            Some((other, path)) => Err(Error::KeptInside {
+                id: id.to_owned(),
+                other: other.id.clone(),
+                path,
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Whether it has replaced what is at `path`.
@@ -264,6 +288,27 @@ impl Kept {
         }
         Ok(())
     }
+}
+
+/// The restore that has replaced, or displaced, a folder together with what `noted` keeps in it; and where that
+/// is now.
+fn taken_along<'a>(noted: &Journal, all: &'a [Journal]) -> Option<(&'a Journal, PathBuf)> {
+    let own = &noted.places.first()?.path;
+    for other in all.iter().filter(|other| other.id != noted.id) {
+        for place in &other.places {
+            let Ok(inner) = own.strip_prefix(&place.path) else {
+                continue;
+            };
+            for side in [OLD, NEW] {
+                let folder = place.path.join(other.kept_name()).join(side).join(inner);
+                let kept = folder.join(noted.kept_name());
+                if kept.is_dir() {
+                    return Some((other, kept));
+                }
+            }
+        }
+    }
+    None
 }
 
 fn missing(noted: &Journal) -> Error {

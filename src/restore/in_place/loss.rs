@@ -1,7 +1,9 @@
 //! What the databases that stand there hold more than the snapshot: orders that would be lost.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+
+use serde::Serialize;
 
 use super::Root;
 use crate::capture::manifest;
@@ -23,9 +25,22 @@ pub struct TableChange {
 pub struct DatabaseChange {
     /// Where it stands.
     pub path: PathBuf,
-    /// What differs; `None` if it cannot be counted (it is at work, or not whole), or the snapshot does
-    /// not say what it held.
-    pub tables: Option<Vec<TableChange>>,
+    /// What differs, or why that cannot be told.
+    pub tables: std::result::Result<Vec<TableChange>, NotCounted>,
+}
+
+/// Why the rows of a database that stands there are not counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NotCounted {
+    /// Somebody has it open.
+    AtWork,
+    /// Nobody has it open, but it was never closed: its last changes are in the log beside it.
+    LogLeft,
+    /// The snapshot does not say what it held.
+    NotInSnapshot,
+    /// SQLite cannot read it.
+    Unreadable,
 }
 
 impl Root {
@@ -41,7 +56,30 @@ impl Root {
             .collect()
     }
 
-    fn table_changes(&self, live: &Path) -> Option<Vec<TableChange>> {
+    fn table_changes(&self, live: &Path) -> std::result::Result<Vec<TableChange>, NotCounted> {
+        let then = self.tables_then(live).ok_or(NotCounted::NotInSnapshot)?;
+        if self.survey.open.iter().any(|(path, _)| path == live) {
+            return Err(NotCounted::AtWork);
+        }
+        let now = match sqlite::count_at_rest(live) {
+            Some(fingerprint) => fingerprint.tables,
+            None if sqlite::has_changes_beside(live) => return Err(NotCounted::LogLeft),
+            None => return Err(NotCounted::Unreadable),
+        };
+        let names: BTreeSet<&String> = now.keys().chain(then.keys()).collect();
+        let rows = |tables: &BTreeMap<String, u64>, table| tables.get(table).copied().unwrap_or(0);
+        let changes = names.into_iter().map(|table| TableChange {
+            table: table.clone(),
+            rows_now: rows(&now, table),
+            rows_then: rows(then, table),
+        });
+        Ok(changes
+            .filter(|change| change.rows_now != change.rows_then)
+            .collect())
+    }
+
+    /// The rows that the snapshot has of the database that stands at `live`.
+    fn tables_then(&self, live: &Path) -> Option<&BTreeMap<String, u64>> {
         let inner = live.strip_prefix(&self.spot.live).ok()?;
         let in_snapshot = if inner.as_os_str().is_empty() {
             self.spot.path.clone()
@@ -54,24 +92,7 @@ impl Root {
             .manifest
             .iter()
             .flat_map(|manifest| &manifest.databases);
-        let then = &described
-            .find(|database| database.path == name)?
-            .fingerprint
-            .tables;
-        let now = sqlite::count_at_rest(live)?.tables;
-        let names: BTreeSet<&String> = now.keys().chain(then.keys()).collect();
-        let rows = |tables: &std::collections::BTreeMap<String, u64>, table| {
-            tables.get(table).copied().unwrap_or(0)
-        };
-        let changes = names.into_iter().map(|table| TableChange {
-            table: table.clone(),
-            rows_now: rows(&now, table),
-            rows_then: rows(then, table),
-        });
-        Some(
-            changes
-                .filter(|change| change.rows_now != change.rows_then)
-                .collect(),
-        )
+        let found = described.find(|database| database.path == name)?;
+        Some(&found.fingerprint.tables)
     }
 }

@@ -39,7 +39,7 @@ use left_out::Left;
 use swap::{Stage, Swap};
 
 pub use kept::{Kept, KeptState, Registry};
-pub use loss::{DatabaseChange, TableChange};
+pub use loss::{DatabaseChange, NotCounted, TableChange};
 pub use stage::{Ready, Swapped};
 pub use survey::{Paths, Survey};
 
@@ -84,6 +84,8 @@ pub struct InPlace {
     pub hash: Id,
     /// The same restore, interrupted.
     unfinished: Option<Swap>,
+    /// Whether what stands there and was not saved may be moved aside all the same.
+    gives_up_unsaved: bool,
 }
 
 /// Room on a file system.
@@ -134,9 +136,19 @@ impl InPlace {
             roots,
             unseen_processes: holders.unseen,
             unfinished: None,
+            gives_up_unsaved: false,
         };
         planned.look_for_unfinished(disk, monitor)?;
         Ok(planned)
+    }
+
+    /// The owner says that what stands there and was not saved may be moved aside all the same.
+    #[must_use]
+    pub fn giving_up_unsaved(self) -> Self {
+        Self {
+            gives_up_unsaved: true,
+            ..self
+        }
     }
 
     /// Files of all roots.
@@ -210,14 +222,35 @@ impl InPlace {
         lives.any(|live| live.starts_with(path) || path.starts_with(live))
     }
 
-    /// Fails if what is planned must not be done: somebody has a database open, or there is too
-    /// little room.
+    /// Fails if what is planned must not be done: something would go that the snapshot failed to save,
+    /// somebody has a database open, or there is too little room.
     ///
     /// # Errors
-    /// [`Error::InUse`], [`Error::NoRoom`].
+    /// [`Error::Unsaved`], [`Error::InUse`], [`Error::NoRoom`].
     pub fn require_fit(&self) -> Result<()> {
+        self.require_saved()?;
         self.require_closed()?;
         self.require_room()
+    }
+
+    /// Fails if something stands there that the snapshot was to hold and does not, unless its owner gives it
+    /// up: a restore must not take what nothing else has.
+    ///
+    /// # Errors
+    /// [`Error::Unsaved`].
+    pub fn require_saved(&self) -> Result<()> {
+        if self.gives_up_unsaved || self.is_unfinished() {
+            return Ok(());
+        }
+        let unsaved = || self.roots.iter().map(|root| &root.survey.unsaved);
+        let Some(first) = unsaved().find_map(|paths| paths.first.first()) else {
+            return Ok(());
+        };
+        Err(Error::Unsaved {
+            snapshot: self.snapshot.id.short(),
+            path: first.clone(),
+            others: unsaved().map(|paths| paths.count).sum::<u64>() - 1,
+        })
     }
 
     /// Fails if there is too little room, whoever has what open.

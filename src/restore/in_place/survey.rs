@@ -51,6 +51,8 @@ pub struct Survey {
     pub changed: Paths,
     /// Not in the snapshot: gone after the restore.
     pub unknown: Paths,
+    /// Not in the snapshot either, and it may be what that failed to save.
+    pub unsaved: Paths,
     /// Left out of the snapshot by rule: it stays where it is.
     pub left_out: Paths,
     /// The same, all of it, relative to the root.
@@ -61,6 +63,24 @@ pub struct Survey {
     pub(super) open: Vec<(PathBuf, Holder)>,
     /// Hash of all of it: names, kinds, sizes, times, identities.
     pub(super) hash: Id,
+}
+
+impl Survey {
+    /// Of where nothing was looked at yet.
+    fn nothing() -> Self {
+        Self {
+            files: 0,
+            bytes: 0,
+            changed: Paths::default(),
+            unknown: Paths::default(),
+            unsaved: Paths::default(),
+            left_out: Paths::default(),
+            stays: BTreeSet::new(),
+            databases: Vec::new(),
+            open: Vec::new(),
+            hash: Id::of(&[]),
+        }
+    }
 }
 
 /// Looks at everything that stands at a spot, which `plan` would replace.
@@ -94,21 +114,17 @@ pub(super) fn survey(
             && !main.is_some_and(|main| is_stored(&main))
             && !goes(inner)
     };
+    let missing = plan.missing();
+    let missing_names = missing.names();
+    let is_unsaved = &|inner: &Path, path: &Path| {
+        missing.may_be(&missing_names, &[path, &plan.base.join(inner)])
+    };
     let mut surveyor = Surveyor {
         snapshot_time: plan.snapshot.file.time,
         is_stored,
+        is_unsaved,
         holders,
-        survey: Survey {
-            files: 0,
-            bytes: 0,
-            changed: Paths::default(),
-            unknown: Paths::default(),
-            left_out: Paths::default(),
-            stays: BTreeSet::new(),
-            databases: Vec::new(),
-            open: Vec::new(),
-            hash: Id::of(&[]),
-        },
+        survey: Survey::nothing(),
         hasher: Hasher::default(),
     };
     let mounted = mount_points();
@@ -202,6 +218,9 @@ fn mount_point(mut text: &[u8]) -> PathBuf {
 struct Surveyor<'a> {
     snapshot_time: Timestamp,
     is_stored: &'a dyn Fn(&Path) -> bool,
+    /// Whether something that is not stored may be what the snapshot failed to save, by its path below the
+    /// root and in full.
+    is_unsaved: &'a dyn Fn(&Path, &Path) -> bool,
     holders: &'a Holders,
     survey: Survey,
     hasher: Hasher,
@@ -213,7 +232,7 @@ impl Surveyor<'_> {
         let is_stored = (self.is_stored)(inner);
         if metadata.is_dir() {
             if !is_stored {
-                self.survey.unknown.add(path);
+                self.add_unstored(inner, path);
             }
             return;
         }
@@ -227,9 +246,17 @@ impl Surveyor<'_> {
         if is_side_file {
             // Part of its database; a snapshot never holds it.
         } else if !is_stored {
-            self.survey.unknown.add(path);
+            self.add_unstored(inner, path);
         } else if changed {
             self.survey.changed.add(path);
+        }
+    }
+
+    fn add_unstored(&mut self, inner: &Path, path: &Path) {
+        if (self.is_unsaved)(inner, path) {
+            self.survey.unsaved.add(path);
+        } else {
+            self.survey.unknown.add(path);
         }
     }
 

@@ -1,25 +1,82 @@
 //! What a file system says of an item, in the words of entries.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
 
 use jiff::Timestamp;
 
-use crate::durable::attributes;
-use crate::entry::{Attribute, Owner};
+use super::finding::Notes;
+use super::item::Item;
+use crate::durable::{attributes, descriptor};
+use crate::entry::{Attribute, Entry, Kind, Owner, Place};
+use crate::monitor::Monitor;
 
-/// The extended attributes of the item at `path`, itself if it is a link, and whether there are any
-/// that could not be read.
-pub fn attributes(path: &Path) -> (Vec<Attribute>, bool) {
-    let mut found = Vec::new();
-    let names = match attributes::list(path) {
-        Ok(names) => names,
-        // What is gone by now is told by whoever reads it.
-        Err(cause) => return (found, cause.kind() != std::io::ErrorKind::NotFound),
+/// What is told of an item that is stored without its extended attributes.
+pub const ATTRIBUTES_UNREADABLE: &str = "has extended attributes that cannot be read";
+
+/// Makes entries of what the walk has met.
+#[derive(Debug, Default)]
+pub struct Entries {
+    names: Names,
+    notes: Notes,
+}
+
+impl Entries {
+    /// The entry of an item, which is of that kind.
+    pub fn of(&mut self, item: &Item, kind: Kind) -> Entry {
+        let (attributes, is_missing) = attributes(item);
+        if is_missing {
+            self.notes.add(item.path(), ATTRIBUTES_UNREADABLE, true);
+        }
+        let metadata = &item.metadata;
+        Entry {
+            name: item.name().to_owned(),
+            kind,
+            mode: metadata.mode() & 0o7777,
+            modified: time(metadata.mtime(), metadata.mtime_nsec()),
+            changed: time(metadata.ctime(), metadata.ctime_nsec()),
+            owner: self.names.owner(metadata.uid(), metadata.gid()),
+            place: Place {
+                device: metadata.dev(),
+                inode: metadata.ino(),
+                links: metadata.nlink(),
+            },
+            attributes,
+        }
+    }
+
+    /// Tells what was found on the way, once a kind of finding.
+    pub fn tell(&self, monitor: &dyn Monitor) {
+        self.notes.tell(monitor);
+    }
+}
+
+/// The extended attributes of an item, itself if it is a link, and whether there are any that could not be
+/// read.
+fn attributes(item: &Item) -> (Vec<Attribute>, bool) {
+    let (held, path) = (&*item.file, item.real());
+    let is_shown = |cause: &std::io::Error| {
+        cause.kind() != std::io::ErrorKind::NotFound || descriptor::are_shown()
     };
+    match attributes::list_held(held) {
+        Ok(names) => read(names, |name| attributes::get_held(held, name)),
+        Err(cause) if is_shown(&cause) => (Vec::new(), true),
+        // What is gone by now is told by whoever reads it.
+        Err(_) => match attributes::list(path) {
+            Ok(names) => read(names, |name| attributes::get(path, name)),
+            Err(cause) => (Vec::new(), cause.kind() != std::io::ErrorKind::NotFound),
+        },
+    }
+}
+
+fn read(
+    names: Vec<Vec<u8>>,
+    get: impl Fn(&[u8]) -> std::io::Result<Option<Vec<u8>>>,
+) -> (Vec<Attribute>, bool) {
+    let mut found = Vec::new();
     let mut is_missing = false;
     for name in names {
-        match (attributes::get(path, &name), String::from_utf8(name)) {
+        match (get(&name), String::from_utf8(name)) {
             (Ok(Some(value)), Ok(name)) => found.push(Attribute { name, value }),
             // It was removed meanwhile.
             (Ok(None), _) => {}

@@ -2,11 +2,16 @@
 //! bytes.
 
 pub mod exclude;
+mod finding;
+mod item;
 mod metadata;
 mod reader;
 mod roots;
 mod walk;
 
-pub use reader::FileReader;
+pub use finding::unreadable;
+pub use item::Item;
+pub use metadata::{ATTRIBUTES_UNREADABLE, Entries};
+pub use reader::{Change, FileReader};
 pub use roots::Walk;
 pub use walk::Step;

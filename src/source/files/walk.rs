@@ -1,32 +1,36 @@
 //! The walk: depth first, names in ascending order of their bytes, on through whatever cannot be read.
+//!
+//! It goes down by descriptors: each name is looked at in the folder that is held open, so that no link that
+//! somebody puts on the way leads it elsewhere (docs/design/walk.md).
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::{OsStr, OsString};
-use std::fs::Metadata;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
-
-use walkdir::WalkDir;
+use std::rc::Rc;
 
 use super::exclude::{Judge, Rule};
-use super::metadata::{Names, attributes, time};
+use super::finding::{Notes, unreadable};
+use super::item::{Item, List, exchanged, identity_of, open_folder};
 use super::roots::Walk;
-use crate::durable::{file_system, scratch};
-use crate::entry::{Entry, Kind, Place};
+use crate::durable::{Identity, file_system, scratch};
+use crate::entry::Kind;
 use crate::error::Result;
 use crate::monitor::{Monitor, Problem, go_on};
 
 /// One step of the walk, depth first, names in ascending order of their bytes.
 #[derive(Debug)]
-pub enum Step {
+pub enum Step<'a> {
     /// A folder begins.
-    Enter(Entry),
+    Enter(&'a Item),
     /// The folder that was entered last is complete.
     Leave,
-    /// A regular file at this path, and its size in bytes.
-    File(PathBuf, Entry, u64),
+    /// A regular file.
+    File(&'a Item),
     /// Anything without content: a symbolic link, a device, a pipe.
-    Other(Entry),
+    Other(&'a Item, Kind),
     /// Left out by this rule, with all below it: its path, and where it really is. It was not looked at.
     LeftOut(PathBuf, PathBuf, Rule),
 }
@@ -39,7 +43,7 @@ impl Walk {
     pub fn run(
         &self,
         monitor: &dyn Monitor,
-        visit: &mut dyn FnMut(Step) -> Result<()>,
+        visit: &mut dyn FnMut(Step<'_>) -> Result<()>,
     ) -> Result<()> {
         let mut branch = Branch::default();
         for root in self.roots.keys() {
@@ -50,12 +54,11 @@ impl Walk {
             monitor,
             visit,
             judge: self.excludes.judge(&self.named),
-            names: Names::default(),
             pseudo: HashMap::new(),
-            notes: BTreeMap::new(),
+            notes: Notes::default(),
         };
         walker.branch(Path::new("/"), &branch)?;
-        walker.tell_notes();
+        walker.notes.tell(monitor);
         Ok(())
     }
 }
@@ -79,23 +82,77 @@ impl Branch {
     }
 }
 
+/// The folders that the walk is in, outermost first.
+#[derive(Debug)]
+struct Way {
+    levels: Vec<Level>,
+    /// Their names below the root.
+    inner: PathBuf,
+}
+
+/// A folder that was entered.
+#[derive(Debug)]
+struct Level {
+    /// Nothing if it lies so far up that it is opened again when its turn comes.
+    folder: Option<Rc<File>>,
+    identity: Identity,
+    name: OsString,
+    names: std::vec::IntoIter<OsString>,
+}
+
+impl Way {
+    /// How many of the innermost folders are held open, the root not counted: a process may hold 1,024.
+    const OPEN: usize = 64;
+
+    fn enter(&mut self, level: Level) {
+        if !self.levels.is_empty() {
+            self.inner.push(&level.name);
+        }
+        self.levels.push(level);
+        if let Some(far) = self.levels.len().checked_sub(Self::OPEN + 1)
+            && far > 0
+        {
+            self.levels[far].folder = None;
+        }
+    }
+
+    fn leave(&mut self) {
+        self.levels.pop();
+        self.inner.pop();
+    }
+
+    /// The innermost folder. One that was closed is looked for from the last that is open, and must be
+    /// the same.
+    fn folder(&mut self) -> io::Result<Rc<File>> {
+        let last = self.levels.len() - 1;
+        let open = self.levels.iter().rposition(|level| level.folder.is_some());
+        let open = open.unwrap_or_default();
+        let held = self.levels[open].folder.clone();
+        let mut folder = held.ok_or_else(exchanged)?;
+        for level in open + 1..=last {
+            let next = &mut self.levels[level];
+            let file = open_folder(&folder, &next.name)?;
+            if identity_of(&file.metadata()?) != next.identity {
+                return Err(exchanged());
+            }
+            folder = Rc::new(file);
+            if level + Self::OPEN > last {
+                next.folder = Some(Rc::clone(&folder));
+            }
+        }
+        Ok(folder)
+    }
+}
+
 struct Walker<'a> {
     walk: &'a Walk,
     monitor: &'a dyn Monitor,
-    visit: &'a mut dyn FnMut(Step) -> Result<()>,
+    visit: &'a mut dyn FnMut(Step<'_>) -> Result<()>,
     judge: Judge<'a>,
-    names: Names,
     /// Whether a device holds a file system that only shows the kernel.
     pseudo: HashMap<u64, bool>,
     /// What is told once a kind of finding.
-    notes: BTreeMap<&'static str, Note>,
-}
-
-/// The first item of which something is to be told, and how many there are.
-struct Note {
-    first: PathBuf,
-    count: u64,
-    incomplete: bool,
+    notes: Notes,
 }
 
 impl Walker<'_> {
@@ -110,12 +167,9 @@ impl Walker<'_> {
                 continue;
             }
             // A link on the way is stored as the folder it leads to: the way is the owner's.
-            match std::fs::metadata(&path) {
-                Ok(metadata) => {
-                    // What the last name leads to, not itself.
-                    let real = path.join(".");
-                    let entry = self.entry(name, Kind::Folder, &metadata, &real);
-                    (self.visit)(Step::Enter(entry))?;
+            match Item::on_the_way(&path) {
+                Ok(item) => {
+                    (self.visit)(Step::Enter(&item))?;
                     self.branch(&path, inner)?;
                     (self.visit)(Step::Leave)?;
                 }
@@ -129,136 +183,185 @@ impl Walker<'_> {
     fn root(&mut self, root: &Path) -> Result<()> {
         let at_the_top = root == Path::new("/");
         let real = self.walk.real(root);
-        let (excluded, passed_over) = (&self.walk.excluded, &self.walk.passed_over);
-        let mut walk = WalkDir::new(&real)
-            .min_depth(usize::from(at_the_top))
-            .sort_by_file_name()
-            .into_iter()
-            .filter_entry(|item| {
-                !excluded.contains(item.path())
-                    && (item.file_type().is_dir() || !passed_over.contains(item.path()))
-            });
-        let base = usize::from(at_the_top);
-        let mut entered = base;
-        while let Some(item) = walk.next() {
-            go_on(self.monitor)?;
-            let item = match item {
-                Ok(item) => item,
-                Err(cause) => {
-                    let path = cause.path().unwrap_or(&real).to_owned();
-                    self.unreadable(&path, &cause);
-                    continue;
-                }
-            };
-            while entered > item.depth().max(base) {
-                (self.visit)(Step::Leave)?;
-                entered -= 1;
+        if self.is_left_out(root, &real)? {
+            return Ok(());
+        }
+        let item = match Item::root(root, &real) {
+            Ok(item) => item,
+            Err(cause) => {
+                self.unreadable(root, &cause);
+                return Ok(());
             }
-            let inner = item.path().strip_prefix(&real).unwrap_or(item.path());
-            let path = if item.depth() == 0 {
-                root.to_owned()
-            } else {
-                root.join(inner)
-            };
-            if let Some(rule) = self.judge.leaves_out(&path, item.path()) {
-                let real = item.path().to_owned();
-                (self.visit)(Step::LeftOut(path, real, rule))?;
-                if item.file_type().is_dir() {
-                    walk.skip_current_dir();
+        };
+        let Some(level) = self.item(item)? else {
+            return Ok(());
+        };
+        let mut way = Way {
+            levels: Vec::new(),
+            inner: PathBuf::new(),
+        };
+        way.enter(level);
+        while let Some(level) = way.levels.last_mut() {
+            go_on(self.monitor)?;
+            let Some(name) = level.names.next() else {
+                way.leave();
+                if !(at_the_top && way.levels.is_empty()) {
+                    (self.visit)(Step::Leave)?;
                 }
                 continue;
-            }
-            let was_entered = match item.metadata() {
-                // A root may have any name: its owner named it.
-                _ if item.depth() > 0 && scratch::is_scratch(item.file_name()) => {
-                    self.own_folder(&path, item.path());
-                    false
-                }
-                Ok(metadata) => self.item(&path, item.path(), &metadata)?,
-                Err(cause) => {
-                    self.unreadable(&path, &cause);
-                    false
-                }
             };
-            if was_entered {
-                entered = item.depth() + 1;
-            } else if item.file_type().is_dir() {
-                // Gone, exchanged for something else, or not to be read: nothing below has a place.
-                walk.skip_current_dir();
+            if let Some(level) = self.next(root, &mut way, name)? {
+                way.enter(level);
             }
-        }
-        for _ in base..entered {
-            (self.visit)(Step::Leave)?;
         }
         Ok(())
     }
 
-    /// Visits the item stored as `path` that lies at `real`; returns whether it is a folder that was
-    /// entered.
-    fn item(&mut self, path: &Path, real: &Path, metadata: &Metadata) -> Result<bool> {
-        let name = path.file_name().unwrap_or(OsStr::new("/"));
-        let file_type = metadata.file_type();
-        if let Some(rule) = self.judge.leaves_out_device(path, metadata.dev()) {
-            // The folder that another file system is mounted on is there without it too.
-            if file_type.is_dir() {
-                let entry = self.entry(name, Kind::Folder, metadata, real);
-                (self.visit)(Step::Enter(entry))?;
-                (self.visit)(Step::Leave)?;
+    /// Looks at a name in the innermost folder; returns it if it is a folder that was entered.
+    fn next(&mut self, root: &Path, way: &mut Way, name: OsString) -> Result<Option<Level>> {
+        /// Longest path, in bytes: the kernel takes no longer one, and so no restore can make it.
+        const LONGEST: usize = 4095;
+        let inner = way.inner.join(&name);
+        let (path, real) = (root.join(&inner), self.walk.real(root).join(&inner));
+        if self.walk.excluded.contains(&real) || self.is_left_out(&path, &real)? {
+            return Ok(None);
+        }
+        let folder = match way.folder() {
+            Ok(folder) => folder,
+            Err(cause) => {
+                self.lost_way(&root.join(&way.inner), &cause);
+                if let Some(level) = way.levels.last_mut() {
+                    level.names = Vec::new().into_iter();
+                }
+                return Ok(None);
             }
-            (self.visit)(Step::LeftOut(path.to_owned(), real.to_owned(), rule))?;
+        };
+        let is_passed_over = self.walk.passed_over.contains(&real);
+        let item = match Item::look(&folder, name, path, real) {
+            Ok(item) => item,
+            Err(_) if is_passed_over => return Ok(None),
+            Err(cause) => {
+                self.unreadable(&root.join(inner), &cause);
+                return Ok(None);
+            }
+        };
+        if is_passed_over && !item.metadata.is_dir() {
+            return Ok(None);
+        }
+        // A root may have any name: its owner named it.
+        if scratch::is_scratch(item.name()) {
+            self.own_folder(&item);
+            return Ok(None);
+        }
+        if item.path.as_os_str().len() > LONGEST {
+            self.problem(
+                &item.path,
+                "lies too deep to be stored: its path has more than 4,095 bytes, and no system takes a longer one".to_owned(),
+            );
+            return Ok(None);
+        }
+        self.item(item)
+    }
+
+    /// Whether a rule leaves out what is stored as `path` and lies at `real`; that is told.
+    fn is_left_out(&mut self, path: &Path, real: &Path) -> Result<bool> {
+        let Some(rule) = self.judge.leaves_out(path, real) else {
             return Ok(false);
+        };
+        (self.visit)(Step::LeftOut(path.to_owned(), real.to_owned(), rule))?;
+        Ok(true)
+    }
+
+    /// Whether an item is left out because it lies on another file system; that is told.
+    fn is_elsewhere(&mut self, item: &Item) -> Result<bool> {
+        let (metadata, path) = (&item.metadata, &item.path);
+        let Some(rule) = self.judge.leaves_out_device(path, metadata.dev()) else {
+            return Ok(false);
+        };
+        // The folder that another file system is mounted on is there without it too.
+        if metadata.is_dir() {
+            (self.visit)(Step::Enter(item))?;
+            (self.visit)(Step::Leave)?;
+        }
+        (self.visit)(Step::LeftOut(path.clone(), item.real.clone(), rule))?;
+        Ok(true)
+    }
+
+    /// Visits an item; returns it if it is a folder that was entered.
+    fn item(&mut self, item: Item) -> Result<Option<Level>> {
+        let file_type = item.metadata.file_type();
+        if self.is_elsewhere(&item)? {
+            return Ok(None);
         }
         if file_type.is_dir() {
-            let is_root = self.walk.roots.contains_key(path);
-            if !is_root && self.is_pseudo(real, metadata.dev()) {
-                self.note(
-                    path,
-                    "shows the kernel's state, not files; it is left out",
-                    false,
-                );
-                return Ok(false);
-            }
-            let entry = self.entry(name, Kind::Folder, metadata, real);
-            (self.visit)(Step::Enter(entry))?;
-            return Ok(true);
+            return self.enter(item);
         }
         if file_type.is_file() {
-            let entry = self.entry(name, Kind::File, metadata, real);
-            (self.visit)(Step::File(path.to_owned(), entry, metadata.len()))?;
+            (self.visit)(Step::File(&item))?;
         } else if file_type.is_symlink() {
-            match std::fs::read_link(real) {
-                Ok(target) => {
-                    let target = target.into_os_string();
-                    let entry = self.entry(name, Kind::Symlink { target }, metadata, real);
-                    (self.visit)(Step::Other(entry))?;
-                }
-                Err(cause) => self.unreadable(path, &cause),
+            match item.target() {
+                Ok(target) => (self.visit)(Step::Other(&item, Kind::Symlink { target }))?,
+                Err(cause) => self.unreadable(&item.path, &cause),
             }
         } else if file_type.is_socket() {
             self.monitor.problem(Problem {
-                item: crate::units::shown(path),
+                item: crate::units::shown(&item.path),
                 finding: "a socket is not stored: the program that listens there makes it"
                     .to_owned(),
                 incomplete: false,
             });
         } else {
-            let number = metadata.rdev();
+            let number = item.metadata.rdev();
             let kind = match () {
                 () if file_type.is_fifo() => Kind::Pipe,
                 () if file_type.is_block_device() => Kind::BlockDevice { number },
                 () => Kind::CharacterDevice { number },
             };
-            let entry = self.entry(name, kind, metadata, real);
-            (self.visit)(Step::Other(entry))?;
+            (self.visit)(Step::Other(&item, kind))?;
         }
-        Ok(false)
+        Ok(None)
+    }
+
+    fn enter(&mut self, item: Item) -> Result<Option<Level>> {
+        if self.is_pseudo(&item) {
+            return Ok(None);
+        }
+        let path = item.path.clone();
+        let opened = item.into_opened();
+        let (item, list) = match opened.and_then(|item| item.list().map(|list| (item, list))) {
+            Ok(opened) => opened,
+            Err(cause) => {
+                self.unreadable(&path, &cause);
+                return Ok(None);
+            }
+        };
+        // What came with the opening may be another file system.
+        if self.is_pseudo(&item) || self.is_elsewhere(&item)? {
+            return Ok(None);
+        }
+        let List { names, broken } = list;
+        if let Some(cause) = broken {
+            self.problem(
+                &path,
+                format!("its list broke off: {cause}; what was listed is stored, what was not is not in this snapshot: `dmesg` may tell more"),
+            );
+        }
+        if path != Path::new("/") {
+            (self.visit)(Step::Enter(&item))?;
+        }
+        Ok(Some(Level {
+            identity: item.identity(),
+            folder: Some(Rc::clone(&item.file)),
+            name: item.name().to_owned(),
+            names: names.into_iter(),
+        }))
     }
 
     /// Passes over work of our own; a restore that waits to be finished is a part of the shop. What a
     /// complete one keeps is nobody's news each night: `rollback --list` shows it.
-    fn own_folder(&self, path: &Path, real: &Path) {
-        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-        let has = |mark: &str| real.join(mark).exists();
+    fn own_folder(&self, item: &Item) {
+        let name = item.name().as_encoded_bytes();
+        let has = |mark: &str| item.holds(mark);
         let waits = if name.starts_with(scratch::KEPT.as_bytes()) {
             let complete = if has(scratch::KEPT_UNDO) {
                 scratch::KEPT_UNDONE
@@ -271,7 +374,7 @@ impl Walker<'_> {
         };
         if waits {
             self.monitor.problem(Problem {
-                item: crate::units::shown(path),
+                item: crate::units::shown(item.path()),
                 finding: "holds what an interrupted restore has not put in its place; run that restore again"
                     .to_owned(),
                 incomplete: true,
@@ -279,9 +382,9 @@ impl Walker<'_> {
         }
     }
 
-    /// Whether a folder lies on a file system that holds no files, only views of the kernel. Asked once
-    /// a device.
-    fn is_pseudo(&mut self, folder: &Path, device: u64) -> bool {
+    /// Whether a folder lies on a file system that holds no files, only views of the kernel; that is told.
+    /// Asked once a device.
+    fn is_pseudo(&mut self, folder: &Item) -> bool {
         /// Those of proc, sysfs, devpts, cgroup, cgroup2, debugfs, tracefs, securityfs, bpf, pstore,
         /// mqueue, efivarfs, configfs, fusectl and binfmt (linux/magic.h).
         const PSEUDO: [u32; 15] = [
@@ -301,65 +404,33 @@ impl Walker<'_> {
             0x6573_5543,
             0x4249_4e4d,
         ];
-        *self
-            .pseudo
-            .entry(device)
-            .or_insert_with(|| file_system::kind(folder).is_ok_and(|kind| PSEUDO.contains(&kind)))
-    }
-
-    fn note(&mut self, path: &Path, finding: &'static str, incomplete: bool) {
-        let note = self.notes.entry(finding).or_insert_with(|| Note {
-            first: path.to_owned(),
-            count: 0,
-            incomplete,
+        let is_pseudo = *self.pseudo.entry(folder.metadata.dev()).or_insert_with(|| {
+            file_system::kind_of_held(&*folder.file).is_ok_and(|kind| PSEUDO.contains(&kind))
         });
-        note.count += 1;
-    }
-
-    /// One line a kind of finding, not one an item: there may be a million.
-    fn tell_notes(&self) {
-        for (finding, note) in &self.notes {
-            let others = if note.count > 1 {
-                format!(" (and so with {} more)", note.count - 1)
-            } else {
-                String::new()
-            };
-            self.monitor.problem(Problem {
-                item: crate::units::shown(&note.first),
-                finding: format!("{finding}{others}"),
-                incomplete: note.incomplete,
-            });
+        let is_pseudo = is_pseudo && !self.walk.roots.contains_key(&folder.path);
+        if is_pseudo {
+            let finding = "shows the kernel's state, not files; it is left out";
+            self.notes.add(&folder.path, finding, false);
         }
+        is_pseudo
     }
 
-    fn unreadable(&self, path: &Path, cause: &dyn std::fmt::Display) {
+    fn lost_way(&self, path: &Path, cause: &io::Error) {
+        self.problem(
+            path,
+            format!("was moved away or exchanged while it was walked through ({cause}); what it still held is not in this snapshot: the next backup has it"),
+        );
+    }
+
+    fn unreadable(&self, path: &Path, cause: &io::Error) {
+        self.problem(path, unreadable(cause));
+    }
+
+    fn problem(&self, path: &Path, finding: String) {
         self.monitor.problem(Problem {
             item: crate::units::shown(path),
-            finding: format!("cannot be read: {cause}"),
+            finding,
             incomplete: true,
         });
-    }
-
-    /// The entry of the item that lies at `real`.
-    fn entry(&mut self, name: &OsStr, kind: Kind, metadata: &Metadata, real: &Path) -> Entry {
-        let (attributes, is_missing) = attributes(real);
-        if is_missing {
-            let finding = "has extended attributes that cannot be read";
-            self.note(real, finding, true);
-        }
-        Entry {
-            name: name.to_owned(),
-            kind,
-            mode: metadata.mode() & 0o7777,
-            modified: time(metadata.mtime(), metadata.mtime_nsec()),
-            changed: time(metadata.ctime(), metadata.ctime_nsec()),
-            owner: self.names.owner(metadata.uid(), metadata.gid()),
-            place: Place {
-                device: metadata.dev(),
-                inode: metadata.ino(),
-                links: metadata.nlink(),
-            },
-            attributes,
-        }
     }
 }

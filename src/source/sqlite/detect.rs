@@ -78,10 +78,17 @@ fn head<const BYTES: usize>(path: &Path) -> Option<[u8; BYTES]> {
 /// # Errors
 /// As the system reports them.
 pub fn signature(path: &Path) -> std::io::Result<Signature> {
-    let reader = FileReader::open(path)?;
-    let mut head = Vec::with_capacity(16);
-    (&reader).take(16).read_to_end(&mut head)?;
-    Ok(match head.as_slice() {
+    signature_of(&FileReader::open(path)?)
+}
+
+/// The same of a file that is open.
+///
+/// # Errors
+/// As the system reports them.
+pub fn signature_of(reader: &FileReader) -> std::io::Result<Signature> {
+    let mut head = [0; 16];
+    let length = reader.head(&mut head)?;
+    Ok(match &head[..length] {
         b"SQLite format 3\0" => Signature::Database,
         [0x37, 0x7f, 0x06, 0x82 | 0x83, ..] => Signature::Wal,
         [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7, ..] => Signature::Journal,

@@ -26,11 +26,11 @@ mod view;
 
 pub use capture::{Prepared, capture};
 pub use captured::{Captured, Method};
-pub use detect::{SIDE_FILES, Signature, beside, is_database, signature};
+pub use detect::{SIDE_FILES, Signature, beside, is_database, signature, signature_of};
 pub use fingerprint::Fingerprint;
 pub use header::Header;
 pub use names::at_work;
 pub use options::{Limits, Options, engine_version, has_page_table};
-pub use prove::{Proof, count_at_rest, prove};
+pub use prove::{Proof, count_at_rest, has_changes_beside, prove};
 pub use replaced::is_on_a_network;
 pub use together::{Together, together};

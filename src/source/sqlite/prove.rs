@@ -132,13 +132,17 @@ pub(super) fn quick_check(connection: &Connection) -> Option<String> {
 /// journal lies beside it), or `SQLite` finds fault with it. Only while no connection to it is open.
 #[must_use]
 pub fn count_at_rest(path: &Path) -> Option<Fingerprint> {
-    let is_empty =
-        |suffix| std::fs::metadata(beside(path, suffix)).map_or(true, |log| log.len() == 0);
-    if !is_empty("-wal") || is_hot(path) {
+    if has_changes_beside(path) {
         return None;
     }
     let connection = open_immutable(path).ok()?;
     Fingerprint::take(&connection).ok()
+}
+
+/// Whether the file alone is not the database: a log or a hot journal lies beside it.
+#[must_use]
+pub fn has_changes_beside(path: &Path) -> bool {
+    std::fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0) || is_hot(path)
 }
 
 /// Whether a rollback journal lies beside the copy: then the file alone is not the database.

@@ -1,0 +1,154 @@
+"""tillsafe, restic, rustic and borg on the same work, in turn, in one run.
+
+    python3 benches/peers --size-mib 1024 --runs 3 --seed 7 [--cold] [--only W1] [--json FILE] [--markdown FILE]
+
+Each tool has a repository of its own; which one is first changes with each run. What is restored is compared with its
+source by hash. Medians are printed, and how ours stands to the best of the others. No test: it asserts no time.
+"""
+
+import argparse
+import copy
+import json
+import os
+import shutil
+import sys
+import tempfile
+import zlib
+
+import data
+import measure
+import table
+import tools
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+MIB = 1024 * 1024
+
+
+def arguments():
+    """What to measure."""
+    parser = argparse.ArgumentParser(prog="benches/peers", description=__doc__.split("\n")[0])
+    parser.add_argument("--size-mib", type=int, default=256, help="of the database; the files are as many in proportion")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--cold", action="store_true", help="empty the page cache before each command (as root)")
+    parser.add_argument("--only", default="", help="work whose name holds this: W1, W2")
+    parser.add_argument("--folder", default=None, help="where to work; needs about twelve times the size")
+    parser.add_argument("--json", default=None)
+    parser.add_argument("--markdown", default=None)
+    return parser.parse_args()
+
+
+class Bench:
+    """All figures of one run of the suite."""
+
+    def __init__(self, options, scratch):
+        self.options = options
+        self.scratch = scratch
+        self.tools = tools.found(ROOT, scratch)
+        self.rows = {}
+        self.facts = []
+
+    def note(self, row, tool, cost, growth=None):
+        """One measurement."""
+        entry = self.rows.setdefault(row, {}).setdefault(tool.name, [])
+        entry.append({"wall": cost.wall, "processor": cost.processor, "peak": cost.peak, "growth": growth})
+        print(f"  {tool.name}: {row}: {cost.wall:.2f} s", file=sys.stderr)
+
+    def time(self, tool, row, command):
+        """Runs one command of a tool."""
+        measure.settle(self.options.cold)
+        before = data.size_of(tool.repository)
+        cost = measure.run(command, tool.environment)
+        self.note(row, tool, cost, data.size_of(tool.repository) - before)
+
+    def work(self, kind):
+        """One kind of data: full, unchanged, a day, restore, check; with each tool in each run."""
+        folder, kept = (os.path.join(self.scratch, name) for name in ("shop", "kept"))
+        made = kind(folder, self.options.size_mib, self.options.seed)
+        shutil.move(folder, kept)
+        for number in range(self.options.runs):
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(kept, folder)
+            work = copy.deepcopy(made)
+            turn = self.tools[number % len(self.tools):] + self.tools[: number % len(self.tools)]
+            for tool in turn:
+                tool.begin()
+                measure.run(tool.create(), tool.environment)
+                self.time(tool, f"{kind.name} full", tool.backup(folder))
+                self.time(tool, f"{kind.name} unchanged", tool.backup(folder))
+            before = work.pages() if kind is data.Database else None
+            work.change()
+            if before:
+                self.require_shop(work, before)
+            expected = data.content_of(folder)
+            for tool in turn:
+                self.time(tool, f"{kind.name} after the day", tool.backup(folder))
+                self.restore(tool, kind, folder, expected)
+                self.time(tool, f"{kind.name} check, all data read", tool.check())
+                shutil.rmtree(tool.repository)
+        shutil.rmtree(kept)
+
+    def restore(self, tool, kind, folder, expected):
+        """The newest state, compared with its source."""
+        target = os.path.join(self.scratch, "target")
+        shutil.rmtree(target, ignore_errors=True)
+        self.time(tool, f"{kind.name} restore", tool.restore(folder, target))
+        found = data.content_of(target)
+        if found != expected:
+            sys.exit(f"{tool.name} restored something else to {target}")
+        shutil.rmtree(target)
+
+    def require_shop(self, work, before):
+        """The figures count only if the database is like a shop's. A small one has hot pages in proportion."""
+        after = work.pages()
+        pages = zip(before + [None] * (len(after) - len(before)), after)
+        dirty = [old != new for old, new in pages]
+        share = sum(dirty) / len(dirty)
+        runs = sum(one and not other for one, other in zip(dirty, [False] + dirty))
+        ratio = compressed(work.path)
+        fact = (
+            f"{len(after) * data.PAGE / MIB:.0f} MiB, the day dirties {share:.1%} of its pages in {runs} runs, "
+            f"{work.touched} rows touched, zlib -1 makes it {ratio:.2f} times smaller"
+        )
+        print(f"  {fact}", file=sys.stderr)
+        self.facts.append(fact)
+        if self.options.size_mib >= 1024 and not (0.12 <= share <= 0.15 and runs >= 20_000 and 3 <= ratio <= 3.5):
+            sys.exit(f"this is no shop's day: {fact}")
+
+
+def compressed(path):
+    """How many times smaller samples of a file become: one MiB in sixteen."""
+    whole = small = 0
+    with open(path, "rb") as file:
+        for start in range(0, os.path.getsize(path), 16 * MIB):
+            file.seek(start)
+            sample = file.read(MIB)
+            whole += len(sample)
+            small += len(zlib.compress(sample, 1))
+    return whole / small
+
+
+def main():
+    """The whole suite."""
+    options = arguments()
+    if options.cold and not measure.can_be_cold():
+        sys.exit("--cold: only root can empty the page cache")
+    with tempfile.TemporaryDirectory(prefix="tillsafe-bench-", dir=options.folder) as scratch:
+        bench = Bench(options, scratch)
+        names = [f"{tool.name}: {tool.version()}" for tool in bench.tools]
+        if not names or not names[0].startswith("tillsafe"):
+            sys.exit("there is no target/release/tillsafe: run `cargo build --release` first")
+        for kind in (data.Database, data.Files):
+            if options.only in kind.name:
+                bench.work(kind)
+    words = vars(options) | {"command": " ".join(["python3", "benches/peers", *sys.argv[1:]])}
+    report = {"tools": names, "machine": table.machine(), "options": words, "shop": bench.facts, "rows": bench.rows}
+    text = table.markdown(report)
+    print(text)
+    for path, content in ((options.json, json.dumps(report, indent=1) + "\n"), (options.markdown, text + "\n")):
+        if path:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(content)
+
+
+main()

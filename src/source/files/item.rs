@@ -1,0 +1,229 @@
+//! One item of a file system, held open: what is asked of it is asked of the very thing that was met,
+//! whatever its name has come to stand for (docs/design/walk.md).
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use walkdir::WalkDir;
+
+use super::reader::FileReader;
+use crate::durable::{Identity, descriptor};
+
+/// An item that the walk has met.
+#[derive(Debug)]
+pub struct Item {
+    /// What it is stored as.
+    pub(super) path: PathBuf,
+    /// Where it really lies.
+    pub(super) real: PathBuf,
+    /// Open for nothing but to be named; a folder that is walked, for its list.
+    pub(super) file: Rc<File>,
+    pub(super) metadata: Metadata,
+    /// The folder it was met in, and its name there.
+    folder: Rc<File>,
+    name: OsString,
+}
+
+/// The names in a folder, in ascending order of their bytes.
+#[derive(Debug)]
+pub(super) struct List {
+    pub(super) names: Vec<OsString>,
+    /// Why there may be more.
+    pub(super) broken: Option<io::Error>,
+}
+
+impl Item {
+    /// Looks at what stands under a name in a folder, and follows no link.
+    pub(super) fn look(
+        folder: &Rc<File>,
+        name: OsString,
+        path: PathBuf,
+        real: PathBuf,
+    ) -> io::Result<Self> {
+        let file = open_at(folder, &name, OFlags::PATH | OFlags::NOFOLLOW)?;
+        Ok(Self {
+            path,
+            real,
+            metadata: file.metadata()?,
+            file: Rc::new(file),
+            folder: Rc::clone(folder),
+            name,
+        })
+    }
+
+    /// Looks at the root that is stored as `path` and lies at `real`: by now no link leads there.
+    pub(super) fn root(path: &Path, real: &Path) -> io::Result<Self> {
+        let mut folder = Rc::new(open_at(CWD, OsStr::new("/"), IN_PASSING)?);
+        let mut name = OsStr::new(".");
+        for component in real.components() {
+            if let Component::Normal(next) = component {
+                folder = Rc::new(open_at(&folder, name, IN_PASSING | OFlags::NOFOLLOW)?);
+                name = next;
+            }
+        }
+        Self::look(&folder, name.to_owned(), path.to_owned(), real.to_owned())
+    }
+
+    /// Looks at a folder on the way to a root, through links: the way is its owner's.
+    pub(super) fn on_the_way(path: &Path) -> io::Result<Self> {
+        let file = Rc::new(open_at(CWD, path.as_os_str(), IN_PASSING)?);
+        Ok(Self {
+            path: path.to_owned(),
+            // What the last name leads to, not itself.
+            real: path.join("."),
+            metadata: file.metadata()?,
+            folder: Rc::clone(&file),
+            name: OsString::from("."),
+            file,
+        })
+    }
+
+    /// The same folder, opened for its list. Whatever is mounted there on demand is, by now.
+    pub(super) fn into_opened(self) -> io::Result<Self> {
+        let file = open_folder(&self.folder, &self.name)?;
+        Ok(Self {
+            metadata: file.metadata()?,
+            file: Rc::new(file),
+            ..self
+        })
+    }
+
+    /// The names in a folder that was opened.
+    pub(super) fn list(&self) -> io::Result<List> {
+        let is_shown = descriptor::are_shown();
+        let path = if is_shown {
+            descriptor::path(&*self.file)
+        } else {
+            self.real.clone()
+        };
+        let (mut names, mut broken) = (Vec::new(), None);
+        // One level: the way down is by descriptors, and not by paths that may lead elsewhere by now.
+        for item in WalkDir::new(path).min_depth(1).max_depth(1) {
+            let cause = match item {
+                Ok(item) => {
+                    names.push(item.file_name().to_owned());
+                    continue;
+                }
+                Err(cause) => cause,
+            };
+            let (depth, name) = (cause.depth(), cause.path().and_then(Path::file_name));
+            match name.map(OsStr::to_owned) {
+                // What it is will be seen.
+                Some(name) if depth > 0 => names.push(name),
+                _ => {
+                    let cause = cause.into_io_error();
+                    let cause = cause.unwrap_or_else(|| io::ErrorKind::Other.into());
+                    if depth == 0 {
+                        return Err(cause);
+                    }
+                    broken = Some(cause);
+                }
+            }
+        }
+        if !is_shown && Some(self.identity()) != identity_at(&self.real) {
+            return Err(exchanged());
+        }
+        names.sort_unstable();
+        // A name stands for one item, however often a file system shows it.
+        names.dedup();
+        Ok(List { names, broken })
+    }
+
+    /// What it is stored as.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where it really lies, for whoever can open it only by a path.
+    #[must_use]
+    pub fn real(&self) -> &Path {
+        &self.real
+    }
+
+    /// Its last name.
+    #[must_use]
+    pub fn name(&self) -> &OsStr {
+        self.path.file_name().unwrap_or(OsStr::new("/"))
+    }
+
+    /// Its size in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.metadata.len()
+    }
+
+    /// Which one it is.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        identity_of(&self.metadata)
+    }
+
+    /// Opens it for reading; only for a regular file.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    pub fn open(&self) -> io::Result<FileReader> {
+        let by_name = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        match open_at(CWD, descriptor::path(&*self.file).as_os_str(), by_name) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound && !descriptor::are_shown() => {
+                let file = open_at(&self.folder, &self.name, by_name | OFlags::NOFOLLOW)?;
+                let reader = FileReader::of(file)?;
+                if reader.identity() != self.identity() {
+                    return Err(exchanged());
+                }
+                Ok(reader)
+            }
+            opened => FileReader::of(opened?),
+        }
+    }
+
+    /// What a symbolic link leads to.
+    pub(super) fn target(&self) -> io::Result<OsString> {
+        let target = rustix::fs::readlinkat(&*self.file, "", Vec::new())?;
+        Ok(OsString::from_vec(target.into_bytes()))
+    }
+
+    /// Whether a folder holds something of this name.
+    pub(super) fn holds(&self, name: &str) -> bool {
+        rustix::fs::statat(&*self.file, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+}
+
+/// A folder that is only gone through.
+const IN_PASSING: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
+
+/// Opens a folder for its list, and follows no link to it.
+pub(super) fn open_folder(folder: &File, name: &OsStr) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+    open_at(folder, name, flags)
+}
+
+fn open_at(folder: impl std::os::fd::AsFd, name: &OsStr, flags: OFlags) -> io::Result<File> {
+    let opened: OwnedFd = rustix::fs::openat(folder, name, flags | OFlags::CLOEXEC, Mode::empty())?;
+    Ok(File::from(opened))
+}
+
+pub(super) fn identity_of(metadata: &Metadata) -> Identity {
+    Identity {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+    }
+}
+
+fn identity_at(path: &Path) -> Option<Identity> {
+    let metadata = std::fs::symlink_metadata(path).ok()?;
+    Some(identity_of(&metadata))
+}
+
+/// Another item stands under the name of one that was met.
+pub(super) fn exchanged() -> io::Error {
+    io::Error::other("another item took its place while it was looked at")
+}

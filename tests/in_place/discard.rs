@@ -1,0 +1,86 @@
+//! What is kept is given up one restore at a time, and found by its name wherever it went.
+
+use super::{Scene, kept, text};
+
+fn ids(scene: &Scene) -> Vec<String> {
+    let (_, objects) = scene.program.json(&["rollback", "--list"]);
+    let kept = objects
+        .iter()
+        .filter(|object| object["message_type"] == "kept");
+    kept.map(|object| object["restore_id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn without_a_name_only_the_last_is_removed_and_all_only_by_that_word() {
+    let scene = Scene::new();
+    let note = scene.shop.folder.join("notes.txt");
+    let picture = scene.shop.folder.join("pictures/teapot.jpg");
+    for path in [&note, &picture, &scene.shop.database] {
+        let run = scene.restore(&format!("latest:{}", path.display()));
+        assert_eq!(run.code, 0, "{}", run.text());
+    }
+    let all = ids(&scene);
+    assert_eq!(all.len(), 3, "{all:?}");
+    let run = scene.program.ok(&["rollback", "--discard", "--yes"]);
+    assert!(run.stdout.contains("of 1 restore\n"), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("2 more are still kept"),
+        "{}",
+        run.stdout
+    );
+    assert_eq!(ids(&scene), all[..2]);
+    // By its path it is that one; `--all` without `--discard` means nothing.
+    scene
+        .program
+        .ok(&["rollback", "--discard", "--yes", text(&note)]);
+    assert_eq!(ids(&scene), all[1..2]);
+    assert_eq!(scene.program.run(&["rollback", "--all"]).code, 2);
+    let run = scene.restore(&format!("latest:{}", note.display()));
+    assert_eq!(run.code, 0, "{}", run.text());
+    let run = scene
+        .program
+        .ok(&["rollback", "--discard", "--all", "--yes"]);
+    assert!(run.stdout.contains("of 2 restores"), "{}", run.stdout);
+    assert_eq!(ids(&scene), [""; 0]);
+    assert_eq!(kept(&scene.shop.folder), [""; 0]);
+}
+
+/// A restore of the whole folder takes along what a restore inside it has kept.
+#[test]
+fn what_another_restore_has_taken_along_is_found_by_its_name() {
+    let scene = Scene::new();
+    let note = scene.shop.folder.join("notes.txt");
+    let run = scene.restore(&format!("latest:{}", note.display()));
+    assert_eq!(run.code, 0, "{}", run.text());
+    let inner = ids(&scene).remove(0);
+    let run = scene.restore("latest");
+    assert_eq!(run.code, 0, "{}", run.text());
+    let [outer] = &ids(&scene)[..] else {
+        panic!("the inner one is a part of the outer one");
+    };
+    for words in [
+        &["rollback", &inner][..],
+        &["rollback", "--discard", "--yes", &inner],
+    ] {
+        let run = scene.program.run(words);
+        assert_eq!(run.code, 20, "{}", run.text());
+        assert!(
+            run.stderr.contains(&format!(" rollback {outer}`")),
+            "{}",
+            run.stderr
+        );
+    }
+    // As the message says: first the outer one, then the same command.
+    scene.program.ok(&["rollback", outer]);
+    scene
+        .program
+        .ok(&["rollback", "--discard", "--yes", &inner]);
+    assert_eq!(kept(&scene.shop.folder), [""; 0]);
+    // And what was removed is not known.
+    let run = scene
+        .program
+        .run(&["rollback", "--discard", "--yes", &inner]);
+    assert_eq!(run.code, 20, "{}", run.text());
+    assert!(run.stderr.contains("no restore in place"), "{}", run.stderr);
+}
