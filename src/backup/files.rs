@@ -93,7 +93,9 @@ pub fn read_all(
         let unchanged = before
             .as_ref()
             .and_then(|before| parent.unchanged(before, &entry, item.size()));
-        let is_told = unchanged.is_some() && parent.tells_databases();
+        let is_told = before
+            .as_ref()
+            .is_some_and(|before| unchanged.is_some() && parent.is_no_database(before));
         let opened = (!is_told).then(|| item.open());
         if let Some(Ok(file)) = &opened
             && is_new_database(item.path(), file, monitor)

@@ -71,10 +71,11 @@ impl<'a> Parent<'a> {
         }
     }
 
-    /// Whether databases were told from files when it was made: what it has as a file was none.
+    /// Whether databases were told from files when it was made, and this was none. An image has no inode: it
+    /// must not pass for the file again where inodes are not compared.
     #[must_use]
-    pub const fn tells_databases(&self) -> bool {
-        self.is_ours
+    pub const fn is_no_database(&self, node: &Node) -> bool {
+        self.is_ours && node.entry.place.inode != 0
     }
 
     /// What is stored of the file, if it is still as it was; `size` in bytes.
