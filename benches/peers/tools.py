@@ -37,25 +37,6 @@ class Tool:
     version_words = ["version"]
 
 
-class Tillsafe(Tool):
-    """Ours. Its restore proves each database and syncs what it wrote."""
-
-    def _words(self, *words):
-        return [self.program, "-q", "-r", self.repository, "-p", self.password, *words]
-
-    def create(self):
-        return self._words("init")
-
-    def backup(self, folder):
-        return self._words("backup", folder)
-
-    def restore(self, folder, target):
-        return self._words("restore", f"latest:{folder}", "--target", target)
-
-    def check(self):
-        return self._words("check", "--read-data")
-
-
 class Restic(Tool):
     """Its restore syncs nothing."""
 
@@ -73,6 +54,13 @@ class Restic(Tool):
 
     def check(self):
         return self._words("check", "--read-data")
+
+
+class Tillsafe(Restic):
+    """Ours. Its restore proves each database and syncs what it wrote."""
+
+    def _words(self, *words):
+        return [self.program, "-q", "-r", self.repository, "-p", self.password, *words]
 
 
 class Rustic(Restic):
