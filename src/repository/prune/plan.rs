@@ -1,6 +1,5 @@
 //! What is to become of each pack.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
@@ -94,35 +93,32 @@ impl Plan {
         verified: &mut Verified,
         monitor: &dyn Monitor,
     ) -> Result<()> {
-        let mut first: HashMap<(BlobKind, Id), Id> = HashMap::with_capacity(used.len());
+        let mut found: HashSet<(BlobKind, Id)> = HashSet::with_capacity(used.len());
         let mut several: BTreeMap<(BlobKind, Id), Vec<Location>> = BTreeMap::new();
         let there = || state.packs.iter().filter(|(_, pack)| pack.is_there());
-        for (id, pack) in there() {
-            for blob in pack
-                .blobs
-                .iter()
-                .filter(|blob| used.contains(blob.kind, blob.id))
-            {
+        for (_, pack) in there() {
+            for blob in &pack.blobs {
                 let key = (blob.kind, blob.id);
-                match first.entry(key) {
-                    Entry::Vacant(vacant) => {
-                        vacant.insert(*id);
-                    }
-                    Entry::Occupied(_) => several.entry(key).or_default().push(location(*id, blob)),
+                if used.contains(blob.kind, blob.id) && !found.insert(key) {
+                    several.entry(key).or_default();
                 }
             }
         }
-        if let Some((kind, id)) = used.iter().find(|key| !first.contains_key(key)) {
+        if let Some((kind, id)) = used.iter().find(|key| !found.contains(key)) {
             return Err(Error::Damaged {
                 object: format!("{kind} blob {}", id.short()),
                 finding: "snapshots need it, and no pack that is there has it".to_owned(),
             });
         }
-        for (key, locations) in &mut several {
-            let pack = first[key];
-            let blob = state.packs[&pack].blobs.iter();
-            let mut same = blob.filter(|blob| (blob.kind, blob.id) == *key);
-            locations.extend(same.next().map(|blob| location(pack, blob)));
+        drop(found);
+        // Few have any; and to look for each in its pack would take the square of what a pack holds.
+        let has_several = !several.is_empty();
+        for (id, pack) in there().filter(|_| has_several) {
+            for blob in &pack.blobs {
+                if let Some(locations) = several.get_mut(&(blob.kind, blob.id)) {
+                    locations.push(location(*id, blob));
+                }
+            }
         }
         let stays = keepers(repository, state, used, several, verified, monitor)?;
         (self.keepers, self.damaged) = stays;
