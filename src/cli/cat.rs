@@ -112,7 +112,7 @@ fn read(
         }
         "snapshot" => {
             let request = request(&wanted.to_string_lossy(), filter);
-            let id = one(session, request, repository.snapshots(monitor)?)?.id;
+            let id = one(session, &request, repository.snapshots(monitor)?)?.id;
             (Some(id), object(repository, Class::Snapshots, id)?)
         }
         "lock" => {
@@ -168,7 +168,7 @@ fn tree(
     let index;
     let id = if names_a_snapshot {
         let (request, path) = snapshot_and_path(wanted, filter)?;
-        let snapshot = one(session, request, repository.snapshots(monitor)?)?;
+        let snapshot = one(session, &request, repository.snapshots(monitor)?)?;
         index = repository.load_index(monitor)?;
         look::folder(repository, &index, &snapshot, &path)?
     } else {

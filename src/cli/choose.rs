@@ -1,6 +1,5 @@
 //! Which snapshot, and what of it: how every restore begins.
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 
 use super::args;
@@ -11,8 +10,7 @@ use crate::repository::Repository;
 use crate::repository::index::Index;
 use crate::repository::lock::Lock;
 use crate::repository::snapshot::{Snapshot, Snapshots};
-use crate::restore::{Filter, Plan, Request, Selection, candidates, select};
-use crate::retention::Group;
+use crate::restore::{Filter, Plan, Request, Selection, select};
 
 /// What is to be restored, and where from.
 pub struct Planned {
@@ -67,7 +65,7 @@ pub fn pick(
         request.proven = proofs.into_keys().collect();
         index = Some(loaded);
     }
-    let snapshot = one(session, request, snapshots)?;
+    let snapshot = one(session, &request, snapshots)?;
     let index = match index {
         Some(index) => index,
         None => repository.load_index(monitor)?,
@@ -75,40 +73,14 @@ pub fn pick(
     Ok((snapshot, index))
 }
 
-/// The one that is asked for, of those that are there. Where a word could mean several series and the
-/// configuration has the shop of only one of them, that is meant. One of the future is told: what was made
-/// since is older, and may be what was wanted.
-pub fn one(session: &Session, mut request: Request, snapshots: Snapshots) -> Result<Snapshot> {
-    let is_word = matches!(request.snapshot.as_str(), "latest" | "proven");
-    if is_word && request.shop.is_none() {
-        let candidates = candidates(&request, &snapshots);
-        if candidates.len() > 1
-            && let Some(shop) = only_own(session, &candidates)
-        {
-            session.output.note(&format!(
-                "`{}` of {} series is that of shop {shop}, the one of the configuration; any other: --host and --path, or an id",
-                request.snapshot,
-                candidates.len()
-            ));
-            request.shop = Some(shop);
-        }
-    }
-    let snapshot = select(&request, snapshots)?;
-    if is_word {
+/// The one that is asked for, of those that are there. One of the future is told: what was made since is older,
+/// and may be what was wanted.
+pub fn one(session: &Session, request: &Request, snapshots: Snapshots) -> Result<Snapshot> {
+    let snapshot = select(request, snapshots)?;
+    if matches!(request.snapshot.as_str(), "latest" | "proven") {
         snapshot.tell_future(session.services.clock.now(), session.output.as_ref());
     }
     Ok(snapshot)
-}
-
-/// The shop of the configuration among these series, if just one of them is of one.
-fn only_own(session: &Session, series: &BTreeSet<Group>) -> Option<String> {
-    let own = session.own_shops();
-    let mut found = series.iter().filter_map(|group| match group {
-        Group::Shop(name) if own.contains(name) => Some(name),
-        _ => None,
-    });
-    let first = found.next()?;
-    found.next().is_none().then(|| first.clone())
 }
 
 /// Plans its restore as well: what `restore` into a target and `verify` begin with.

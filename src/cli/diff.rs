@@ -80,7 +80,7 @@ fn folder(
     let (request, path) = snapshot_and_path(words, filter)?;
     let snapshot = one(
         session,
-        request,
+        &request,
         repository.snapshots(session.output.as_ref())?,
     )?;
     let tree = look::folder(repository, index, &snapshot, &path)?;

@@ -40,7 +40,7 @@ pub fn run(session: &Session, args: &args::Dump) -> Result<Done> {
     let target = args.target.as_deref().map(new_file).transpose()?;
     let _lock = session.lock_if_possible(&repository);
     let monitor = session.output.as_ref();
-    let snapshot = one(session, request, repository.snapshots(monitor)?)?;
+    let snapshot = one(session, &request, repository.snapshots(monitor)?)?;
     let index = repository.load_index(monitor)?;
     let found = look::locate(&repository, &index, &snapshot, &path)?;
     let dump = Dump {

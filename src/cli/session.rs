@@ -1,6 +1,5 @@
 //! What the commands share: the chosen repository, its password, the output.
 
-use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -76,23 +75,6 @@ impl Session {
     pub fn knows_shops(&self) -> Result<bool> {
         let configuration = self.configuration()?;
         Ok(configuration.is_some_and(|configuration| !configuration.shops.is_empty()))
-    }
-
-    /// The shops of the configuration that are backed up to the chosen repository; none if it cannot be read,
-    /// for a broken one stops no restore.
-    pub fn own_shops(&self) -> BTreeSet<String> {
-        let (Ok(Some(configuration)), Ok(choice)) = (self.configuration(), self.choice()) else {
-            return BTreeSet::new();
-        };
-        let place = |shop: &config::file::Shop| {
-            let entry = configuration.repositories.get(&shop.repository);
-            entry.map(|entry| entry.path.as_path())
-        };
-        let shops = configuration.shops.iter();
-        shops
-            .filter(|(_, shop)| place(shop) == Some(choice.path.as_path()))
-            .map(|(name, _)| name.clone())
-            .collect()
     }
 
     /// Where `-c` says that the configuration is.

@@ -34,7 +34,7 @@ pub fn several(
             readable: found.readable.clone(),
             damaged: found.damaged.clone(),
         };
-        one(session, request(word, filter), all)
+        one(session, &request(word, filter), all)
     };
     words.iter().map(find).collect()
 }

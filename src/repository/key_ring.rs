@@ -241,7 +241,7 @@ fn taken(other: Id, old: Id) -> Error {
     Error::KeyRefused {
         finding: format!("the new password opens another key already, {other}"),
         next: format!(
-            "give a password that opens no key yet; but if an interrupted `key passwd` has made {other}, finish it with the new password: `tillsafe key remove {old}`"
+            "give a password that opens no key yet; but if an interrupted `key passwd` has made {other}, finish it: open the repository with the new password (`-p` names its file) and `key remove {old}`"
         ),
     }
 }

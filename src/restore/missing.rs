@@ -59,7 +59,7 @@ impl Plan {
         };
         // What is there may be of two moments, or without its attributes, but it is there.
         let is_missing = |note: &&Note| {
-            self.covers(Path::new(&note.item))
+            self.covers_noted(&note.item)
                 && !stored.contains(&note.item)
                 && !note.finding.starts_with(ATTRIBUTES_UNREADABLE)
         };
@@ -70,6 +70,14 @@ impl Plan {
             unnamed = true;
         }
         Missing { named, unnamed }
+    }
+
+    /// Whether what a note names is among what is asked for. Notes write paths as they are shown; a name that
+    /// needs escapes for it is judged by no pattern: what it may be is not to be lost.
+    fn covers_noted(&self, item: &str) -> bool {
+        let base = shown(&self.base);
+        let is_below = Path::new(item).starts_with(&base);
+        is_below && (item.contains('\\') || self.covers(Path::new(item)))
     }
 
     /// What is no folder, by the paths that notes write. A folder is there, too, where it could not be read.
@@ -105,7 +113,7 @@ impl Plan {
             });
         }
         for note in self.notes() {
-            if self.covers(Path::new(&note.item)) {
+            if self.covers_noted(&note.item) {
                 monitor.problem(Problem {
                     item: note.item.clone(),
                     finding: format!("when it was captured: {}", note.finding),

@@ -36,6 +36,6 @@ pub use lost::{Holder, Lost};
 pub use missing::Missing;
 pub use plan::Plan;
 pub use ready::Restored;
-pub use select::{Request, candidates, select};
+pub use select::{Request, select};
 pub use target::Target;
 pub use verify::{DatabaseProof, Verified};

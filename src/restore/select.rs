@@ -101,17 +101,6 @@ pub fn select(request: &Request, snapshots: Snapshots) -> Result<Snapshot> {
     }
 }
 
-/// The series that a word like `latest` could mean.
-#[must_use]
-pub fn candidates(request: &Request, snapshots: &Snapshots) -> BTreeSet<Group> {
-    let mut fitting = request.filter(snapshots.readable.clone());
-    fitting.retain(|snapshot| match request.snapshot.as_str() {
-        "proven" => request.proven.contains(&snapshot.id),
-        _ => !snapshot.is_record(),
-    });
-    series(&narrowed(request, fitting))
-}
-
 /// What is left once the paths that were asked for, or what is wanted, have told which series is meant.
 fn narrowed(request: &Request, mut fitting: Vec<Snapshot>) -> Vec<Snapshot> {
     if series(&fitting).len() > 1 && !request.paths.is_empty() {

@@ -105,6 +105,13 @@ impl Watch<'_> {
         stays
     }
 
+    /// Whether a side file of this name would be a database's: of the one that stands there, or of one that the
+    /// snapshot may bring.
+    fn is_of_database(&self, main: &Path, is_stored: &dyn Fn(&Path) -> bool) -> bool {
+        let live = self.spot.live.join(main);
+        sqlite::is_database(&live) || (!live.is_file() && is_stored(main))
+    }
+
     fn is_left_out(
         &mut self,
         inner: &Path,
@@ -120,7 +127,7 @@ impl Watch<'_> {
         let (path, live) = (self.spot.path.join(inner), self.spot.live.join(inner));
         if let Some(main) = main_of(inner)
             && !metadata.is_dir()
-            && (is_stored(&main) || self.spot.live.join(&main).is_file())
+            && self.is_of_database(&main, is_stored)
         {
             return self.stays.contains(&main);
         }

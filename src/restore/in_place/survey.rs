@@ -98,6 +98,11 @@ pub(super) fn survey(
     let mut watch = left.watch(spot);
     let stored: BTreeSet<&Path> = plan.items.iter().map(|item| item.path.as_path()).collect();
     let is_stored = &|inner: &Path| plan.is_file() || inner == root || stored.contains(inner);
+    // Of a folder that the snapshot holds more of than its name, what is mounted there hides the place.
+    let is_bare = |inner: &Path| {
+        let mut stored = stored.iter();
+        !stored.any(|path| *path != inner && path.starts_with(inner))
+    };
     let folders = plan.items.iter();
     let folders = folders.filter(|item| item.entry.kind == Kind::Folder);
     let folders: BTreeSet<&Path> = folders.map(|item| item.path.as_path()).collect();
@@ -149,7 +154,7 @@ pub(super) fn survey(
             && inner
                 .parent()
                 .is_some_and(|parent| parent == root || folders.contains(parent))
-            && watch.keeps(&inner, &metadata, is_stored, is_mounted)
+            && watch.keeps(&inner, &metadata, is_stored, is_mounted && is_bare(&inner))
         {
             surveyor.survey.left_out.add(&path);
             continue;
@@ -260,22 +265,22 @@ impl Surveyor<'_> {
         }
     }
 
-    /// Whether it is a side file of a database; notes a database, and who has either open.
+    /// Whether it is a side file of a database; notes a database, and who has either open. Of an encrypted one
+    /// only the open files tell.
     fn look_for_database(&mut self, path: &Path, metadata: &Metadata) -> bool {
         let is_database = sqlite::is_database(path);
         if is_database {
             self.survey.databases.push(path.to_owned());
         }
         let main = main_of(path);
-        let is_side_file = main.as_ref().is_some_and(|main| main.is_file());
+        let may_be_side_file = main.as_ref().is_some_and(|main| main.is_file());
         if let Some(holder) = self.holders.of(identity(metadata))
-            && (is_database || is_side_file)
+            && (is_database || may_be_side_file)
         {
-            self.survey
-                .open
-                .push((main.unwrap_or_else(|| path.to_owned()), holder.clone()));
+            let of = main.clone().unwrap_or_else(|| path.to_owned());
+            self.survey.open.push((of, holder.clone()));
         }
-        is_side_file
+        main.is_some_and(|main| sqlite::is_database(&main))
     }
 
     fn hash(&mut self, inner: &Path, metadata: &Metadata) {
