@@ -47,13 +47,29 @@ pub fn capture_all(
 ) -> Result<BTreeMap<PathBuf, Option<StoredDatabase>>> {
     let mut places = places(survey);
     let real: Vec<PathBuf> = places.values().flatten().cloned().collect();
-    let mut together = sqlite::together(&real, &options.sqlite)?;
-    if !together.agree && together.prepared.len() > 1 {
+    let together = sqlite::together(&real, &options.sqlite)?;
+    if !together.agree && together.count > 1 {
         monitor.problem(Problem {
-            item: format!("{} databases", together.prepared.len()),
-            finding: "each is of a moment of its own: there was none without somebody writing; whoever changes several of them in one transaction may find one side of it".to_owned(),
+            item: format!("{} databases", together.count),
+            finding: "each is of a moment of its own: there was none without somebody writing, or they are too many; whoever changes several of them in one transaction may find one side of it".to_owned(),
             incomplete: false,
         });
+    }
+    let agree = together.agree;
+    let (mut shared, mut alone) = (BTreeMap::new(), BTreeMap::new());
+    for (real, prepared) in together.prepared {
+        // An application may wait for the end of all these reads, so nothing else is done before it.
+        if agree {
+            let reading = read(prepared, options, writer, monitor);
+            if let Err(cause) = &reading
+                && !is_of_the_source(cause)
+            {
+                return reading.map(|_| BTreeMap::new());
+            }
+            shared.insert(real, reading);
+        } else {
+            alone.insert(real, prepared);
+        }
     }
     let mut stored: BTreeMap<PathBuf, Option<StoredDatabase>> = BTreeMap::new();
     for path in survey.databases.keys() {
@@ -69,20 +85,24 @@ pub fn capture_all(
             stored.insert(path.clone(), same);
             continue;
         };
-        let prepared = place.and_then(|real| match together.prepared.remove(&real) {
-            Some(prepared) => Ok((prepared, together.agree)),
-            None => Ok((sqlite::Prepared::open(&real, &options.sqlite)?, false)),
-        });
-        let captured = prepared.and_then(|(prepared, shares)| {
-            let mut captured = capture(path, prepared, options, writer, monitor)?;
-            captured.described.common_point = shares;
-            Ok(captured)
+        let captured = place.and_then(|real| {
+            if let Some(reading) = shared.remove(&real) {
+                let mut captured = finish(path, reading?, writer, monitor)?;
+                captured.described.common_point = true;
+                return Ok(captured);
+            }
+            let prepared = match alone.remove(&real) {
+                Some(prepared) => prepared,
+                None => sqlite::Prepared::open(&real, &options.sqlite)?,
+            };
+            let reading = read(prepared, options, writer, monitor)?;
+            finish(path, reading, writer, monitor)
         });
         let is_named = names.iter().any(|name| survey.databases[name]);
         let captured = match captured {
             Ok(captured) => Some(captured),
             // Its own fault, or that of the disk for its spool: the rest is saved.
-            Err(cause @ (Error::Source { .. } | Error::File { .. })) if !is_named => {
+            Err(cause) if is_of_the_source(&cause) && !is_named => {
                 let finding = match &cause {
                     Error::Source { finding, .. } => finding.clone(),
                     other => other.to_string(),
@@ -154,30 +174,78 @@ fn left_out(path: &Path, finding: &str) -> Problem {
     }
 }
 
-/// Captures the database that is stored as `path`.
-///
-/// # Errors
-/// As [`sqlite::Prepared::capture`], and those of the writer.
-fn capture(
-    path: &Path,
-    prepared: sqlite::Prepared,
-    options: &Options,
-    writer: &Writer,
-    monitor: &dyn Monitor,
-) -> Result<StoredDatabase> {
-    let mut pending = PendingFile::default();
-    let mut lengths = Vec::new();
-    let captured = prepared.capture(&options.sqlite, &mut |chunk| {
+const fn is_of_the_source(cause: &Error) -> bool {
+    matches!(cause, Error::Source { .. } | Error::File { .. })
+}
+
+/// A database that was read, and is not all stored yet.
+struct Reading {
+    image: Image,
+    captured: sqlite::Captured,
+    rest: Option<sqlite::Rest>,
+}
+
+/// The chunks of an image so far.
+#[derive(Default)]
+struct Image {
+    pending: PendingFile,
+    lengths: Vec<u64>,
+}
+
+impl Image {
+    fn store(&mut self, chunk: Vec<u8>, writer: &Writer, monitor: &dyn Monitor) -> Result<()> {
         go_on(monitor)?;
         let length = chunk.len() as u64;
-        lengths.push(length);
-        pending.store(writer, chunk)?;
+        self.lengths.push(length);
+        self.pending.store(writer, chunk)?;
         monitor.progress(Progress {
             bytes: length,
             files: 0,
         });
         Ok(())
+    }
+}
+
+/// Reads a database.
+///
+/// # Errors
+/// As [`sqlite::Prepared::read`], and those of the writer.
+fn read(
+    prepared: sqlite::Prepared,
+    options: &Options,
+    writer: &Writer,
+    monitor: &dyn Monitor,
+) -> Result<Reading> {
+    let mut image = Image::default();
+    let (captured, rest) = prepared.read(&options.sqlite, &mut |chunk| {
+        image.store(chunk, writer, monitor)
     })?;
+    Ok(Reading {
+        image,
+        captured,
+        rest,
+    })
+}
+
+/// Stores what is left of the database that is stored as `path`, and describes it.
+///
+/// # Errors
+/// [`Error::File`] for the spool, and those of the writer.
+fn finish(
+    path: &Path,
+    reading: Reading,
+    writer: &Writer,
+    monitor: &dyn Monitor,
+) -> Result<StoredDatabase> {
+    let Reading {
+        mut image,
+        captured,
+        rest,
+    } = reading;
+    if let Some(rest) = rest {
+        rest.drain(&mut |chunk| image.store(chunk, writer, monitor))?;
+    }
+    let Image { pending, lengths } = image;
     monitor.progress(Progress { bytes: 0, files: 1 });
     for warning in captured.warnings {
         monitor.problem(Problem {

@@ -3,7 +3,7 @@
 //! A rule never tears a database apart. Its `-wal`, `-shm` and `-journal` go with it: into the snapshot if it
 //! is captured, whatever rule fits their names, and out of it if it is left out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -77,6 +77,8 @@ pub struct Counting<'a> {
     databases: BTreeMap<PathBuf, Rule>,
     /// Those that go with their database if it is captured.
     side_files: Vec<(PathBuf, Rule)>,
+    /// What is left out by a name that its owner wrote out. It is not looked at: it may be unreadable, or hang.
+    meant: BTreeSet<PathBuf>,
     /// Files that are too large, unless they turn out to be part of a database.
     large: Vec<(PathBuf, u64, Rule)>,
 }
@@ -97,6 +99,7 @@ impl<'a> Counting<'a> {
             counts: excludes.names().iter().map(count).collect(),
             databases: BTreeMap::new(),
             side_files: Vec::new(),
+            meant: BTreeSet::new(),
             large: Vec::new(),
         }
     }
@@ -113,6 +116,7 @@ impl<'a> Counting<'a> {
         let owner = owner(&path);
         if owner.is_none() && self.walk.excludes().is_meant(rule) {
             self.count(&path, rule);
+            self.meant.insert(path);
             return None;
         }
         // A device is never opened.
@@ -128,6 +132,18 @@ impl<'a> Counting<'a> {
             self.databases.insert(path, rule);
         }
         None
+    }
+
+    /// Whether a file that no rule leaves out is part of a database that one does: without it, it is worse than
+    /// nothing, for beside the database it would be taken for its own.
+    #[must_use]
+    pub fn is_part_of_left_out(&self, path: &Path) -> bool {
+        let main = owner(path).filter(|main| self.meant.contains(main));
+        main.is_some_and(|main| {
+            let real = self.walk.real(&main);
+            let is_file = std::fs::symlink_metadata(&real).is_ok_and(|found| found.is_file());
+            is_file && sqlite::is_database(&real)
+        })
     }
 
     /// Notes that there is a log of a database that is not among the files.

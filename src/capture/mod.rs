@@ -60,6 +60,7 @@ impl Survey {
         let mut bytes = 0;
         let mut met = vec![Names::default()];
         let mut alone = BTreeSet::new();
+        let mut parts = Vec::new();
         let mut counting = Counting::new(&walk);
         // What this walk finds wrong is said by the second one, which reads.
         walk.run(&Unheard(monitor), &mut |step| {
@@ -82,6 +83,9 @@ impl Survey {
                     let path = item.path();
                     bytes += item.size();
                     counting.file(path, item.size());
+                    if counting.is_part_of_left_out(path) {
+                        parts.push(path.to_owned());
+                    }
                     let siblings = met.last_mut().map(|names| names.meet(item.name()));
                     (database_of(item, roots), siblings)
                 }
@@ -111,7 +115,8 @@ impl Survey {
                 .keys()
                 .chain(not_captured)
                 .flat_map(|path| beside(path))
-                .filter(is_part),
+                .filter(is_part)
+                .chain(parts),
         );
         let names = names(&databases, &walk);
         Ok(Self {

@@ -622,7 +622,7 @@ fn what_is_selected_is_replaced_and_what_is_not_stays() {
         );
         scene.program.ok(&["rollback"]);
         assert_eq!(scene.shop.orders(), 25, "{words:?}");
-        scene.program.ok(&["rollback", "--discard", "-y"]);
+        scene.program.ok(&["rollback", "--discard", "--all", "-y"]);
     }
     let run = scene
         .program

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use tillsafe::error::Error;
+use tillsafe::source::sqlite::capture;
 
 use super::{image, options};
 use crate::common::Place;
@@ -141,27 +142,105 @@ fn a_log_that_may_be_a_leftover_is_refused_by_every_name() {
     assert_eq!(run.code, 0, "{}", run.text());
 }
 
-/// A folder that was linked as a whole, and whose application has gone on since: old frames lie beside one name.
+/// What `cp -al` and a later checkpoint leave: old frames beside the name that nobody works with.
 #[test]
-fn two_logs_are_refused() {
+fn a_leftover_log_beside_another_name_is_never_read() {
     let place = Place::new();
     let shop = linked(&place, "another.db");
     let open = shop.connect();
     shop.sell(3);
-    fs::copy(
-        shop.folder.join("shop.db-wal"),
-        shop.folder.join("another.db-wal"),
-    )
-    .unwrap();
+    let leftover = shop.folder.join("another.db-wal");
+    fs::copy(shop.folder.join("shop.db-wal"), &leftover).unwrap();
+    shop.sell(30);
     let program = Program::with_cheap_repository(place.path());
+    let newest_in_both = |sold: i64, target: &str| {
+        let run = program.run(&["backup", shop.folder.to_str().unwrap()]);
+        assert_eq!(run.code, 0, "{target}: {}", run.text());
+        let target = place.join(target);
+        program.ok(&["restore", "latest", "--target", target.to_str().unwrap()]);
+        let found = files_below(&target);
+        for name in ["shop.db", "another.db"] {
+            let restored = found.iter().find(|path| path.ends_with(name)).unwrap();
+            assert_eq!(orders(restored), sold, "{name}");
+        }
+    };
+    newest_in_both(533, "first");
+    // The log is folded and gone; the application comes back, and its new log has nothing yet.
+    drop(open);
+    let open = shop.connect();
+    newest_in_both(533, "second");
+    drop(open);
     let run = program.run(&["backup", shop.folder.to_str().unwrap()]);
     assert_eq!(run.code, 3, "{}", run.text());
+    assert!(run.stderr.contains("cannot be told"), "{}", run.stderr);
+    assert!(leftover.exists());
+}
+
+/// As a container has it: the file alone is mounted, its log lies where the application sees it.
+#[test]
+fn a_file_that_is_mounted_alone_is_refused_while_it_is_at_work() {
+    let place = Place::new();
+    let shop = Shop::open(&place.join("shop"), 5, "wal");
+    let elsewhere = place.join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    let mounted = elsewhere.join("shop.db");
+    fs::write(&mounted, b"").unwrap();
+    let mount = Command::new("mount")
+        .arg("--bind")
+        .args([&shop.database, &mounted])
+        .status();
+    if !mount.is_ok_and(|status| status.success()) {
+        return skipped("a mounted file", "mounting needs root");
+    }
+    let application = at_work(&shop, &place);
+    let program = Program::with_cheap_repository(place.path());
+    let run = program.run(&["backup", elsewhere.to_str().unwrap()]);
+    if let Some(mut application) = application {
+        application.kill().unwrap();
+        application.wait().unwrap();
+    }
+    let unmounted = Command::new("umount").arg(&mounted).status();
+    assert!(unmounted.unwrap().success());
+    assert_eq!(run.code, 3, "{}", run.text());
     assert!(
-        run.stderr.contains("more than one of them"),
+        run.stderr.contains("at work under another name"),
         "{}",
         run.stderr
     );
-    drop(open);
+}
+
+/// Whoever comes by the other name does not see our locks.
+#[test]
+fn an_application_that_comes_by_another_name_while_we_read_spoils_the_capture() {
+    let Some(python) = find("python3") else {
+        return skipped("another name", "there is no python3");
+    };
+    let place = Place::new();
+    let shop = Shop::open(&place.join("shop"), 4000, "wal");
+    let other = shop.folder.join("another.db");
+    fs::hard_link(&shop.database, &other).unwrap();
+    let script = "
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute('UPDATE orders SET item = item || 1')
+connection.execute('PRAGMA wal_checkpoint(TRUNCATE)')
+connection.close()
+";
+    let mut is_done = false;
+    let result = capture(&other, &options(place.path()), &mut |_| {
+        if !std::mem::replace(&mut is_done, true) {
+            let application = Command::new(&python)
+                .args(["-c", script])
+                .arg(&shop.database)
+                .status();
+            assert!(application.unwrap().success());
+        }
+        Ok(())
+    });
+    let Err(Error::Source { finding, .. }) = result else {
+        panic!("{result:?}");
+    };
+    assert!(finding.contains("may not have seen our locks"), "{finding}");
 }
 
 /// The library refuses it, too, whoever asks.

@@ -149,6 +149,61 @@ fn a_transaction_over_two_databases_is_in_both_or_in_none() {
     assert!(torn > 0, "the application is too slow to tell anything");
 }
 
+/// The repository may be slow: an application waits for none of what is in the spools.
+#[test]
+fn all_are_read_before_anything_that_is_spooled_is_stored() {
+    let scene = Scene::new();
+    let application = Connection::open(&scene.databases[1]).unwrap();
+    application
+        .execute("INSERT INTO sold VALUES (NULL)", [])
+        .unwrap();
+    let mut options = options(scene.place.path());
+    options.limits.read = std::time::Duration::ZERO;
+    let mut shared = together(&scene.databases, &options).unwrap();
+    assert!(shared.agree);
+    let restart = || -> i64 {
+        let restart = "PRAGMA wal_checkpoint(RESTART)";
+        application
+            .query_row(restart, [], |row| row.get(0))
+            .unwrap()
+    };
+    let mut rests = Vec::new();
+    for path in &scene.databases {
+        let prepared = shared.prepared.remove(path).unwrap();
+        let (_, rest) = prepared
+            .read(&options, &mut |_| panic!("it goes to the spool"))
+            .unwrap();
+        rests.extend(rest);
+    }
+    assert_eq!(rests.len(), 2);
+    assert_eq!(restart(), 0, "nobody is in its way");
+    for rest in rests {
+        let mut image = Vec::new();
+        rest.drain(&mut |chunk| {
+            image.extend(chunk);
+            Ok(())
+        })
+        .unwrap();
+        assert!(scene.sold(&image) <= 1);
+    }
+}
+
+/// Only those in WAL mode count.
+#[test]
+fn many_others_do_not_keep_two_from_agreeing() {
+    let scene = Scene::new();
+    let mut paths = scene.databases.to_vec();
+    for number in 0..40 {
+        let path = scene.shop.join(format!("profile-{number}.db"));
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch("CREATE TABLE t(x);").unwrap();
+        paths.push(path);
+    }
+    let shared = together(&paths, &options(scene.place.path())).unwrap();
+    assert!(shared.agree);
+    assert_eq!((shared.count, shared.prepared.len()), (2, 2));
+}
+
 #[test]
 fn a_backup_says_which_databases_are_of_one_moment() {
     let scene = Scene::new();

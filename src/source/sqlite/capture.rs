@@ -5,6 +5,7 @@
 //! out, so it goes through a spool ([`super::spool`]). A build without `sqlite_dbpage` copies through the
 //! online backup call into the spool instead, and says so.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::captured::{Captured, Method};
@@ -15,6 +16,7 @@ use super::options::{Options, has_page_table};
 use super::pages::capture_pages;
 use super::prove::bound;
 use super::refusal::{refused, source_error};
+use super::relay::Rest;
 use super::replaced::{AtRest, Identity};
 use super::spool::capture_spooled;
 use super::view::Begun;
@@ -43,6 +45,8 @@ pub struct Prepared {
     identity: Identity,
     /// How it stood, if it lies on a network.
     remote: Option<AtRest>,
+    /// How it stood, if it has further names: who comes by another one does not see our locks.
+    linked: Option<AtRest>,
     pub(super) opened: Opened,
     pub(super) journal_mode: String,
     /// Its read transaction, if that has begun already.
@@ -61,6 +65,11 @@ impl Prepared {
         let identity = Identity::of(path).map_err(system)?;
         let is_remote = (options.on_a_network)(path);
         let remote = if is_remote { at_rest(path)? } else { None };
+        let linked = if has_links(path) {
+            AtRest::of(path).map_err(system)?
+        } else {
+            None
+        };
         let engine = |cause: rusqlite::Error| refused(path, &cause);
         let mut opened = Opened::open(path, &options.disk).map_err(engine)?;
         bound(&mut opened.connection, options.watch.as_ref()).map_err(engine)?;
@@ -71,6 +80,7 @@ impl Prepared {
             path: path.to_owned(),
             identity,
             remote,
+            linked,
             opened,
             journal_mode,
             begun: None,
@@ -105,17 +115,35 @@ impl Prepared {
     /// Reads it; its image goes to `sink` in chunks.
     ///
     /// # Errors
-    /// [`Error::Source`] if the engine refuses, the image is not whole, or another file took its place
-    /// meanwhile, and whatever `sink` returns.
+    /// As [`Prepared::read`].
     pub fn capture(
         self,
         options: &Options,
         sink: &mut dyn FnMut(Vec<u8>) -> Result<()>,
     ) -> Result<Captured> {
+        let (captured, rest) = self.read(options, sink)?;
+        match rest {
+            Some(rest) => rest.drain(sink).map(|()| captured),
+            None => Ok(captured),
+        }
+    }
+
+    /// Reads it; its image goes to `sink` in chunks, but for what is returned as the rest: whoever waits for
+    /// the end of this read need not wait for that.
+    ///
+    /// # Errors
+    /// [`Error::Source`] if the engine refuses, the image is not whole, or another file took its place
+    /// meanwhile, and whatever `sink` returns.
+    pub fn read(
+        self,
+        options: &Options,
+        sink: &mut dyn FnMut(Vec<u8>) -> Result<()>,
+    ) -> Result<(Captured, Option<Rest>)> {
         let Self {
             path,
             identity,
             remote,
+            linked,
             opened,
             journal_mode,
             begun,
@@ -136,8 +164,9 @@ impl Prepared {
             captured
         } else {
             capture_spooled(&path, opened, options, page_table, sink)
+                .map(|captured| (captured, None))
         };
-        let mut captured = captured.map_err(|cause| {
+        let (mut captured, rest) = captured.map_err(|cause| {
             let watch = options.watch.as_deref();
             // Stopped in the middle of a query, the engine only says that it was.
             watch.and_then(|watch| go_on(watch).err()).unwrap_or(cause)
@@ -151,13 +180,19 @@ impl Prepared {
         if remote.is_some() && AtRest::of(&path).ok().flatten() != remote {
             return Err(at_work_on_a_network(&path));
         }
+        if linked.is_some() && AtRest::of(&path).ok().flatten() != linked {
+            return Err(source_error(
+                &path,
+                &"it has several names (hard links), and somebody began to work with it while it was read, who may not have seen our locks; the next backup has it, or remove the other names",
+            ));
+        }
         if at_rest.is_some() && AtRest::of(&path).ok().flatten() != at_rest {
             return Err(source_error(
                 &path,
                 &"its application began to work while it was read from a folder in which nothing can be created, and so nothing locked; back it up as a user who may write there",
             ));
         }
-        captured.header = header;
+        captured.header = captured.header.or(header);
         if !page_table {
             captured.warnings.push("this build has no page table; the database was copied through SQLite's backup call, which needs room for a second copy".into());
         } else if captured.method == Method::SpooledPages && captured.held > options.limits.lock {
@@ -167,8 +202,12 @@ impl Prepared {
             ));
         }
         captured.journal_mode = journal_mode;
-        Ok(captured)
+        Ok((captured, rest))
     }
+}
+
+fn has_links(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.nlink() > 1)
 }
 
 /// What lies on a network is captured only while nobody uses it: locks may be fiction there.

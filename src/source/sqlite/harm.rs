@@ -4,9 +4,11 @@
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 use super::detect::{Log, beside, is_database, log};
 use super::header::Header;
+use super::names::{UNDECIDED, has_more, is_used};
 use super::refusal::source_error;
 use crate::durable::claim::is_locked;
 use crate::error::Result;
@@ -43,18 +45,31 @@ pub(super) fn refuse_harm(path: &Path) -> Result<()> {
     }
     let is_wal = header.is_some_and(|header| header.is_wal);
     refuse_strangers(path, &metadata, is_wal)?;
-    // Its log lies where its application works with it.
-    if metadata.nlink() > 1
-        && is_wal
-        && side_file("-wal").is_none()
-        && is_locked(path).map_err(system)?
-    {
-        return Err(source_error(
-            path,
-            &"it is a hard link of a database that is at work under another name, and its newest rows are in the log beside that; back up the folder of that name",
-        ));
+    refuse_other_names(path, &metadata, is_wal)
+}
+
+/// Refuses a name that is not the one its application uses, as far as that shows from here.
+fn refuse_other_names(path: &Path, metadata: &Metadata, is_wal: bool) -> Result<()> {
+    /// An application that has just come has locked the database, and makes its log next.
+    const LOOKS: u32 = 5;
+    const PAUSE: Duration = Duration::from_millis(20);
+    if metadata.nlink() > 1 && has_more(path) && !is_used(path) {
+        return Err(source_error(path, &UNDECIDED));
     }
-    Ok(())
+    let is_elsewhere = || {
+        let is_locked = is_locked(path).map_err(|cause| source_error(path, &cause))?;
+        Ok(is_wal && is_locked && !beside(path, "-wal").exists())
+    };
+    for _ in 0..LOOKS {
+        if !is_elsewhere()? {
+            return Ok(());
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Err(source_error(
+        path,
+        &"it is at work under another name (it is a hard link, or a file that is mounted alone), and its newest rows are in the log beside that; back up the folder of that name",
+    ))
 }
 
 /// What is not beside a database in WAL mode is made by whoever opens it, and belongs to him.

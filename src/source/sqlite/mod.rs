@@ -32,5 +32,6 @@ pub use header::Header;
 pub use names::at_work;
 pub use options::{Limits, Options, engine_version, has_page_table};
 pub use prove::{Proof, count_at_rest, has_changes_beside, prove};
+pub use relay::Rest;
 pub use replaced::is_on_a_network;
 pub use together::{Together, together};

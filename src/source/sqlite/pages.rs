@@ -6,10 +6,11 @@ use rusqlite::Connection;
 
 use super::captured::{Captured, Method};
 use super::fingerprint::Fingerprint;
+use super::header::Header;
 use super::options::Options;
 use super::prove::quick_check;
 use super::refusal::{refused, source_error};
-use super::relay::Relay;
+use super::relay::{Relay, Rest};
 use super::view::{Begun, View};
 use crate::error::Result;
 
@@ -19,42 +20,50 @@ pub(super) fn capture_pages(
     begun: Option<Begun>,
     options: &Options,
     sink: &mut dyn FnMut(Vec<u8>) -> Result<()>,
-) -> Result<Captured> {
+) -> Result<(Captured, Option<Rest>)> {
     let engine = |cause: rusqlite::Error| refused(path, &cause);
     let view = match begun {
         Some(begun) => View::of(connection, begun),
         None => View::begin(connection, options.clock.as_ref()).map_err(engine)?,
     };
     let fingerprint = Fingerprint::take(connection).map_err(engine)?;
+    let mut header = None;
     let mut relay = Relay::new(options, view.begun, sink);
     let size_bytes = read_pages(
         path,
         connection,
         chunk_bytes(options, &fingerprint),
-        &mut |chunk| relay.take(chunk),
+        &mut |chunk| {
+            if header.is_none() {
+                header = Header::parse(&chunk);
+            }
+            relay.take(chunk)
+        },
     )?;
     require_whole(path, &fingerprint, size_bytes)?;
     // Of the very pages that were read, which are still in memory. Nobody's ordinary commit waits.
     let unsound = quick_check(connection);
     let (point, held) = (view.point, view.begun.elapsed());
     drop(view);
-    let warnings = relay.finish()?.map(|cause| {
+    let (rest, late) = relay.finish();
+    let warnings = late.map(|cause| {
         format!(
             "its application's RESTART or TRUNCATE of the log had to wait up to {:.1} s, because the repository is slow and there was no room for a spool ({cause})",
             held.as_secs_f64()
         )
     });
-    Ok(Captured {
+    let captured = Captured {
         fingerprint,
         point,
         method: Method::Pages,
         journal_mode: String::new(),
         size_bytes,
         held,
-        header: None,
+        header,
         unsound,
         warnings: warnings.into_iter().collect(),
-    })
+    };
+    Ok((captured, rest))
 }
 
 pub(super) fn chunk_bytes(options: &Options, fingerprint: &Fingerprint) -> usize {

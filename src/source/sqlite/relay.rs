@@ -21,6 +21,20 @@ pub(super) struct Relay<'a> {
     way: Way,
 }
 
+/// What was read and not handed on yet: nobody waits for it any more.
+#[derive(Debug)]
+pub struct Rest(Spool);
+
+impl Rest {
+    /// Hands it on, to the sink that has all before it.
+    ///
+    /// # Errors
+    /// Those of the sink, [`Error::File`] for the spool.
+    pub fn drain(self, sink: &mut dyn FnMut(Vec<u8>) -> Result<()>) -> Result<()> {
+        self.0.drain(sink)
+    }
+}
+
 enum Way {
     /// Fast enough so far.
     Straight,
@@ -30,6 +44,7 @@ enum Way {
     Unbounded(String),
 }
 
+#[derive(Debug)]
 struct Spool {
     /// Removes the file with itself.
     _scratch: Scratch,
@@ -81,15 +96,12 @@ impl<'a> Relay<'a> {
         Ok(())
     }
 
-    /// Hands on what is in the spool. Returns why the read lasted longer than it should, if it did.
-    ///
-    /// # Errors
-    /// Those of the sink, [`Error::File`] for the spool.
-    pub(super) fn finish(self) -> Result<Option<String>> {
+    /// All is read. Returns what is still in a spool, or why the read lasted longer than it should.
+    pub(super) fn finish(self) -> (Option<Rest>, Option<String>) {
         match self.way {
-            Way::Straight => Ok(None),
-            Way::Spooled(spool) => spool.drain(self.sink).map(|()| None),
-            Way::Unbounded(cause) => Ok(Some(cause)),
+            Way::Straight => (None, None),
+            Way::Spooled(spool) => (Some(Rest(spool)), None),
+            Way::Unbounded(cause) => (None, Some(cause)),
         }
     }
 }

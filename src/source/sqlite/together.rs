@@ -22,6 +22,7 @@ use rusqlite::Connection;
 
 use super::capture::Prepared;
 use super::detect::beside;
+use super::header::Header;
 use super::open::read_only;
 use super::options::{Options, has_page_table};
 use crate::durable::claim::LockWatch;
@@ -42,8 +43,10 @@ const WRITER: Range<u64> = 120..121;
 pub struct Together {
     /// By their paths.
     pub prepared: BTreeMap<PathBuf, Prepared>,
-    /// Whether they are of one moment. If not, their applications left none.
+    /// Whether they are of one moment. If not, their applications left none, or there are too many of them.
     pub agree: bool,
+    /// How many are in WAL mode.
+    pub count: usize,
 }
 
 /// Opens those of the databases that can have a moment in common, which are those in WAL mode, and begins
@@ -52,12 +55,19 @@ pub struct Together {
 /// # Errors
 /// [`crate::error::Error::Interrupted`].
 pub fn together(paths: &[PathBuf], options: &Options) -> Result<Together> {
+    let is_wal = |path: &&PathBuf| matches!(Header::read(path), Ok(Some(header)) if header.is_wal);
+    let candidates: Vec<&PathBuf> = paths.iter().filter(is_wal).collect();
+    let count = candidates.len();
     let mut members: Vec<Member> = Vec::new();
-    if (2..=MOST).contains(&paths.len()) && options.page_table && has_page_table() {
-        members.extend(paths.iter().filter_map(|path| Member::open(path, options)));
+    if (2..=MOST).contains(&count) && options.page_table && has_page_table() {
+        let found = candidates.into_iter();
+        members.extend(found.filter_map(|path| Member::open(path, options)));
     }
     if members.len() < 2 {
-        return Ok(Together::default());
+        return Ok(Together {
+            count,
+            ..Together::default()
+        });
     }
     let mut agree = false;
     for _ in 0..TRIES {
@@ -74,6 +84,7 @@ pub fn together(paths: &[PathBuf], options: &Options) -> Result<Together> {
     Ok(Together {
         prepared: prepared.map(|one| (one.path.clone(), one)).collect(),
         agree,
+        count,
     })
 }
 
@@ -110,11 +121,11 @@ fn commits(members: &[Member]) -> rusqlite::Result<Vec<i64>> {
     members.iter().map(count).collect()
 }
 
-/// One database.
+/// One database. Its fields are dropped in this order: what tidies up comes after the last connection.
 struct Member {
-    prepared: Prepared,
     /// Sees what others commit.
     watching: Connection,
+    prepared: Prepared,
 }
 
 impl Member {
@@ -131,7 +142,7 @@ impl Member {
             .opened
             .shared
             .is_some()
-            .then_some(Self { prepared, watching })
+            .then_some(Self { watching, prepared })
     }
 
     /// Whether somebody writes. If that cannot be told, somebody does.
