@@ -132,9 +132,9 @@ pub fn tell(session: &Session, location: &str, outcome: &Outcome) {
     }
     let common = manifest.databases.iter().filter(|one| one.common_point);
     if let count @ 2.. = common.count() {
-        session.output.good_news(format!(
-            "{count} databases as of one moment: each transaction is in all of them, or in none"
-        ));
+        session
+            .output
+            .good_news(format!("{count} databases as of one moment"));
     }
     session.output.good_news(format!(
         "files: {} in {}, {}",
