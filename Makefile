@@ -24,7 +24,7 @@ check:
 tools:
 	sh .ci/tools.sh
 
-# tillsafe beside restic, rustic and (where it is installed) borg: docs/benchmarks.md. BENCH="--size-mib 1024 --cold" and
+# tillsafe beside restic, rustic and (where it is installed) borg, as a table. BENCH="--size-mib 1024 --cold" and
 # more: see `python3 benches/peers --help`. Builds rustic first if it is not there: ten minutes.
 bench: tools
 	sh .ci/rustic.sh
