@@ -25,12 +25,12 @@ pub fn run(session: &Session, args: &Snapshots) -> Result<Done> {
     let mut snapshots = request("", &args.filter).filter(found.readable);
     snapshots.retain(|snapshot| args.all || !snapshot.is_record());
     session.output.finish();
-    tell_future(session, &snapshots);
     for snapshot in &snapshots {
         let proof = proofs.get(&snapshot.id);
         session.output.object("snapshot", object(snapshot, proof));
     }
     print_table(session, &snapshots, &proofs);
+    tell_future(session, &snapshots);
     session.output.good_news(format!(
         "{} in {}",
         counted(snapshots.len() as u64, "snapshot"),
