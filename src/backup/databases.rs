@@ -48,28 +48,21 @@ pub fn capture_all(
     let mut places = places(survey);
     let real: Vec<PathBuf> = places.values().flatten().cloned().collect();
     let together = sqlite::together(&real, &options.sqlite)?;
-    if !together.agree && together.count > 1 {
+    if together.prepared.is_empty() && together.count > 1 {
         monitor.problem(Problem {
             item: format!("{} databases", together.count),
             finding: "each is of a moment of its own: there was none without somebody writing, or they are too many; whoever changes several of them in one transaction may find one side of it".to_owned(),
             incomplete: false,
         });
     }
-    let agree = together.agree;
-    let (mut shared, mut alone) = (BTreeMap::new(), BTreeMap::new());
+    let mut shared = BTreeMap::new();
+    // An application may wait for the end of all these reads, so nothing else is done before it.
     for (real, prepared) in together.prepared {
-        // An application may wait for the end of all these reads, so nothing else is done before it.
-        if agree {
-            let reading = read(prepared, options, writer, monitor);
-            if let Err(cause) = &reading
-                && !is_of_the_source(cause)
-            {
-                return reading.map(|_| BTreeMap::new());
-            }
-            shared.insert(real, reading);
-        } else {
-            alone.insert(real, prepared);
-        }
+        let reading = match read(prepared, options, writer, monitor) {
+            Err(cause) if !is_of_the_source(&cause) => return Err(cause),
+            reading => reading,
+        };
+        shared.insert(real, reading);
     }
     let mut stored: BTreeMap<PathBuf, Option<StoredDatabase>> = BTreeMap::new();
     for path in survey.databases.keys() {
@@ -91,10 +84,7 @@ pub fn capture_all(
                 captured.described.common_point = true;
                 return Ok(captured);
             }
-            let prepared = match alone.remove(&real) {
-                Some(prepared) => prepared,
-                None => sqlite::Prepared::open(&real, &options.sqlite)?,
-            };
+            let prepared = sqlite::Prepared::open(&real, &options.sqlite)?;
             let reading = read(prepared, options, writer, monitor)?;
             finish(path, reading, writer, monitor)
         });

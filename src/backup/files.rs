@@ -93,9 +93,10 @@ pub fn read_all(
         let unchanged = before
             .as_ref()
             .and_then(|before| parent.unchanged(before, &entry, item.size()));
-        let is_told = before
-            .as_ref()
-            .is_some_and(|before| unchanged.is_some() && parent.is_no_database(before));
+        let is_told = unchanged.is_some()
+            && before
+                .as_ref()
+                .is_some_and(|before| parent.is_no_database(before));
         let opened = (!is_told).then(|| item.open());
         if let Some(Ok(file)) = &opened
             && is_new_database(item.path(), file, monitor)
@@ -209,7 +210,7 @@ fn is_new_database(path: &Path, file: &FileReader, monitor: &dyn Monitor) -> boo
     is_database
 }
 
-/// Reads one file, which is stored as `path` and really lies at `real`; `None` if it cannot be read, which is told.
+/// Reads one file, which is stored as `path`; `None` if it cannot be read, which is told.
 fn read(
     path: &Path,
     opened: std::io::Result<FileReader>,

@@ -4,14 +4,12 @@
 //! is captured, whatever rule fits their names, and out of it if it is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::monitor::{Monitor, Problem};
 use crate::source::files::Walk;
 use crate::source::files::exclude::{Judge, Rule};
-use crate::source::sqlite::{self, SIDE_FILES, Signature};
+use crate::source::sqlite::{self, Signature};
 
 /// What was left out.
 #[derive(Debug, Clone, Default)]
@@ -113,7 +111,7 @@ impl<'a> Counting<'a> {
 
     /// Notes what the walk has left out; returns the database whose log it is.
     pub fn item(&mut self, path: PathBuf, real: &Path, rule: Rule) -> Option<PathBuf> {
-        let owner = owner(&path);
+        let owner = sqlite::main_of(&path);
         if owner.is_none() && self.walk.excludes().is_meant(rule) {
             self.count(&path, rule);
             self.meant.insert(path);
@@ -138,7 +136,7 @@ impl<'a> Counting<'a> {
     /// nothing, for beside the database it would be taken for its own.
     #[must_use]
     pub fn is_part_of_left_out(&self, path: &Path) -> bool {
-        let main = owner(path).filter(|main| self.meant.contains(main));
+        let main = sqlite::main_of(path).filter(|main| self.meant.contains(main));
         main.is_some_and(|main| {
             let real = self.walk.real(&main);
             let is_file = std::fs::symlink_metadata(&real).is_ok_and(|found| found.is_file());
@@ -162,7 +160,7 @@ impl<'a> Counting<'a> {
         let mut bytes = 0;
         let is_part = |path: &Path| {
             captured.contains_key(path)
-                || owner(path).is_some_and(|main| captured.contains_key(&main))
+                || sqlite::main_of(path).is_some_and(|main| captured.contains_key(&main))
         };
         for (path, rule) in std::mem::take(&mut self.side_files) {
             if !is_part(&path) {
@@ -194,12 +192,4 @@ impl<'a> Counting<'a> {
             count.first.get_or_insert_with(|| path.to_owned());
         }
     }
-}
-
-/// The database that a file would belong to by its name.
-fn owner(path: &Path) -> Option<PathBuf> {
-    let name = path.file_name()?.as_bytes();
-    let mut suffixes = SIDE_FILES.iter();
-    let main = suffixes.find_map(|suffix| name.strip_suffix(suffix.as_bytes()))?;
-    (!main.is_empty()).then(|| path.with_file_name(OsStr::from_bytes(main)))
 }

@@ -10,9 +10,9 @@ pub mod parent;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::durable::Identity;
 use crate::error::{Error, Result};
 use crate::monitor::{self, Monitor, Problem};
 use crate::source::files::exclude::Excludes;
@@ -136,7 +136,7 @@ fn names(databases: &BTreeMap<PathBuf, bool>, walk: &Walk) -> BTreeMap<PathBuf, 
     for path in databases.keys() {
         // One that is gone by now: its capture will say so.
         if let Ok(metadata) = std::fs::metadata(walk.real(path)) {
-            let place = (metadata.dev(), metadata.ino());
+            let place = Identity::of(&metadata);
             by_place.entry(place).or_default().push(path.clone());
         }
     }
@@ -189,8 +189,8 @@ fn database_of(item: &Item, roots: &[PathBuf]) -> Option<PathBuf> {
     let path = item.path();
     match signature(item) {
         Signature::Database => Some(path.to_owned()),
-        Signature::Wal => owner(path, "-wal"),
-        Signature::Journal => owner(path, "-journal"),
+        Signature::Wal => sqlite::without(path, "-wal"),
+        Signature::Journal => sqlite::without(path, "-journal"),
         // The walk does not come past the files beside one that was named alone.
         Signature::Other if roots.iter().any(|root| root == path) => {
             has_log(item.real()).then(|| path.to_owned())
@@ -233,13 +233,6 @@ impl Names {
         }
         &self.0
     }
-}
-
-/// The database that a side file belongs to by its name.
-fn owner(side_file: &Path, suffix: &str) -> Option<PathBuf> {
-    let name = side_file.file_name()?.as_bytes();
-    let name = OsStr::from_bytes(name.strip_suffix(suffix.as_bytes())?);
-    Some(side_file.with_file_name(name))
 }
 
 /// Hears signals only.

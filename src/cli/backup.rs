@@ -1,7 +1,5 @@
 //! `backup`: one consistent snapshot of paths, or one of each shop.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -166,11 +164,7 @@ pub fn tell(session: &Session, location: &str, outcome: &Outcome) {
 
 /// Its path as it is on the disk; a manifest has it as names in trees are.
 fn path_of(database: &Database) -> PathBuf {
-    let bytes = name::unquote(&database.path);
-    bytes.map_or_else(
-        || PathBuf::from(&database.path),
-        |bytes| PathBuf::from(OsString::from_vec(bytes)),
-    )
+    name::unquote_path(&database.path).unwrap_or_else(|| PathBuf::from(&database.path))
 }
 
 /// What was left out by rule, in one line: the rules that have left out most, and how much each.

@@ -17,8 +17,7 @@ use crate::doctor::{self, Finding, History, Level, Machine};
 use crate::error::{Advice, Error, ExitCode, Result};
 use crate::repository::lock::host_name;
 use crate::retention::Group;
-use crate::units::quoted;
-use crate::units::{OneLine, counted, shown};
+use crate::units::{OneLine, counted, quoted, shown};
 
 pub fn run(session: &Session) -> Result<Done> {
     let mut findings = Vec::new();

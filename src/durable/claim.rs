@@ -1,7 +1,6 @@
 //! A whole file claimed for a moment, against everybody who locks any byte of it.
 
 use std::io;
-use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -48,19 +47,14 @@ impl LockWatch {
         Ok(Self { fd })
     }
 
-    /// Whether another process has a lock on one of these bytes.
+    /// Whether another process has a lock on one of these bytes; 0 `bytes` are all that follow.
     ///
     /// # Errors
     /// As the system reports them.
-    pub fn is_locked(&self, bytes: Range<u64>) -> io::Result<bool> {
+    pub fn is_locked(&self, first: u64, bytes: u64) -> io::Result<bool> {
         let asked = Flock {
-            start: bytes.start,
-            // 0 stands for all that follow.
-            length: if bytes.end == u64::MAX {
-                0
-            } else {
-                bytes.end - bytes.start
-            },
+            start: first,
+            length: bytes,
             pid: None,
             typ: FlockType::WriteLock,
             offset_type: FlockOffsetType::Set,
@@ -74,7 +68,7 @@ impl LockWatch {
 /// # Errors
 /// As the system reports them.
 pub fn is_locked(path: &Path) -> io::Result<bool> {
-    LockWatch::open(path)?.is_locked(0..u64::MAX)
+    LockWatch::open(path)?.is_locked(0, 0)
 }
 
 fn open(path: &Path, access: OFlags) -> rustix::io::Result<OwnedFd> {

@@ -71,6 +71,18 @@ pub struct Identity {
     pub inode: u64,
 }
 
+impl Identity {
+    /// Of what the system says this of.
+    #[must_use]
+    pub fn of(metadata: &std::fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
+    }
+}
+
 /// A file of no bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Special {

@@ -1,8 +1,11 @@
 //! File names in trees: quoted as Go's `strconv.Quote` does, so that every byte survives JSON.
 
-use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
-
+use std::ffi::OsString;
 use std::fmt::Write;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
 /// Quotes a name, without the outer quotes.
 #[must_use]
@@ -52,6 +55,12 @@ fn is_printable(character: char) -> bool {
             | GeneralCategoryGroup::Punctuation
             | GeneralCategoryGroup::Symbol
     )
+}
+
+/// Reads a quoted path back; `None` if it is not one.
+#[must_use]
+pub fn unquote_path(text: &str) -> Option<PathBuf> {
+    unquote(text).map(|bytes| OsString::from_vec(bytes).into())
 }
 
 /// Reads a quoted name back; `None` if it is not one.

@@ -101,8 +101,10 @@ pub fn select(request: &Request, snapshots: Snapshots) -> Result<Snapshot> {
     }
 }
 
-/// What is left once the paths that were asked for, or what is wanted, have told which series is meant.
-fn narrowed(request: &Request, mut fitting: Vec<Snapshot>) -> Vec<Snapshot> {
+/// The last of one series. Snapshots of several shops, machines or sets of paths are several series: unless
+/// the paths that were asked for are exactly those of one, or only one holds what is wanted of it, it is
+/// refused, and they are listed.
+fn latest(request: &Request, mut fitting: Vec<Snapshot>) -> Result<Snapshot> {
     if series(&fitting).len() > 1 && !request.paths.is_empty() {
         let wanted: BTreeSet<&Path> = request.paths.iter().map(PathBuf::as_path).collect();
         fitting.retain(|snapshot| {
@@ -114,14 +116,6 @@ fn narrowed(request: &Request, mut fitting: Vec<Snapshot>) -> Vec<Snapshot> {
         let holds = |path: &String| request.within.starts_with(path);
         fitting.retain(|snapshot| snapshot.file.paths.iter().any(holds));
     }
-    fitting
-}
-
-/// The last of one series. Snapshots of several shops, machines or sets of paths are several series: unless
-/// the paths that were asked for are exactly those of one, or only one holds what is wanted of it, it is
-/// refused, and they are listed.
-fn latest(request: &Request, fitting: Vec<Snapshot>) -> Result<Snapshot> {
-    let mut fitting = narrowed(request, fitting);
     let series = series(&fitting);
     if series.len() > 1 {
         let flags: Vec<String> = series.iter().map(Group::flags).collect();

@@ -1,8 +1,6 @@
 //! The copy is read back and compared, and the engines open what is theirs.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -109,8 +107,8 @@ impl Staged {
             }
         }
         let is_missed = |path: &&str| {
-            let path = name::unquote(path).map(|path| PathBuf::from(OsString::from_vec(path)));
-            path.is_some_and(|path| self.plan.covers(&path) && !self.plan.has_lost(&path))
+            name::unquote_path(path)
+                .is_some_and(|path| self.plan.covers(&path) && !self.plan.has_lost(&path))
         };
         let mut absent: Vec<&str> = described.into_keys().filter(is_missed).collect();
         absent.sort_unstable();

@@ -2,6 +2,7 @@
 
 pub mod child;
 pub mod compare;
+pub mod dice;
 pub mod files;
 pub mod forge;
 pub mod fuse;

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
+use super::dice::Dice;
+
 /// A shop in a folder.
 pub struct Shop {
     pub folder: PathBuf,
@@ -103,6 +105,17 @@ impl Shop {
     }
 }
 
+/// Puts an encrypted database with a log into a folder: neither begins as one of SQLite's does, and so it cannot be
+/// captured.
+pub fn add_keyed(folder: &Path) -> PathBuf {
+    let keyed = folder.join("keyed.db");
+    fs::write(&keyed, noise(9, 40_960)).unwrap();
+    let mut log = vec![0x37, 0x7f, 0x06, 0x82];
+    log.extend(noise(10, 8000));
+    fs::write(folder.join("keyed.db-wal"), log).unwrap();
+    keyed
+}
+
 /// Orders in a database, as the test's own SQLite counts them.
 pub fn count_orders(database: &Path) -> u32 {
     Connection::open(database)
@@ -111,14 +124,12 @@ pub fn count_orders(database: &Path) -> u32 {
         .unwrap()
 }
 
-/// Seeded bytes that do not compress (`SplitMix64`).
-pub fn noise(mut seed: u64, length: usize) -> Vec<u8> {
+/// Seeded bytes that do not compress.
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut dice = Dice::new(seed);
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {
-        seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = (seed ^ (seed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        bytes.extend((mixed ^ (mixed >> 31)).to_le_bytes());
+        bytes.extend(dice.next().to_le_bytes());
     }
     bytes.truncate(length);
     bytes

@@ -14,40 +14,8 @@ use rustix::fs::{
 };
 use tillsafe::id::Id;
 
+use super::dice::Dice;
 use super::files::make_socket;
-use super::shop::noise;
-
-/// Numbers that look random, always the same from one seed.
-#[derive(Clone)]
-pub struct Dice(u64);
-
-impl Dice {
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        // SplitMix64.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// One of `0..end`.
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    fn small(&mut self, end: u32) -> u32 {
-        u32::try_from(self.below(end.into())).unwrap()
-    }
-
-    fn bytes(&mut self, length: u64) -> Vec<u8> {
-        noise(self.next() | 1, usize::try_from(length).unwrap())
-    }
-}
 
 /// Makes a random tree of at most so many items at `root`. Root's rights are needed.
 pub fn grow(root: &Path, seed: u64, items: usize) {

@@ -16,6 +16,7 @@ use tillsafe::restore::{Plan, Selection};
 use tillsafe::source::files::exclude::{Excludes, Rules};
 
 use crate::common::Place;
+use crate::common::dice::Dice;
 use crate::common::files::files_below;
 use crate::common::library;
 use crate::common::program::Program;
@@ -77,23 +78,6 @@ const PARTS: [&str; 30] = [
     "[\\]a]",
     "[x-z]*.txt",
 ];
-
-/// Numbers by chance, the same for the same seed (`SplitMix64`).
-struct Dice(u64);
-
-impl Dice {
-    /// A number below `sides`.
-    fn throw(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        usize::try_from((mixed ^ (mixed >> 31)) >> 33).unwrap() % sides
-    }
-
-    fn one_of<T: Copy>(&mut self, things: &[T]) -> T {
-        things[self.throw(things.len())]
-    }
-}
 
 /// Files and folders below `folder`, some of them marked.
 fn grow(folder: &Path, depth: usize, dice: &mut Dice) {
@@ -242,7 +226,7 @@ fn theirs(restic: &Restic, root: &Path, rules: &Rules) -> BTreeSet<String> {
 
 /// One tree and one list of rules, by chance; whether anything was left out, and nothing refused.
 fn case(seed: u64, place: &Place, restic: &Restic) -> bool {
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let root: PathBuf = place.join(&format!("tree-{seed}"));
     grow(&root, DEPTH, &mut dice);
     let rules = rules(&root, &mut dice);

@@ -7,7 +7,7 @@ use super::{field, kept, text};
 use crate::cli::assert_three_parts;
 use crate::common::Place;
 use crate::common::program::Program;
-use crate::common::shop::{Shop, noise};
+use crate::common::shop::{Shop, add_keyed};
 
 /// A shop with a database that cannot be captured, and a picture that came after the backup.
 struct Scene {
@@ -21,11 +21,7 @@ impl Scene {
     fn new() -> Self {
         let place = Place::new();
         let shop = Shop::open(&place.join("srv/shop"), 5, "delete");
-        let keyed = shop.folder.join("keyed.db");
-        fs::write(&keyed, noise(9, 40_960)).unwrap();
-        let mut log = vec![0x37, 0x7f, 0x06, 0x82];
-        log.extend(noise(10, 8000));
-        fs::write(shop.folder.join("keyed.db-wal"), log).unwrap();
+        let keyed = add_keyed(&shop.folder);
         let program = Program::with_cheap_repository(place.path());
         let run = program.run(&["backup", text(&shop.folder)]);
         assert_eq!(run.code, 3, "{}", run.text());

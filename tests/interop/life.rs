@@ -13,22 +13,10 @@ use jiff::Timestamp;
 use super::{Restic, setting};
 use crate::common::Place;
 use crate::common::compare::{describe, is_database};
+use crate::common::dice::Dice;
 use crate::common::program::{Program, Started};
 use crate::common::shop::{Shop, count_orders, noise};
 use crate::common::tools::{restics, skipped};
-
-/// Numbers by chance, the same for the same seed (`SplitMix64`).
-struct Dice(u64);
-
-impl Dice {
-    /// A number below `sides`.
-    fn throw(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        usize::try_from((mixed ^ (mixed >> 31)) >> 33).unwrap() % sides
-    }
-}
 
 /// What the shop was when a snapshot was made.
 struct State {
@@ -190,7 +178,7 @@ impl Life {
                 let _ = fs::remove_file(path);
             } else {
                 let size = self.dice.throw(200_000);
-                fs::write(path, noise(self.dice.0, size)).unwrap();
+                fs::write(path, noise(self.dice.state(), size)).unwrap();
             }
         }
     }
@@ -351,7 +339,7 @@ fn a_mixed_life_leaves_every_snapshot_whole() {
         second,
         restics,
         turn: 0,
-        dice: Dice(seed),
+        dice: Dice::new(seed),
         shop,
         states: BTreeMap::new(),
     };

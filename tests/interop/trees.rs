@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::Restic;
 use crate::common::Place;
+use crate::common::dice::Dice;
 use crate::common::program::Program;
 use crate::common::tools::skipped;
-use crate::common::tree::{Dice, allocated, describe_with, differences, grow};
+use crate::common::tree::{allocated, describe_with, differences, grow};
 
 const SEED: &str = "TILLSAFE_SEED";
 /// Trees that one run grows, unless it repeats one.

@@ -18,6 +18,7 @@ use tillsafe::retention::{
     Described, Group, History, Judged, Moment, Policy, Reason, Rules, decide,
 };
 
+use crate::common::dice::Dice;
 /// Repeats one case: its seed, as a failed test prints it.
 const SEED: &str = "TILLSAFE_TEST_SEED";
 
@@ -26,17 +27,8 @@ const DAY: i64 = 24 * HOUR;
 /// When the histories of the tests begin: a Monday.
 const BEGIN: i64 = 1_735_516_800;
 
-/// Seeded numbers (`SplitMix64`).
-struct Dice(u64);
-
+/// What histories and policies are made of.
 impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
     fn within(&mut self, range: Range<i64>) -> i64 {
         let width = range.end.abs_diff(range.start);
         range.start + i64::try_from(self.next() % width).unwrap()
@@ -98,7 +90,7 @@ fn play(cases: u64, case: impl Fn(&mut Dice)) {
     };
     for seed in seeds {
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            case(&mut Dice(seed));
+            case(&mut Dice::new(seed));
         }));
         if let Err(cause) = outcome {
             eprintln!("{SEED}={seed} repeats this case");

@@ -94,7 +94,7 @@ fn every_snapshot_is_kept_for_restics_reasons() {
         return skipped("retention beside restic", "no restic is there");
     }
     let forged = Forged::new();
-    let mut dice = Dice(7);
+    let mut dice = Dice::new(7);
     let mut minutes = 30;
     for number in 0..150 {
         // Hours, days, weeks and years apart; no two at the same second.

@@ -5,19 +5,18 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use tillsafe::source::sqlite::capture;
 
-use super::{image, options};
+use super::{application, image, options, run};
 use crate::common::Place;
 use crate::common::files::files_below;
 use crate::common::mount::SmallDisk;
 use crate::common::program::{Program, Run};
 use crate::common::shop::Shop;
-use crate::common::tools::{find, skipped};
+use crate::common::tools::skipped;
 
 /// All of a file that may not change: owner, group, mode, size, time, content.
 type Facts = (u32, u32, u32, u64, (i64, i64), Vec<u8>);
@@ -185,24 +184,20 @@ fn a_capture_leaves_no_lock() {
 
 #[test]
 fn an_application_that_comes_while_we_read_keeps_its_log() {
-    let Some(python) = find("python3") else {
-        return skipped("an application that comes", "there is no python3");
-    };
     let place = Place::new();
     let shop = Shop::open(&place.join("shop"), 4000, "wal");
-    let mut is_done = false;
-    let captured = capture(&shop.database, &options(place.path()), &mut |_| {
-        if !std::mem::replace(&mut is_done, true) {
-            // It crashes after its commit.
-            let script = "import os, sqlite3, sys
+    // It crashes after its commit.
+    let script = "import os, sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
 connection.execute('INSERT INTO customers VALUES (9, \"Uta\")')
 os._exit(0)";
-            let status = Command::new(&python)
-                .args(["-c", script])
-                .arg(&shop.database)
-                .status();
-            assert!(status.unwrap().success());
+    let Some(mut application) = application(script, &[&shop.database]) else {
+        return;
+    };
+    let mut is_done = false;
+    let captured = capture(&shop.database, &options(place.path()), &mut |_| {
+        if !std::mem::replace(&mut is_done, true) {
+            run(&mut application);
         }
         Ok(())
     })

@@ -1,20 +1,17 @@
 //! One database under several names (hard links): its log lies beside one of them only.
 
 use std::fs;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
-use rusqlite::Connection;
 use rusqlite::config::DbConfig;
-use tillsafe::error::Error;
 use tillsafe::source::sqlite::capture;
 
-use super::{image, options};
+use super::{application, begun, finding, image, options, run};
 use crate::common::Place;
-use crate::common::files::{files_below, wait_for};
+use crate::common::files::files_below;
 use crate::common::program::Program;
-use crate::common::shop::Shop;
-use crate::common::tools::{find, skipped};
+use crate::common::shop::{Shop, count_orders};
+use crate::common::tools::skipped;
 
 /// A shop whose database has a second name, the way `cp -al` or a careless admin makes it.
 fn linked(place: &Place, name: &str) -> Shop {
@@ -23,20 +20,8 @@ fn linked(place: &Place, name: &str) -> Shop {
     shop
 }
 
-/// Orders in the database that was restored to `path`.
-fn orders(path: &Path) -> i64 {
-    let connection = Connection::open(path).unwrap();
-    connection
-        .query_row("SELECT count(*) FROM orders", [], |row| row.get(0))
-        .unwrap()
-}
-
-/// An application in a process of its own, whose locks ours cannot drop; it has committed, and goes on.
+/// An application that has committed, and goes on.
 fn at_work(shop: &Shop, place: &Place) -> Option<Child> {
-    let Some(python) = find("python3") else {
-        skipped("an application at work", "there is no python3");
-        return None;
-    };
     let ready = place.join("ready");
     let script = "
 import sqlite3, sys, time
@@ -45,14 +30,8 @@ connection.execute('INSERT INTO customers VALUES (9, \"Uta\")')
 open(sys.argv[2], 'w').close()
 time.sleep(600)
 ";
-    let child = Command::new(python)
-        .args(["-c", script])
-        .args([&shop.database, &ready])
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    wait_for(&ready);
-    Some(child)
+    let application = application(script, &[&shop.database, &ready])?;
+    Some(begun(application, &ready))
 }
 
 fn crash(shop: &Shop) {
@@ -85,7 +64,7 @@ fn every_name_of_a_database_at_work_gives_its_newest_rows() {
         for restored in ["shop.db", name] {
             let found = files_below(&target);
             let found = found.iter().find(|path| path.ends_with(restored));
-            assert_eq!(orders(found.unwrap()), 530, "{restored}");
+            assert_eq!(count_orders(found.unwrap()), 530, "{restored}");
         }
     }
 }
@@ -153,7 +132,7 @@ fn a_leftover_log_beside_another_name_is_never_read() {
     fs::copy(shop.folder.join("shop.db-wal"), &leftover).unwrap();
     shop.sell(30);
     let program = Program::with_cheap_repository(place.path());
-    let newest_in_both = |sold: i64, target: &str| {
+    let newest_in_both = |sold: u32, target: &str| {
         let run = program.run(&["backup", shop.folder.to_str().unwrap()]);
         assert_eq!(run.code, 0, "{target}: {}", run.text());
         let target = place.join(target);
@@ -161,7 +140,7 @@ fn a_leftover_log_beside_another_name_is_never_read() {
         let found = files_below(&target);
         for name in ["shop.db", "another.db"] {
             let restored = found.iter().find(|path| path.ends_with(name)).unwrap();
-            assert_eq!(orders(restored), sold, "{name}");
+            assert_eq!(count_orders(restored), sold, "{name}");
         }
     };
     newest_in_both(533, "first");
@@ -212,9 +191,6 @@ fn a_file_that_is_mounted_alone_is_refused_while_it_is_at_work() {
 /// Whoever comes by the other name does not see our locks.
 #[test]
 fn an_application_that_comes_by_another_name_while_we_read_spoils_the_capture() {
-    let Some(python) = find("python3") else {
-        return skipped("another name", "there is no python3");
-    };
     let place = Place::new();
     let shop = Shop::open(&place.join("shop"), 4000, "wal");
     let other = shop.folder.join("another.db");
@@ -226,21 +202,18 @@ connection.execute('UPDATE orders SET item = item || 1')
 connection.execute('PRAGMA wal_checkpoint(TRUNCATE)')
 connection.close()
 ";
+    let Some(mut application) = application(script, &[&shop.database]) else {
+        return;
+    };
     let mut is_done = false;
     let result = capture(&other, &options(place.path()), &mut |_| {
         if !std::mem::replace(&mut is_done, true) {
-            let application = Command::new(&python)
-                .args(["-c", script])
-                .arg(&shop.database)
-                .status();
-            assert!(application.unwrap().success());
+            run(&mut application);
         }
         Ok(())
     });
-    let Err(Error::Source { finding, .. }) = result else {
-        panic!("{result:?}");
-    };
-    assert!(finding.contains("may not have seen our locks"), "{finding}");
+    let text = finding(result);
+    assert!(text.contains("may not have seen our locks"), "{text}");
 }
 
 /// The library refuses it, too, whoever asks.
@@ -254,8 +227,6 @@ fn a_capture_by_the_wrong_name_is_refused() {
     let result = image(&shop.folder.join("another.db"), &options(place.path()));
     application.kill().unwrap();
     application.wait().unwrap();
-    let Err(Error::Source { finding, .. }) = result else {
-        panic!("{result:?}");
-    };
-    assert!(finding.contains("at work under another name"), "{finding}");
+    let text = finding(result);
+    assert!(text.contains("at work under another name"), "{text}");
 }

@@ -1,25 +1,15 @@
 //! What an application may do with its database while we come by.
 
 use std::fs;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tillsafe::error::{Error, Result};
+use tillsafe::error::Result;
 use tillsafe::source::sqlite::{Captured, Options, capture};
 
-use super::{image, options};
+use super::{application, begun, finding, image, options};
 use crate::common::Place;
-use crate::common::files::wait_for;
 use crate::common::program::Program;
-use crate::common::shop::{Shop, noise};
-use crate::common::tools::{find, skipped};
-
-fn finding(result: Result<Captured>) -> String {
-    match result {
-        Err(Error::Source { finding, .. }) => finding,
-        other => panic!("{other:?}"),
-    }
-}
+use crate::common::shop::{Shop, add_keyed};
 
 /// A database that is replaced, or deleted, at the first chunk of its image.
 fn disturbed(
@@ -81,9 +71,6 @@ fn on_a_network_file_system_only_a_database_at_rest_is_captured() {
 
 #[test]
 fn an_application_that_locks_everybody_out_is_named() {
-    let Some(python) = find("python3") else {
-        return skipped("an exclusive lock", "there is no python3");
-    };
     let place = Place::new();
     let shop = Shop::open(&place.join("shop"), 5, "wal");
     let ready = place.join("ready");
@@ -95,13 +82,10 @@ connection.execute('INSERT INTO customers VALUES (3, \"Uta\")')
 open(sys.argv[2], 'w').close()
 time.sleep(60)
 ";
-    let mut application = Command::new(python)
-        .args(["-c", script])
-        .args([&shop.database, &ready])
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    wait_for(&ready);
+    let Some(application) = application(script, &[&shop.database, &ready]) else {
+        return;
+    };
+    let mut application = begun(application, &ready);
     let begun = Instant::now();
     let text = finding(image(&shop.database, &options(place.path())).map(|(captured, _)| captured));
     application.kill().unwrap();
@@ -118,11 +102,7 @@ time.sleep(60)
 fn a_keyed_database_with_a_log_is_named_and_not_copied_as_a_file() {
     let place = Place::new();
     let shop = Shop::open(&place.join("shop"), 5, "delete");
-    let keyed = shop.folder.join("keyed.db");
-    fs::write(&keyed, noise(9, 40_960)).unwrap();
-    let mut log = vec![0x37, 0x7f, 0x06, 0x82];
-    log.extend(noise(10, 8000));
-    fs::write(shop.folder.join("keyed.db-wal"), log).unwrap();
+    add_keyed(&shop.folder);
     let program = Program::with_cheap_repository(place.path());
     let run = program.run(&["backup", shop.folder.to_str().unwrap()]);
     assert_eq!(run.code, 3, "{}", run.text());

@@ -2,17 +2,15 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Child;
 use std::time::Duration;
 
 use rusqlite::Connection;
 use tillsafe::source::sqlite::{Limits, Method};
 
-use super::{image, options};
+use super::{application, begun, image, options};
 use crate::common::Place;
-use crate::common::files::wait_for;
 use crate::common::shop::Shop;
-use crate::common::tools::{find, skipped};
 
 /// Writes as fast as it can, from a process of its own: locks are a process's.
 const WRITER: &str = "
@@ -32,18 +30,8 @@ print(number, longest)
 ";
 
 fn writer(database: &Path, stop: &Path) -> Option<Child> {
-    let Some(python) = find("python3") else {
-        skipped("a busy shop in rollback mode", "there is no python3");
-        return None;
-    };
-    let child = Command::new(python)
-        .args(["-c", WRITER])
-        .args([database, stop])
-        .spawn()
-        .unwrap();
-    let begun = stop.with_extension("begun");
-    wait_for(&begun);
-    Some(child)
+    let application = application(WRITER, &[database, stop])?;
+    Some(begun(application, &stop.with_extension("begun")))
 }
 
 fn check(place: &Place, image: &[u8], orders: u32) {

@@ -2,33 +2,14 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use rusqlite::Connection;
-use tillsafe::error::Error;
-
-use super::{image, options};
+use super::{application, begun, image, options, orders, run};
 use crate::common::Place;
-use crate::common::files::wait_for;
 use crate::common::shop::Shop;
-use crate::common::tools::{find, skipped};
 
-/// Orders in a captured image, as a database of its own.
-fn orders(place: &Place, image: &[u8]) -> i64 {
-    let copy = place.join("copy.db");
-    fs::write(&copy, image).unwrap();
-    let connection = Connection::open(&copy).unwrap();
-    let count = connection.query_row("SELECT count(*) FROM orders", [], |row| row.get(0));
-    drop(connection);
-    fs::remove_file(&copy).unwrap();
-    count.unwrap()
-}
-
+/// Why the shop's database is refused.
 fn finding(shop: &Shop, place: &Place) -> String {
-    match image(&shop.database, &options(place.path())) {
-        Err(Error::Source { finding, .. }) => finding,
-        other => panic!("{other:?}"),
-    }
+    super::finding(image(&shop.database, &options(place.path())))
 }
 
 /// A log that a crash has left, and the shop that it belongs to.
@@ -68,7 +49,7 @@ fn a_crashed_applications_log_is_part_of_the_database() {
         panic!("a log with a database of the same history");
     };
     let counted = captured.fingerprint.tables["orders"];
-    assert_eq!(i64::try_from(counted).unwrap(), orders(&place, &bytes));
+    assert_eq!(counted, u64::from(orders(&place, &bytes)));
 }
 
 #[test]
@@ -95,10 +76,6 @@ fn a_second_log_is_refused() {
 
 /// An application in the middle of a transaction in rollback mode, which then goes on or is killed.
 fn in_a_transaction(shop: &Shop, ready: &Path) -> Option<std::process::Child> {
-    let Some(python) = find("python3") else {
-        skipped("a live journal", "there is no python3");
-        return None;
-    };
     let script = "
 import sqlite3, sys, time
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -108,14 +85,8 @@ connection.execute('UPDATE orders SET item = item || 1 WHERE id < 3')
 open(sys.argv[2], 'w').close()
 time.sleep(60)
 ";
-    let child = Command::new(python)
-        .args(["-c", script])
-        .args([&shop.database, ready])
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    wait_for(ready);
-    Some(child)
+    let application = application(script, &[&shop.database, ready])?;
+    Some(begun(application, ready))
 }
 
 #[test]
@@ -146,14 +117,10 @@ connection.execute('BEGIN IMMEDIATE')
 connection.execute('UPDATE orders SET item = item || 1')
 os._exit(0)
 ";
-    let Some(python) = find("python3") else {
-        return skipped("a hot journal", "there is no python3");
+    let Some(mut application) = application(script, &[&shop.database]) else {
+        return;
     };
-    let status = Command::new(python)
-        .args(["-c", script])
-        .arg(&shop.database)
-        .status();
-    assert!(status.unwrap().success());
+    run(&mut application);
     let journal = shop.folder.join("shop.db-journal");
     let before = (
         fs::read(&journal).unwrap(),

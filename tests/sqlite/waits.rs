@@ -10,7 +10,7 @@ use tillsafe::durable::OsDisk;
 use tillsafe::durable::faults::{Fault, FaultyDisk};
 use tillsafe::source::sqlite::capture;
 
-use super::options;
+use super::{options, orders};
 use crate::common::Place;
 use crate::common::shop::Shop;
 use crate::common::tools::{find, skipped};
@@ -115,15 +115,6 @@ fn restarts_meanwhile(read: Duration) -> bool {
     assert_eq!(captured.warnings, [""; 0]);
     assert_eq!(orders(&place, &image), 4001);
     !busy.unwrap()
-}
-
-/// Orders in an image, as the engine counts them.
-fn orders(place: &Place, image: &[u8]) -> i64 {
-    let copy = place.join("copy.db");
-    fs::write(&copy, image).unwrap();
-    let connection = rusqlite::Connection::open(&copy).unwrap();
-    let counted = connection.query_row("SELECT count(*) FROM orders", [], |row| row.get(0));
-    counted.unwrap()
 }
 
 #[test]

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::durable::Identity;
@@ -60,7 +59,7 @@ impl Holders {
                 && metadata.is_file()
             {
                 self.files
-                    .entry(identity(&metadata))
+                    .entry(Identity::of(&metadata))
                     .or_insert_with(|| holder(pid, process));
             }
         }
@@ -87,13 +86,6 @@ impl Holders {
     /// Who has this file open, if we can see it.
     pub fn of(&self, file: Identity) -> Option<&Holder> {
         self.files.get(&file)
-    }
-}
-
-pub(super) fn identity(metadata: &fs::Metadata) -> Identity {
-    Identity {
-        device: metadata.dev(),
-        inode: metadata.ino(),
     }
 }
 

@@ -4,8 +4,7 @@
 //! from the names themselves: a rename keeps a file's identity.
 
 use std::borrow::Cow;
-use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -257,8 +256,7 @@ fn quote(path: &Path) -> String {
 }
 
 fn unquote<E: serde::de::Error>(text: &str) -> std::result::Result<PathBuf, E> {
-    let bytes = name::unquote(text).ok_or_else(|| E::custom("no path"))?;
-    Ok(OsString::from_vec(bytes).into())
+    name::unquote_path(text).ok_or_else(|| E::custom("no path"))
 }
 
 /// A path as JSON, whatever its bytes.

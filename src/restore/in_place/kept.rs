@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::holders::{Holder, Holders, identity};
+use super::holders::{Holder, Holders};
 use super::journal::{self, Journal, Move, NEW, OLD, UNDONE};
 use super::swap::{self, Stage, Swap};
 use super::turn::Turn;
-use crate::durable::Disk;
+use crate::durable::{Disk, Identity};
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::monitor::{Monitor, Step, go_on};
@@ -362,7 +362,7 @@ pub(super) fn holder_of<'a>(
         let Ok(metadata) = std::fs::symlink_metadata(&path) else {
             continue;
         };
-        if let Some(holder) = holders.of(identity(&metadata))
+        if let Some(holder) = holders.of(Identity::of(&metadata))
             && is_part_of_database(&path)
         {
             return Ok(Some((path, holder)));
@@ -372,7 +372,7 @@ pub(super) fn holder_of<'a>(
 }
 
 fn is_part_of_database(path: &Path) -> bool {
-    let main = super::survey::main_of(path);
+    let main = sqlite::main_of(path);
     sqlite::is_database(path) || main.is_some_and(|main| sqlite::is_database(&main))
 }
 

@@ -7,7 +7,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::Spot;
-use super::survey::main_of;
 use crate::monitor::{Monitor, Problem};
 use crate::restore::plan::Plan;
 use crate::source::files::exclude::{Excludes, Judge, Named, Rules, Wrong};
@@ -125,7 +124,7 @@ impl Watch<'_> {
             return is_mounted && metadata.is_dir() && excludes.stays_on_one_file_system();
         }
         let (path, live) = (self.spot.path.join(inner), self.spot.live.join(inner));
-        if let Some(main) = main_of(inner)
+        if let Some(main) = sqlite::main_of(inner)
             && !metadata.is_dir()
             && self.is_of_database(&main, is_stored)
         {

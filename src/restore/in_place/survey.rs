@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::Spot;
-use super::holders::{Holder, Holders, identity};
+use super::holders::{Holder, Holders};
 use super::left_out::Left;
+use crate::durable::Identity;
 use crate::durable::scratch::is_scratch;
 use crate::entry::Kind;
 use crate::error::{Error, Result};
@@ -113,7 +114,7 @@ pub(super) fn survey(
     };
     // With a filter, what was not selected stays as it is.
     let stays = |inner: &Path| {
-        let main = main_of(inner);
+        let main = sqlite::main_of(inner);
         !plan.filter.is_empty()
             && !is_stored(inner)
             && !main.is_some_and(|main| is_stored(&main))
@@ -272,9 +273,9 @@ impl Surveyor<'_> {
         if is_database {
             self.survey.databases.push(path.to_owned());
         }
-        let main = main_of(path);
+        let main = sqlite::main_of(path);
         let may_be_side_file = main.as_ref().is_some_and(|main| main.is_file());
-        if let Some(holder) = self.holders.of(identity(metadata))
+        if let Some(holder) = self.holders.of(Identity::of(metadata))
             && (is_database || may_be_side_file)
         {
             let of = main.clone().unwrap_or_else(|| path.to_owned());
@@ -298,16 +299,6 @@ impl Surveyor<'_> {
             }
         }
     }
-}
-
-/// The database that a file of this name would belong to.
-pub(super) fn main_of(path: &Path) -> Option<PathBuf> {
-    let name = path.as_os_str().as_bytes();
-    let suffix = SIDE_FILES
-        .iter()
-        .find(|suffix| name.ends_with(suffix.as_bytes()))?;
-    let main = std::ffi::OsStr::from_bytes(&name[..name.len() - suffix.len()]);
-    Some(main.into())
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
@@ -163,7 +162,7 @@ impl Item {
     /// Which one it is.
     #[must_use]
     pub fn identity(&self) -> Identity {
-        identity_of(&self.metadata)
+        Identity::of(&self.metadata)
     }
 
     /// Opens it for reading; only for a regular file.
@@ -211,16 +210,9 @@ fn open_at(folder: impl std::os::fd::AsFd, name: &OsStr, flags: OFlags) -> io::R
     Ok(File::from(opened))
 }
 
-pub(super) fn identity_of(metadata: &Metadata) -> Identity {
-    Identity {
-        device: metadata.dev(),
-        inode: metadata.ino(),
-    }
-}
-
 fn identity_at(path: &Path) -> Option<Identity> {
     let metadata = std::fs::symlink_metadata(path).ok()?;
-    Some(identity_of(&metadata))
+    Some(Identity::of(&metadata))
 }
 
 /// Another item stands under the name of one that was met.

@@ -6,7 +6,6 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::item::identity_of;
 use super::metadata::{Names, time};
 use crate::durable::Identity;
 use crate::entry::Entry;
@@ -78,7 +77,7 @@ impl FileReader {
     }
 
     pub(super) fn identity(&self) -> Identity {
-        identity_of(&self.before)
+        Identity::of(&self.before)
     }
 
     /// Its first bytes, as many as there are; what is read goes on from where it was.

@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use super::exclude::{Judge, Rule};
 use super::finding::{Notes, unreadable};
-use super::item::{Item, List, exchanged, identity_of, open_folder};
+use super::item::{Item, List, exchanged, open_folder};
 use super::roots::Walk;
 use crate::durable::{Identity, file_system, scratch};
 use crate::entry::Kind;
@@ -85,6 +85,9 @@ impl Branch {
 /// The folders that the walk is in, outermost first.
 #[derive(Debug)]
 struct Way {
+    /// The root as it is stored, and where it really lies.
+    root: PathBuf,
+    real: PathBuf,
     levels: Vec<Level>,
     /// Their names below the root.
     inner: PathBuf,
@@ -132,7 +135,7 @@ impl Way {
         for level in open + 1..=last {
             let next = &mut self.levels[level];
             let file = open_folder(&folder, &next.name)?;
-            if identity_of(&file.metadata()?) != next.identity {
+            if Identity::of(&file.metadata()?) != next.identity {
                 return Err(exchanged());
             }
             folder = Rc::new(file);
@@ -197,6 +200,8 @@ impl Walker<'_> {
             return Ok(());
         };
         let mut way = Way {
+            root: root.to_owned(),
+            real,
             levels: Vec::new(),
             inner: PathBuf::new(),
         };
@@ -210,7 +215,7 @@ impl Walker<'_> {
                 }
                 continue;
             };
-            if let Some(level) = self.next(root, &mut way, name)? {
+            if let Some(level) = self.next(&mut way, name)? {
                 way.enter(level);
             }
         }
@@ -218,18 +223,18 @@ impl Walker<'_> {
     }
 
     /// Looks at a name in the innermost folder; returns it if it is a folder that was entered.
-    fn next(&mut self, root: &Path, way: &mut Way, name: OsString) -> Result<Option<Level>> {
+    fn next(&mut self, way: &mut Way, name: OsString) -> Result<Option<Level>> {
         /// Longest path, in bytes: the kernel takes no longer one, and so no restore can make it.
         const LONGEST: usize = 4095;
         let inner = way.inner.join(&name);
-        let (path, real) = (root.join(&inner), self.walk.real(root).join(&inner));
+        let (path, real) = (way.root.join(&inner), way.real.join(&inner));
         if self.walk.excluded.contains(&real) || self.is_left_out(&path, &real)? {
             return Ok(None);
         }
         let folder = match way.folder() {
             Ok(folder) => folder,
             Err(cause) => {
-                self.lost_way(&root.join(&way.inner), &cause);
+                self.lost_way(&way.root.join(&way.inner), &cause);
                 if let Some(level) = way.levels.last_mut() {
                     level.names = Vec::new().into_iter();
                 }
@@ -241,7 +246,7 @@ impl Walker<'_> {
             Ok(item) => item,
             Err(_) if is_passed_over => return Ok(None),
             Err(cause) => {
-                self.unreadable(&root.join(inner), &cause);
+                self.unreadable(&way.root.join(inner), &cause);
                 return Ok(None);
             }
         };

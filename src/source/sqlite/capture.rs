@@ -17,10 +17,11 @@ use super::pages::capture_pages;
 use super::prove::bound;
 use super::refusal::{refused, source_error};
 use super::relay::Rest;
-use super::replaced::{AtRest, Identity};
+use super::replaced::{AtRest, identity};
 use super::spool::capture_spooled;
 use super::view::Begun;
 use crate::clock::Clock;
+use crate::durable::Identity;
 use crate::error::{Error, Result};
 use crate::monitor::go_on;
 use crate::point::ConsistencyPoint;
@@ -62,7 +63,7 @@ impl Prepared {
         refuse_harm(path)?;
         let system = |cause: std::io::Error| source_error(path, &cause);
         // These looks are before the first connection; others follow after the last.
-        let identity = Identity::of(path).map_err(system)?;
+        let identity = identity(path).map_err(system)?;
         let is_remote = (options.on_a_network)(path);
         let remote = if is_remote { at_rest(path)? } else { None };
         let linked = if has_links(path) {
@@ -171,7 +172,7 @@ impl Prepared {
             // Stopped in the middle of a query, the engine only says that it was.
             watch.and_then(|watch| go_on(watch).err()).unwrap_or(cause)
         })?;
-        if Identity::of(&path).ok() != Some(identity) {
+        if self::identity(&path).ok() != Some(identity) {
             return Err(source_error(
                 &path,
                 &"another file took its place while it was read",

@@ -1,6 +1,7 @@
 //! What is a database, and which files belong to one.
 
-use std::io::Read;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::source::files::FileReader;
@@ -15,6 +16,20 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+/// The database that a file with this suffix would lie beside; the way back from [`beside`].
+#[must_use]
+pub fn without(side_file: &Path, suffix: &str) -> Option<PathBuf> {
+    let name = side_file.file_name()?.as_bytes();
+    let name = name.strip_suffix(suffix.as_bytes())?;
+    (!name.is_empty()).then(|| side_file.with_file_name(OsStr::from_bytes(name)))
+}
+
+/// The database that a file would belong to by its name.
+#[must_use]
+pub fn main_of(path: &Path) -> Option<PathBuf> {
+    SIDE_FILES.iter().find_map(|suffix| without(path, suffix))
 }
 
 /// What the first bytes of a file say.
@@ -51,11 +66,13 @@ pub(super) enum Log {
 /// Looks at the log beside a database (<https://sqlite.org/fileformat2.html#walformat>).
 #[must_use]
 pub(super) fn log(path: &Path) -> Log {
-    match head::<8>(&beside(path, "-wal")) {
-        Some([0x37, 0x7f, 0x06, 0x82 | 0x83, 0x00, 0x2d, 0xe2, 0x18]) => Log::Known,
+    let mut head = [0; 8];
+    let length = FileReader::open(&beside(path, "-wal")).and_then(|log| log.head(&mut head));
+    match (length, head) {
+        (Ok(8), [0x37, 0x7f, 0x06, 0x82 | 0x83, 0x00, 0x2d, 0xe2, 0x18]) => Log::Known,
         // Cut off before its first commit, or never written to after a crash of the machine.
-        None | Some([0, 0, 0, 0, 0, 0, 0, 0]) => Log::None,
-        Some(_) => Log::Unknown,
+        (Err(_) | Ok(..8), _) | (_, [0, 0, 0, 0, 0, 0, 0, 0]) => Log::None,
+        _ => Log::Unknown,
     }
 }
 
@@ -63,14 +80,6 @@ pub(super) fn log(path: &Path) -> Log {
 #[must_use]
 pub(super) fn has_hot_journal(path: &Path) -> bool {
     signature(&beside(path, "-journal")).is_ok_and(|signature| signature == Signature::Journal)
-}
-
-/// The first bytes of a regular file that has so many.
-fn head<const BYTES: usize>(path: &Path) -> Option<[u8; BYTES]> {
-    let mut bytes = [0; BYTES];
-    let reader = FileReader::open(path).ok()?;
-    (&reader).read_exact(&mut bytes).ok()?;
-    Some(bytes)
 }
 
 /// Peeks at the first bytes of a regular file. Only while no connection to it is open.

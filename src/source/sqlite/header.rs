@@ -1,6 +1,5 @@
 //! What the first 100 bytes of a database say (<https://sqlite.org/fileformat2.html#the_database_header>).
 
-use std::io::Read;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -54,10 +53,9 @@ impl Header {
     /// # Errors
     /// As the system reports them.
     pub fn read(path: &Path) -> std::io::Result<Option<Self>> {
-        let reader = FileReader::open(path)?;
-        let mut bytes = Vec::with_capacity(BYTES);
-        (&reader).take(BYTES as u64).read_to_end(&mut bytes)?;
-        Ok(Self::parse(&bytes))
+        let mut bytes = [0; BYTES];
+        let length = FileReader::open(path)?.head(&mut bytes)?;
+        Ok(Self::parse(&bytes[..length]))
     }
 
     /// Whether the application's `SQLite` can lose pages when two checkpoints race the restart of the log

@@ -6,11 +6,11 @@
 //! who is connected in WAL mode has a lock on that. Where it does not decide, the database is refused: a copy that
 //! may lack rows is none.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::detect::{Log, beside, has_hot_journal, log};
 use super::refusal::source_error;
+use crate::durable::Identity;
 use crate::durable::claim::is_locked;
 use crate::error::Result;
 
@@ -55,9 +55,9 @@ pub(super) fn has_more(name: &Path) -> bool {
 
 /// Whether what is shared beside two names is one file, too: a whole folder was linked, or mounted twice.
 fn is_same(one: &Path, other: &Path) -> bool {
-    let place = |path: &Path| {
+    let of = |path: &Path| {
         let metadata = std::fs::symlink_metadata(beside(path, "-shm")).ok()?;
-        Some((metadata.dev(), metadata.ino()))
+        Some(Identity::of(&metadata))
     };
-    place(one) == place(other)
+    of(one) == of(other)
 }

@@ -9,6 +9,8 @@ use rusqlite::Connection;
 use crate::chunker::PageChunks;
 use crate::clock::Clock;
 use crate::durable::Disk;
+use crate::durable::scratch::Scratch;
+use crate::error::Result;
 use crate::monitor::Monitor;
 use crate::rng::Rng;
 
@@ -47,6 +49,17 @@ pub struct Options {
     pub on_a_network: fn(&Path) -> bool,
     /// Who may ask us to stop while the engine checks.
     pub watch: Option<Arc<dyn Monitor>>,
+}
+
+impl Options {
+    /// A new private folder for a spool.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::File`].
+    pub(super) fn spool_folder(&self) -> Result<Scratch> {
+        let (disk, rng) = (self.disk.as_ref(), self.rng.as_ref());
+        Scratch::create(disk, &self.scratch, "spool", rng)
+    }
 }
 
 /// How long an application may have to wait for us.

@@ -109,12 +109,7 @@ impl<'a> Relay<'a> {
 impl Spool {
     fn create(options: &Options) -> Result<Self> {
         const NAME: &str = "rest";
-        let scratch = Scratch::create(
-            options.disk.as_ref(),
-            &options.scratch,
-            "spool",
-            options.rng.as_ref(),
-        )?;
+        let scratch = options.spool_folder()?;
         let place = scratch.path().join(NAME);
         let file = scratch
             .folder()

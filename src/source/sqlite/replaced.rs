@@ -5,27 +5,15 @@ use std::path::Path;
 
 use super::detect::{SIDE_FILES, beside};
 use super::header::Header;
+use crate::durable::Identity;
 use crate::durable::file_system::{self, FUSE, NFS, PLAN_9, SMB};
 
-/// Which file stands at a path: what a deploy or a restore exchanges.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
-    device: u64,
-    inode: u64,
-}
-
-impl Identity {
-    /// Of what stands there now.
-    ///
-    /// # Errors
-    /// As the system reports them.
-    pub fn of(path: &Path) -> std::io::Result<Self> {
-        let metadata = std::fs::metadata(path)?;
-        Ok(Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        })
-    }
+/// Which file stands at a path now: what a deploy or a restore exchanges.
+///
+/// # Errors
+/// As the system reports them.
+pub fn identity(path: &Path) -> std::io::Result<Identity> {
+    Ok(Identity::of(&std::fs::metadata(path)?))
 }
 
 /// How a database that nobody writes stands: nothing of it may change while it is read.

@@ -49,12 +49,7 @@ pub fn capture_spooled(
     sink: &mut dyn FnMut(Vec<u8>) -> Result<()>,
 ) -> Result<Captured> {
     let engine = |cause: rusqlite::Error| refused(path, &cause);
-    let scratch = Scratch::create(
-        options.disk.as_ref(),
-        &options.scratch,
-        "spool",
-        options.rng.as_ref(),
-    )?;
+    let scratch = options.spool_folder()?;
     let spool = Spool {
         path,
         connection: &opened,

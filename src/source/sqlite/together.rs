@@ -14,7 +14,6 @@
 //! after, it holds its locks during step 3.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -36,15 +35,13 @@ const MOST: usize = 32;
 const TRIES: usize = 100;
 const PAUSE: Duration = Duration::from_millis(10);
 /// The byte of the shared memory that a writer locks (<https://sqlite.org/walformat.html#wal_locks>).
-const WRITER: Range<u64> = 120..121;
+const WRITER: u64 = 120;
 
 /// Databases that are open, and wait to be read.
 #[derive(Debug, Default)]
 pub struct Together {
-    /// By their paths.
+    /// By their paths, all as of one moment; none if their applications left none, or there are too many.
     pub prepared: BTreeMap<PathBuf, Prepared>,
-    /// Whether they are of one moment. If not, their applications left none, or there are too many of them.
-    pub agree: bool,
     /// How many are in WAL mode.
     pub count: usize,
 }
@@ -63,27 +60,23 @@ pub fn together(paths: &[PathBuf], options: &Options) -> Result<Together> {
         let found = candidates.into_iter();
         members.extend(found.filter_map(|path| Member::open(path, options)));
     }
-    if members.len() < 2 {
-        return Ok(Together {
-            count,
-            ..Together::default()
-        });
-    }
     let mut agree = false;
     for _ in 0..TRIES {
+        if members.len() < 2 || agree {
+            break;
+        }
         if let Some(watch) = &options.watch {
             go_on(watch.as_ref())?;
         }
         agree = begin(&mut members, options).unwrap_or(false);
-        if agree {
-            break;
+        if !agree {
+            std::thread::sleep(PAUSE);
         }
-        std::thread::sleep(PAUSE);
     }
+    members.retain(|_| agree);
     let prepared = members.into_iter().map(|member| member.prepared);
     Ok(Together {
         prepared: prepared.map(|one| (one.path.clone(), one)).collect(),
-        agree,
         count,
     })
 }
@@ -150,6 +143,6 @@ impl Member {
         let shared = &self.prepared.opened.shared;
         shared
             .as_ref()
-            .is_none_or(|shared| shared.is_locked(WRITER).unwrap_or(true))
+            .is_none_or(|shared| shared.is_locked(WRITER, 1).unwrap_or(true))
     }
 }

@@ -9,7 +9,6 @@ mod judge;
 mod pattern;
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -304,6 +303,6 @@ fn small(text: &str) -> String {
 fn small_name(name: &[u8]) -> Vec<u8> {
     match str::from_utf8(name) {
         Ok(text) => small(text).into_bytes(),
-        Err(_) => OsString::from_vec(name.to_ascii_lowercase()).into_vec(),
+        Err(_) => name.to_ascii_lowercase(),
     }
 }
