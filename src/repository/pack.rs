@@ -50,13 +50,16 @@ impl PackedBlob {
     }
 }
 
+/// Bytes that a blob takes in its pack, its header entry included.
+#[must_use]
+pub fn bytes_of(blob: &PackedBlob) -> u64 {
+    u64::from(blob.length) + blob.entry_length()
+}
+
 /// The exact size of a pack that holds `blobs`, in bytes.
 #[must_use]
 pub fn size_of(blobs: &[PackedBlob]) -> u64 {
-    let blobs = blobs
-        .iter()
-        .map(|blob| u64::from(blob.length) + blob.entry_length());
-    blobs.sum::<u64>() + crypto::OVERHEAD as u64 + 4
+    blobs.iter().map(bytes_of).sum::<u64>() + crypto::OVERHEAD as u64 + 4
 }
 
 /// A pack in the making. One kind of blob each; no blob twice.

@@ -1,10 +1,11 @@
 //! The index, and what stands in for it: packs that no readable index file names are read by their own
 //! headers, so that losing an index file costs nobody any data.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::index::{Index, IndexFile};
+use super::index::{Builder, Index, IndexFile};
 use super::pack::{self, PackedBlob};
 use super::{Repository, finding, report_strays};
 use crate::backend::{Class, Listing, Object};
@@ -96,28 +97,36 @@ impl Repository {
             other => other?,
         };
         report_strays(monitor, Class::Index, &listing);
+        let builder = Mutex::new(Builder::default());
+        let damaged = Mutex::new(BTreeMap::new());
         let mut read = HashSet::new();
         loop {
             files.count = listing.objects.len();
-            let mut has_gone = false;
-            for (id, _) in listing.objects {
-                if !read.insert(id) {
-                    continue;
-                }
-                match self.load_json::<IndexFile>(Class::Index, id) {
-                    Ok(file) => files.index.add(&file),
+            let has_gone = AtomicBool::new(false);
+            let listed = listing.objects.iter().map(|(id, _)| *id);
+            let new: Vec<Id> = listed.filter(|id| read.insert(*id)).collect();
+            parallel::for_each(&new, |id| {
+                match self.load_json::<IndexFile>(Class::Index, *id) {
+                    Ok(file) => lock(&builder).add(&file),
                     // Somebody prunes, and has written what it said into another.
-                    Err(Error::Storage { .. }) if !self.is_there(Class::Index, id)? => {
-                        has_gone = true;
+                    Err(Error::Storage { .. }) if !self.is_there(Class::Index, *id)? => {
+                        has_gone.store(true, Ordering::Relaxed);
                     }
-                    Err(cause) => files.damaged.push((Object::Named(Class::Index, id), cause)),
+                    Err(cause) => drop(lock(&damaged).insert(*id, cause)),
                 }
-            }
-            if !has_gone {
-                return Ok(files);
+                Ok::<(), Error>(())
+            })?;
+            if !has_gone.into_inner() {
+                break;
             }
             listing = self.list(Class::Index)?;
         }
+        let damaged = damaged.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let object = |(id, cause)| (Object::Named(Class::Index, id), cause);
+        files.damaged = damaged.into_iter().map(object).collect();
+        let builder = builder.into_inner().unwrap_or_else(PoisonError::into_inner);
+        files.index = builder.build();
+        Ok(files)
     }
 
     /// Adds the packs that `index` does not name and `sizes` does, on all cores.
@@ -130,21 +139,20 @@ impl Repository {
         let unnamed = sizes.iter().filter(|(id, _)| !index.names(**id));
         let mut packs: Vec<(Id, u64)> = unnamed.map(|(id, size)| (*id, *size)).collect();
         packs.sort_unstable();
-        let found = Mutex::new((index, Unindexed::default()));
+        let found = Mutex::new(Unindexed::default());
         parallel::for_each(&packs, |(id, size)| {
             go_on(monitor)?;
             let header = self.read_pack_header(*id, *size);
-            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut found = lock(&found);
             match header {
-                Ok((blobs, _)) => {
-                    found.0.add_unindexed(*id, &blobs);
-                    found.1.headers.insert(*id, blobs);
-                }
-                Err(cause) => found.1.unreadable.push((*id, cause)),
+                Ok((blobs, _)) => drop(found.headers.insert(*id, blobs)),
+                Err(cause) => found.unreadable.push((*id, cause)),
             }
             Ok(())
         })?;
-        let (_, mut unindexed) = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut unindexed = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let headers = unindexed.headers.iter();
+        index.add_unindexed(headers.map(|(id, blobs)| (*id, blobs.as_slice())));
         unindexed.unreadable.sort_unstable_by_key(|(id, _)| *id);
         Ok(unindexed)
     }
@@ -176,6 +184,10 @@ impl Repository {
         let blobs = pack::read_header(&self.inner.key, header, header_at).map_err(damaged)?;
         Ok((blobs, tail))
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One line for all: a lost disk sector may cost many.

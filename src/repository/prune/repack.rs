@@ -97,7 +97,6 @@ fn store(
 
 /// What the writer may build upon: packs in use that stay.
 fn staying(state: &State, plan: &Plan) -> Index {
-    let mut index = Index::default();
     let stays = |(id, pack): &(&Id, &Pack)| {
         pack.standing == Some(Standing::InUse) && pack.is_there() && !plan.repack.contains(*id)
     };
@@ -105,9 +104,8 @@ fn staying(state: &State, plan: &Plan) -> Index {
     let packs = packs
         .map(|(id, pack)| IndexedPack::new(*id, &pack.blobs))
         .collect();
-    index.add(&IndexFile {
+    Index::of(&IndexFile {
         packs,
         packs_to_delete: Vec::new(),
-    });
-    index
+    })
 }

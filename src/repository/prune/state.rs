@@ -6,7 +6,7 @@ use crate::backend::{Class, Object};
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::monitor::{Monitor, Problem, go_on};
-use crate::repository::index::{Index, IndexFile};
+use crate::repository::index::{Builder, Index, IndexFile};
 use crate::repository::pack::PackedBlob;
 use crate::repository::replace::Standing;
 use crate::repository::{Repository, report_strays};
@@ -60,13 +60,16 @@ impl State {
     /// tell what is needed; [`Error::Storage`], [`Error::Interrupted`].
     pub fn read(repository: &Repository, monitor: &dyn Monitor) -> Result<Self> {
         let mut state = Self::default();
+        let mut builder = Builder::default();
         let listing = repository.list(Class::Index)?;
         report_strays(monitor, Class::Index, &listing);
         for (id, _) in listing.objects {
             go_on(monitor)?;
             let file: IndexFile = repository.load_json(Class::Index, id)?;
+            builder.add(&file);
             state.add(id, &file)?;
         }
+        state.index = builder.build();
         if let Some(pack) = state.index.conflicts().first() {
             return Err(contradiction(*pack));
         }
@@ -100,7 +103,6 @@ impl State {
     }
 
     fn add(&mut self, id: Id, file: &IndexFile) -> Result<()> {
-        self.index.add(file);
         let in_use = file.packs.iter().map(|pack| (pack, Standing::InUse));
         let marked = file.packs_to_delete.iter();
         let marked = marked.map(|pack| (pack, Standing::Marked(pack.time)));

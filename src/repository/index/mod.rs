@@ -1,104 +1,19 @@
 //! The index: in which pack each blob lies.
+//!
+//! A repository may have millions of blobs, so they lie in one [table](table::Table) that is sorted once, when all
+//! index files are read: 48 bytes for each blob, and nothing of a hostile index makes it slower.
 
-use std::collections::hash_map::Entry;
+mod file;
+mod table;
+
 use std::collections::{BTreeSet, HashMap};
 
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-
+use super::crypto;
 use super::pack::{self, BlobKind, PackedBlob};
 use crate::id::Id;
 
-/// Most blobs of one index file, as restic cuts them.
-pub const MAX_BLOBS: usize = 50_000;
-
-/// Most places of one blob that are kept in mind. Honest repositories have a few; without a limit, each
-/// of a million would be compared with all others.
-const MAX_COPIES: usize = 100;
-
-/// An index file.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct IndexFile {
-    /// Packs and their blobs.
-    pub packs: Vec<IndexedPack>,
-    /// Packs that are marked for deletion, in rustic's form: still there to read, no longer to build upon.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub packs_to_delete: Vec<IndexedPack>,
-}
-
-/// One pack of an index file.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct IndexedPack {
-    /// The pack.
-    pub id: Id,
-    /// What it holds.
-    #[serde(default)]
-    pub blobs: Vec<IndexedBlob>,
-    /// When it was marked for deletion. rustic gives one to packs in use as well.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub time: Option<Timestamp>,
-}
-
-/// One blob of an index file.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct IndexedBlob {
-    id: Id,
-    #[serde(rename = "type")]
-    kind: BlobKind,
-    offset: u32,
-    length: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    uncompressed_length: Option<u32>,
-}
-
-impl IndexedPack {
-    /// Lists `blobs` under the pack `id`.
-    #[must_use]
-    pub fn new(id: Id, blobs: &[PackedBlob]) -> Self {
-        let blobs = blobs
-            .iter()
-            .map(|blob| IndexedBlob {
-                id: blob.id,
-                kind: blob.kind,
-                offset: blob.offset,
-                length: blob.length,
-                uncompressed_length: blob.plain_length,
-            })
-            .collect();
-        Self {
-            id,
-            blobs,
-            time: None,
-        }
-    }
-
-    /// The same, marked for deletion at `time`.
-    #[must_use]
-    pub fn marked(id: Id, blobs: &[PackedBlob], time: Timestamp) -> Self {
-        Self {
-            time: Some(time),
-            ..Self::new(id, blobs)
-        }
-    }
-
-    /// What it holds.
-    pub fn packed(&self) -> impl Iterator<Item = PackedBlob> {
-        self.blobs.iter().map(IndexedBlob::packed)
-    }
-}
-
-impl IndexedBlob {
-    fn packed(&self) -> PackedBlob {
-        PackedBlob {
-            kind: self.kind,
-            id: self.id,
-            offset: self.offset,
-            length: self.length,
-            // Zero stands for "raw", as an omitted length does.
-            plain_length: self.uncompressed_length.filter(|length| *length > 0),
-        }
-    }
-}
+pub use file::{IndexFile, IndexedBlob, IndexedPack, MAX_BLOBS};
+use table::{Place, Table};
 
 /// Where a blob lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,18 +31,9 @@ impl Location {
         let raw = self
             .blob
             .length
-            .saturating_sub(u32::try_from(super::crypto::OVERHEAD).unwrap_or(0));
+            .saturating_sub(u32::try_from(crypto::OVERHEAD).unwrap_or(0));
         u64::from(self.blob.plain_length.unwrap_or(raw))
     }
-}
-
-/// A blob's place, with its pack as a number: 40 bytes fewer for each of millions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Compact {
-    pack: u32,
-    offset: u32,
-    length: u32,
-    plain_length: u32,
 }
 
 /// How far a pack is to be relied upon; the lesser comes first.
@@ -156,14 +62,18 @@ struct Pack {
 pub struct Index {
     packs: Vec<Pack>,
     pack_numbers: HashMap<Id, u32>,
-    blobs: HashMap<(BlobKind, Id), Compact>,
-    /// Further copies of a blob, for when the first is damaged.
-    copies: HashMap<(BlobKind, Id), Vec<Compact>>,
+    blobs: Table,
     /// Packs that two index files describe differently.
     conflicts: BTreeSet<Id>,
 }
 
-impl Index {
+/// An index in the making: files come one by one, and are sorted when all are there.
+#[derive(Debug, Default)]
+pub struct Builder {
+    index: Index,
+}
+
+impl Builder {
     /// Takes an index file in.
     pub fn add(&mut self, file: &IndexFile) {
         for (packs, standing) in [
@@ -171,21 +81,52 @@ impl Index {
             (&file.packs_to_delete, Standing::Retired),
         ] {
             for pack in packs {
-                let number = self.pack_number(pack.id, standing);
-                for blob in &pack.blobs {
-                    self.add_blob(number, &blob.packed());
-                }
+                self.index.push(pack.id, standing, pack.packed());
             }
         }
     }
 
-    /// Takes in a pack that no index file names, as its own header describes it. It is read from, but
-    /// a backup does not build upon it.
-    pub fn add_unindexed(&mut self, pack: Id, blobs: &[PackedBlob]) {
-        let number = self.pack_number(pack, Standing::Unindexed);
-        for blob in blobs {
-            self.add_blob(number, blob);
+    /// The index.
+    #[must_use]
+    pub fn build(self) -> Index {
+        let mut index = self.index;
+        index.settle();
+        index
+    }
+}
+
+impl Index {
+    /// What one index file says.
+    #[must_use]
+    pub fn of(file: &IndexFile) -> Self {
+        let mut builder = Builder::default();
+        builder.add(file);
+        builder.build()
+    }
+
+    /// Takes in packs that no index file names, as their own headers describe them. They are read from, but
+    /// a backup does not build upon them.
+    pub fn add_unindexed<'a>(&mut self, packs: impl IntoIterator<Item = (Id, &'a [PackedBlob])>) {
+        for (pack, blobs) in packs {
+            self.push(pack, Standing::Unindexed, blobs.iter().copied());
         }
+        self.settle();
+    }
+
+    fn push(&mut self, pack: Id, standing: Standing, blobs: impl Iterator<Item = PackedBlob>) {
+        let number = self.pack_number(pack, standing);
+        for blob in blobs {
+            self.blobs.push(Place::new(number, &blob));
+        }
+    }
+
+    fn settle(&mut self) {
+        let packs = &self.packs;
+        let id_of = |number: u32| packs[number as usize].id;
+        let conflicts = &mut self.conflicts;
+        self.blobs.settle(&id_of, &mut |pack| {
+            conflicts.insert(id_of(pack));
+        });
     }
 
     fn pack_number(&mut self, id: Id, standing: Standing) -> u32 {
@@ -203,91 +144,56 @@ impl Index {
         number
     }
 
-    fn add_blob(&mut self, pack: u32, blob: &PackedBlob) {
-        let compact = Compact {
-            pack,
-            offset: blob.offset,
-            length: blob.length,
-            plain_length: blob.plain_length.unwrap_or(0),
-        };
-        let key = (blob.kind, blob.id);
-        if let Entry::Vacant(vacant) = self.blobs.entry(key) {
-            vacant.insert(compact);
-            return;
-        }
-        if self.copies.get(&key).map_or(0, Vec::len) >= MAX_COPIES {
-            return;
-        }
-        let same_place = self
-            .compacts(blob.kind, blob.id)
-            .find(|known| (known.pack, known.offset) == (pack, blob.offset));
-        match same_place.copied() {
-            None => self.copies.entry(key).or_default().push(compact),
-            Some(same) if same == compact => {}
-            Some(_) => {
-                self.conflicts.insert(self.packs[pack as usize].id);
-            }
-        }
-    }
-
     /// Compares with the packs that are there (name and size). Blobs of one that is gone or too short
     /// are no longer built upon; returns the names of such packs.
     pub fn note_lost(&mut self, there: &HashMap<Id, u64>) -> Vec<Id> {
+        let mut sizes = vec![crypto::OVERHEAD as u64 + 4; self.packs.len()];
+        for place in self.blobs.places() {
+            let size = &mut sizes[place.pack() as usize];
+            *size = size.saturating_add(pack::bytes_of(&place.blob()));
+        }
         let mut lost = Vec::new();
-        for (id, blobs) in self.packs() {
-            if there
-                .get(&id)
-                .is_none_or(|size| *size < pack::size_of(&blobs))
-            {
-                lost.push(id);
+        for (pack, size) in self.packs.iter_mut().zip(sizes) {
+            let is_there = there.get(&pack.id).is_some_and(|there| *there >= size);
+            if pack.standing == Standing::InUse && !is_there {
+                pack.lost = true;
+                lost.push(pack.id);
             }
         }
         lost.sort_unstable();
-        for id in &lost {
-            if let Some(number) = self.pack_numbers.get(id) {
-                self.packs[*number as usize].lost = true;
-            }
-        }
         lost
     }
 
     /// Whether the blob is in the repository, in a pack that will stay.
     #[must_use]
     pub fn contains(&self, kind: BlobKind, id: Id) -> bool {
-        self.compacts(kind, id)
-            .any(|compact| self.is_sound(compact))
+        let mut places = self.blobs.find(kind, id).iter();
+        places.any(|place| self.is_sound(place))
     }
 
-    fn compacts(&self, kind: BlobKind, id: Id) -> impl Iterator<Item = &Compact> {
-        let key = (kind, id);
-        let copies = self.copies.get(&key).into_iter().flatten();
-        self.blobs.get(&key).into_iter().chain(copies)
-    }
-
-    fn is_sound(&self, compact: &Compact) -> bool {
-        let pack = &self.packs[compact.pack as usize];
+    fn is_sound(&self, place: &Place) -> bool {
+        let pack = &self.packs[place.pack() as usize];
         pack.standing == Standing::InUse && !pack.lost
     }
 
     /// Where the blob lies: in packs that will stay first.
     #[must_use]
     pub fn locations(&self, kind: BlobKind, id: Id) -> Vec<Location> {
-        let mut compacts: Vec<&Compact> = self.compacts(kind, id).collect();
-        compacts.sort_by_key(|compact| !self.is_sound(compact));
-        compacts
+        let mut places: Vec<&Place> = self.blobs.find(kind, id).iter().collect();
+        places.sort_by_key(|place| !self.is_sound(place));
+        places
             .into_iter()
-            .map(|compact| self.location(kind, id, *compact))
+            .map(|place| self.location(place))
             .collect()
     }
 
     /// Where the best copy of the blob lies.
     #[must_use]
     pub fn find(&self, kind: BlobKind, id: Id) -> Option<Location> {
-        let sound = self
-            .compacts(kind, id)
-            .find(|compact| self.is_sound(compact));
-        let compact = sound.or_else(|| self.compacts(kind, id).next())?;
-        Some(self.location(kind, id, *compact))
+        let places = self.blobs.find(kind, id);
+        let sound = places.iter().find(|place| self.is_sound(place));
+        let place = sound.or_else(|| places.first())?;
+        Some(self.location(place))
     }
 
     /// A file's size in bytes: the one that its folder says, or where that says none (rustic's of a
@@ -303,16 +209,10 @@ impl Index {
         })
     }
 
-    fn location(&self, kind: BlobKind, id: Id, compact: Compact) -> Location {
+    fn location(&self, place: &Place) -> Location {
         Location {
-            pack: self.packs[compact.pack as usize].id,
-            blob: PackedBlob {
-                kind,
-                id,
-                offset: compact.offset,
-                length: compact.length,
-                plain_length: (compact.plain_length > 0).then_some(compact.plain_length),
-            },
+            pack: self.packs[place.pack() as usize].id,
+            blob: place.blob(),
         }
     }
 
@@ -325,12 +225,8 @@ impl Index {
             .filter(|pack| pack.standing == Standing::InUse);
         let mut packs: HashMap<Id, Vec<PackedBlob>> =
             in_use.map(|pack| (pack.id, Vec::new())).collect();
-        let copies = self
-            .copies
-            .iter()
-            .flat_map(|(key, list)| list.iter().map(move |copy| (key, copy)));
-        for ((kind, id), compact) in self.blobs.iter().chain(copies) {
-            let location = self.location(*kind, *id, *compact);
+        for place in self.blobs.places() {
+            let location = self.location(place);
             if let Some(blobs) = packs.get_mut(&location.pack) {
                 blobs.push(location.blob);
             }
@@ -341,9 +237,9 @@ impl Index {
         packs
     }
 
-    /// Every different blob, in no order.
+    /// Every different blob, those of a kind in order of their ids.
     pub fn blobs(&self) -> impl Iterator<Item = (BlobKind, Id)> {
-        self.blobs.keys().copied()
+        self.blobs.different()
     }
 
     /// Whether `pack` is one that is marked for deletion.
@@ -373,7 +269,7 @@ impl Index {
     /// Number of different blobs.
     #[must_use]
     pub fn blob_count(&self) -> usize {
-        self.blobs.len()
+        self.blobs.different().count()
     }
 }
 
@@ -404,14 +300,26 @@ mod tests {
         }
     }
 
+    fn index_of(files: &[IndexFile]) -> Index {
+        let mut builder = Builder::default();
+        for file in files {
+            builder.add(file);
+        }
+        builder.build()
+    }
+
     fn id(text: &str) -> Id {
         Id::of(text.as_bytes())
     }
 
     #[test]
     fn what_is_marked_for_deletion_is_read_but_not_built_upon() {
-        let mut index = Index::default();
-        index.add(&file(&[], &[("old", packed("tea", 50))]));
+        let files = [
+            file(&[], &[("old", packed("tea", 50))]),
+            file(&[("new", packed("tea", 60))], &[]),
+            file(&[("old", packed("tea", 50))], &[]),
+        ];
+        let index = index_of(&files[..1]);
         assert!(!index.contains(BlobKind::Data, id("tea")));
         assert_eq!(
             index.find(BlobKind::Data, id("tea")).unwrap().pack,
@@ -419,25 +327,24 @@ mod tests {
         );
         assert!(index.is_retired(id("old")) && index.packs().is_empty());
         // Another copy in a pack that stays comes first; and a pack in use anywhere is in use.
-        index.add(&file(&[("new", packed("tea", 60))], &[]));
+        let index = index_of(&files[..2]);
         assert!(index.contains(BlobKind::Data, id("tea")));
         assert_eq!(
             index.locations(BlobKind::Data, id("tea"))[0].pack,
             id("new")
         );
-        index.add(&file(&[("old", packed("tea", 50))], &[]));
+        let index = index_of(&files);
         assert!(!index.is_retired(id("old")));
     }
 
     #[test]
     fn what_lies_in_a_lost_pack_is_not_built_upon() {
-        let mut index = Index::default();
         let blobs = [
             ("a", packed("tea", 50)),
             ("b", packed("cup", 50)),
             ("c", packed("pot", 50)),
         ];
-        index.add(&file(&blobs, &[]));
+        let mut index = Index::of(&file(&blobs, &[]));
         let whole = pack::size_of(&[packed("tea", 50)]);
         let there = HashMap::from([(id("a"), whole), (id("b"), whole - 1)]);
         let mut lost = vec![id("b"), id("c")];
@@ -449,8 +356,9 @@ mod tests {
 
     #[test]
     fn what_no_index_names_is_read_and_not_built_upon() {
+        let left = [packed("tea", 50)];
         let mut index = Index::default();
-        index.add_unindexed(id("left"), &[packed("tea", 50)]);
+        index.add_unindexed([(id("left"), left.as_slice())]);
         assert!(!index.contains(BlobKind::Data, id("tea")));
         assert_eq!(
             index.find(BlobKind::Data, id("tea")).unwrap().pack,
@@ -458,7 +366,8 @@ mod tests {
         );
         assert!(index.packs().is_empty() && !index.names(id("left")));
         // A copy that an index names comes first.
-        index.add(&file(&[("a", packed("tea", 60))], &[]));
+        let mut index = Index::of(&file(&[("a", packed("tea", 60))], &[]));
+        index.add_unindexed([(id("left"), left.as_slice())]);
         assert_eq!(index.find(BlobKind::Data, id("tea")).unwrap().pack, id("a"));
         assert!(index.names(id("a")));
         assert_eq!(index.packs().len(), 1);
@@ -466,17 +375,12 @@ mod tests {
 
     #[test]
     fn a_pack_listed_twice_counts_once_and_a_contradiction_is_seen() {
-        let mut index = Index::default();
-        for _ in 0..2 {
-            index.add(&file(
-                &[("a", packed("tea", 50)), ("b", packed("tea", 50))],
-                &[],
-            ));
-        }
+        let twice = || file(&[("a", packed("tea", 50)), ("b", packed("tea", 50))], &[]);
+        let index = index_of(&[twice(), twice()]);
         assert_eq!(index.packs()[&id("a")].len(), 1);
         assert_eq!(index.packs()[&id("b")].len(), 1);
         assert!(index.conflicts().is_empty());
-        index.add(&file(&[("b", packed("tea", 51))], &[]));
+        let index = index_of(&[twice(), file(&[("b", packed("tea", 51))], &[])]);
         assert_eq!(index.conflicts().iter().collect::<Vec<_>>(), [&id("b")]);
     }
 }

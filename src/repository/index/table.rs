@@ -1,0 +1,268 @@
+//! Every place of every blob, sorted.
+
+use crate::id::Id;
+use crate::repository::pack::{BlobKind, PackedBlob};
+
+/// Most places of one blob that are kept in mind. Honest repositories have a few; without a limit, each question for
+/// one of a million would look at all of them.
+const MAX_PLACES: usize = 100;
+
+/// Places whose first bytes are these two begin where the table of beginnings says.
+const PREFIXES: usize = 1 << 16;
+
+/// Where a copy of a blob lies: 48 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    id: Id,
+    /// The pack's number, and in the lowest bit whether it is a tree.
+    pack_and_kind: u32,
+    offset: u32,
+    length: u32,
+    /// Zero for one that is not compressed.
+    plain_length: u32,
+}
+
+impl Place {
+    /// The place of `blob` in the pack of this number.
+    pub fn new(pack: u32, blob: &PackedBlob) -> Self {
+        Self {
+            id: blob.id,
+            pack_and_kind: pack << 1 | u32::from(blob.kind == BlobKind::Tree),
+            offset: blob.offset,
+            length: blob.length,
+            plain_length: blob.plain_length.unwrap_or(0),
+        }
+    }
+
+    /// The pack's number.
+    pub const fn pack(&self) -> u32 {
+        self.pack_and_kind >> 1
+    }
+
+    const fn kind(&self) -> BlobKind {
+        if self.pack_and_kind & 1 == 0 {
+            BlobKind::Data
+        } else {
+            BlobKind::Tree
+        }
+    }
+
+    /// The blob.
+    pub fn blob(&self) -> PackedBlob {
+        PackedBlob {
+            kind: self.kind(),
+            id: self.id,
+            offset: self.offset,
+            length: self.length,
+            plain_length: (self.plain_length > 0).then_some(self.plain_length),
+        }
+    }
+}
+
+/// All places, those of data and those of trees apart.
+#[derive(Debug, Default)]
+pub struct Table {
+    data: Sorted,
+    trees: Sorted,
+}
+
+/// The places of one kind. Those pushed last are not sorted yet.
+#[derive(Debug, Default)]
+struct Sorted {
+    places: Vec<Place>,
+    /// For each two first bytes of an id, the number of places before those that begin so; once it is sorted.
+    begin: Vec<u32>,
+}
+
+impl Table {
+    /// Adds a place; it is found once the table is [settled](Self::settle).
+    pub fn push(&mut self, place: Place) {
+        match place.kind() {
+            BlobKind::Data => self.data.places.push(place),
+            BlobKind::Tree => self.trees.places.push(place),
+        }
+    }
+
+    /// Sorts what was pushed, in an order that does not depend on who came first: by id, then by what `pack_id` says of the
+    /// pack's number. What was said twice is kept once; a pack that was described in two ways is told to `conflict`.
+    pub fn settle(&mut self, pack_id: &dyn Fn(u32) -> Id, conflict: &mut dyn FnMut(u32)) {
+        self.data.settle(pack_id, conflict);
+        self.trees.settle(pack_id, conflict);
+    }
+
+    /// The places of a blob.
+    pub fn find(&self, kind: BlobKind, id: Id) -> &[Place] {
+        match kind {
+            BlobKind::Data => self.data.find(id),
+            BlobKind::Tree => self.trees.find(id),
+        }
+    }
+
+    /// All places.
+    pub fn places(&self) -> impl Iterator<Item = &Place> {
+        self.data.places.iter().chain(&self.trees.places)
+    }
+
+    /// Every different blob.
+    pub fn different(&self) -> impl Iterator<Item = (BlobKind, Id)> {
+        let kinds = [&self.data.places, &self.trees.places].into_iter();
+        let runs = kinds.flat_map(|places| places.chunk_by(|one, next| one.id == next.id));
+        runs.map(|run| (run[0].kind(), run[0].id))
+    }
+}
+
+impl Sorted {
+    fn settle(&mut self, pack_id: &dyn Fn(u32) -> Id, conflict: &mut dyn FnMut(u32)) {
+        self.places.sort_unstable_by(|a, b| {
+            let by_id = a.id.cmp(&b.id);
+            by_id.then_with(|| {
+                let rest = |place: &Place| (place.offset, place.length, place.plain_length);
+                let packs = pack_id(a.pack()).cmp(&pack_id(b.pack()));
+                packs.then_with(|| rest(a).cmp(&rest(b)))
+            })
+        });
+        let mut of_one = 1;
+        self.places.dedup_by(|next, kept| {
+            if next.id != kept.id {
+                of_one = 1;
+                return false;
+            }
+            if (next.pack(), next.offset) == (kept.pack(), kept.offset) {
+                if next != kept {
+                    conflict(kept.pack());
+                }
+                return true;
+            }
+            of_one += 1;
+            of_one > MAX_PLACES
+        });
+        self.begin = vec![0; PREFIXES + 1];
+        for place in &self.places {
+            self.begin[prefix(place.id) + 1] += 1;
+        }
+        let mut before = 0;
+        for begin in &mut self.begin {
+            before += *begin;
+            *begin = before;
+        }
+    }
+
+    fn find(&self, id: Id) -> &[Place] {
+        let prefix = prefix(id);
+        let Some([begin, end]) = self.begin.get(prefix..=prefix + 1) else {
+            return &[];
+        };
+        let near = &self.places[*begin as usize..*end as usize];
+        let first = near.partition_point(|place| place.id < id);
+        let of_it = near[first..].partition_point(|place| place.id == id);
+        &near[first..first + of_it]
+    }
+}
+
+fn prefix(id: Id) -> usize {
+    let bytes = id.as_bytes();
+    usize::from(bytes[0]) << 8 | usize::from(bytes[1])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id(prefix: u8, number: u8) -> Id {
+        let mut bytes = [0; 32];
+        (bytes[0], bytes[31]) = (prefix, number);
+        Id::from_bytes(bytes)
+    }
+
+    fn pack_id(number: u32) -> Id {
+        // Packs that came first have no smaller ids.
+        Id::of(&number.to_le_bytes())
+    }
+
+    fn settled(places: &[(u32, PackedBlob)]) -> (Table, BTreeSet<u32>) {
+        let (mut table, mut conflicts) = (Table::default(), BTreeSet::new());
+        for (pack, blob) in places {
+            table.push(Place::new(*pack, blob));
+        }
+        table.settle(&pack_id, &mut |pack| {
+            conflicts.insert(pack);
+        });
+        (table, conflicts)
+    }
+
+    fn blob(prefix: u8, number: u8, is_tree: bool, offset: u32, length: u32) -> PackedBlob {
+        PackedBlob {
+            kind: if is_tree {
+                BlobKind::Tree
+            } else {
+                BlobKind::Data
+            },
+            id: id(prefix, number),
+            offset,
+            length,
+            plain_length: length.is_multiple_of(2).then_some(length),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn each_place_is_found_once_whatever_came_first(
+            said in vec((0..3_u32, 0..3_u8, 0..4_u8, any::<bool>(), 0..3_u32, 5..7_u32), 0..60),
+            rotated in 0..60_usize,
+        ) {
+            let mut places: Vec<(u32, PackedBlob)> = said
+                .into_iter()
+                .map(|(pack, prefix, number, is_tree, offset, length)| {
+                    (pack, blob(prefix * 127, number, is_tree, offset, length))
+                })
+                .collect();
+            let (table, conflicts) = settled(&places);
+            let key = |(pack, blob): &(u32, PackedBlob)| (blob.kind, blob.id, *pack, blob.offset);
+            for asked in &places {
+                let (kind, id) = (asked.1.kind, asked.1.id);
+                let found: Vec<_> = table.find(kind, id).iter().map(|place| (place.pack(), place.blob())).collect();
+                let expected: BTreeSet<_> = places.iter().filter(|place| (place.1.kind, place.1.id) == (kind, id)).map(key).collect();
+                prop_assert_eq!(found.iter().map(key).collect::<BTreeSet<_>>(), expected.clone());
+                prop_assert_eq!(found.len(), expected.len());
+                prop_assert!(found.iter().all(|found| places.contains(found)));
+            }
+            let contradicted: BTreeSet<u32> = places
+                .iter()
+                .filter(|one| places.iter().any(|other| key(one) == key(other) && *one != other))
+                .map(|one| one.0)
+                .collect();
+            prop_assert_eq!(&conflicts, &contradicted);
+            let different: BTreeSet<_> = places.iter().map(|place| (place.1.kind, place.1.id)).collect();
+            prop_assert_eq!(table.different().count(), different.len());
+            prop_assert_eq!(table.different().collect::<BTreeSet<_>>(), different);
+            prop_assert!(table.find(BlobKind::Data, id(255, 9)).is_empty());
+            if !places.is_empty() {
+                let by = rotated % places.len();
+                places.rotate_left(by);
+                let (again, _) = settled(&places);
+                prop_assert!(again.places().eq(table.places()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_blob_of_a_million_places_has_a_hundred() {
+        let many: Vec<(u32, PackedBlob)> = (0..1_000_000)
+            .map(|offset| (0, blob(7, 7, false, offset, 5)))
+            .collect();
+        let (table, _) = settled(&many);
+        assert_eq!(table.find(BlobKind::Data, id(7, 7)).len(), MAX_PLACES);
+        assert_eq!(table.different().count(), 1);
+    }
+
+    #[test]
+    fn nothing_is_found_in_an_empty_table() {
+        assert!(Table::default().find(BlobKind::Data, id(0, 0)).is_empty());
+        assert!(settled(&[]).0.find(BlobKind::Tree, id(255, 0)).is_empty());
+    }
+}
