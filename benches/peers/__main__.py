@@ -11,6 +11,7 @@ import copy
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import zlib
@@ -30,12 +31,15 @@ def arguments():
     parser.add_argument("--size-mib", type=int, default=256, help="of the database; the files are as many in proportion")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--blobs", type=int, default=None, help="in the repository of W3; three million at 1024 MiB")
     parser.add_argument("--cold", action="store_true", help="empty the page cache before each command (as root)")
-    parser.add_argument("--only", default="", help="work whose name holds this: W1, W2")
+    parser.add_argument("--only", default="", help="work whose name holds this: W1, W2, W3")
     parser.add_argument("--folder", default=None, help="where to work; needs about twelve times the size")
     parser.add_argument("--json", default=None)
     parser.add_argument("--markdown", default=None)
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.blobs = options.blobs or 3_000_000 * options.size_mib // 1024
+    return options
 
 
 class Bench:
@@ -88,6 +92,28 @@ class Bench:
                 self.time(tool, f"{kind.name} check, all data read", tool.check())
                 shutil.rmtree(tool.repository)
         shutil.rmtree(kept)
+
+    def scale(self):
+        """A hundred unchanged files, and a repository of very many blobs."""
+        folder, made = (os.path.join(self.scratch, name) for name in ("few", "blobs"))
+        words = ["--blobs", str(self.options.blobs), "--repository", made, "--password", tools.PASSWORD]
+        subprocess.run(["cargo", "bench", "-q", "--locked", "--bench", "scale", "--", *words], cwd=ROOT, check=True)
+        os.makedirs(folder)
+        for number in range(100):
+            with open(os.path.join(folder, f"{number}.txt"), "w", encoding="ascii") as file:
+                file.write(f"order {number}\n" * 100)
+        measure.rest()
+        for tool in self.tools:
+            if isinstance(tool, tools.Borg):
+                continue
+            tool.begin()
+            # Each has the same blobs under the same key; links, because nobody changes a pack.
+            shutil.copytree(made, tool.repository, copy_function=os.link)
+            measure.run(tool.backup(folder), tool.environment)
+        for number in range(self.options.runs):
+            for tool in self.tools[number % len(self.tools):] + self.tools[: number % len(self.tools)]:
+                if not isinstance(tool, tools.Borg):
+                    self.time(tool, f"W3 unchanged, {self.options.blobs:,} blobs", tool.backup(folder))
 
     def restore(self, tool, kind, folder, expected):
         """The newest state, compared with its source."""
@@ -142,6 +168,8 @@ def main():
         for kind in (data.Database, data.Files):
             if options.only in kind.name:
                 bench.work(kind)
+        if options.only in "W3":
+            bench.scale()
     words = vars(options) | {"command": " ".join(["python3", "benches/peers", *sys.argv[1:]])}
     report = {"tools": names, "machine": table.machine(), "options": words, "shop": bench.facts, "rows": bench.rows}
     text = table.markdown(report)
