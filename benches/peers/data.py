@@ -10,8 +10,8 @@ PAGE = 4096
 
 # Orders that fill one MiB, their lines, customers and indexes included; lines of an order; products on sale.
 ORDERS_A_MIB, LINES, PRODUCTS = 2_700, 3, 2_000
-# Of 10,000 orders that are there a day brings so many, packs so many of the newest, changes so many anywhere.
-NEW, PACKED, ANYWHERE = 40, 200, 70
+# Of 10,000 orders that are there a day brings so many, sends so many of the newest out, changes so many anywhere (and as many lines).
+NEW, PACKED, ANYWHERE = 25, 60, 40
 
 PHRASES = (
     "teapot, celadon;cup, ash glaze;tea bowl, raku;oolong, spring harvest;sencha, early harvest;wrapped as a gift;"
@@ -79,11 +79,14 @@ class Database:
         self._sell(connection, orders * NEW // 10_000)
         newest = range(orders - orders * PACKED // 10_000, orders)
         anywhere = [self.random.randrange(orders) + 1 for _ in range(orders * ANYWHERE // 10_000)]
-        for status, changed in (("packed", newest), ("returned", anywhere)):
+        # As long as what was there: the row stays in its page.
+        for status, changed in (("out", newest), ("ret", anywhere)):
             connection.executemany(
-                "UPDATE orders SET status = ?, note = ? WHERE id = ?",
-                ((status, phrases(self.random, 4), order) for order in changed),
+                "UPDATE orders SET status = ?, payment = ? WHERE id = ?",
+                ((status, f"{self.random.getrandbits(64):016x}", order) for order in changed),
             )
+        corrected = [self.random.randrange(orders * LINES) + 1 for _ in anywhere]
+        connection.executemany("UPDATE lines SET price = price + 1 WHERE id = ?", ((line,) for line in corrected))
         connection.execute("COMMIT")
         self.touched = connection.total_changes - before
         self._close(connection)
