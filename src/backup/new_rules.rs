@@ -1,8 +1,7 @@
 //! Whether a snapshot is the first of its series by its rules: then what they have left out may be a slip of
 //! the keyboard, and no whole snapshot is to make room for it. From the second on they are meant.
 
-use crate::capture::manifest::Manifest;
-use crate::capture::stored_manifest::read_manifest;
+use crate::capture::manifest::{self, Manifest};
 use crate::error::Result;
 use crate::repository::Repository;
 use crate::repository::index::Index;
@@ -34,9 +33,9 @@ pub fn are_new(
 /// The rules of a snapshot; of another program's, the patterns that it names.
 fn rules_of(snapshot: &Snapshot, repository: &Repository, index: &Index) -> Result<Rules> {
     let root = repository.read_tree(index, snapshot.file.tree)?;
-    let manifest = read_manifest(repository, index, &root)?;
-    Ok(match manifest {
-        Some(manifest) => manifest.excluded.map(|ours| ours.rules).unwrap_or_default(),
+    let found = manifest::find(repository, index, &root)?;
+    Ok(match found {
+        Some(found) => found.excluded.map(|ours| ours.rules).unwrap_or_default(),
         None => Rules {
             patterns: snapshot.file.excludes.clone(),
             ..Rules::default()

@@ -6,7 +6,6 @@
 pub mod left_out;
 pub mod manifest;
 pub mod parent;
-pub mod stored_manifest;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};

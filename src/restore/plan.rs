@@ -10,7 +10,6 @@ use super::item::Item;
 use super::links::further_names;
 use super::lost::Lost;
 use crate::capture::manifest::{self, Manifest};
-use crate::capture::stored_manifest::read_manifest;
 use crate::entry::{Entry, Kind};
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -101,7 +100,7 @@ impl Plan {
             snapshot,
         };
         let root = repository.read_tree(index, plan.snapshot.file.tree)?;
-        plan.manifest = manifest_of(repository, index, &root, monitor);
+        plan.manifest = read_manifest(repository, index, &root, monitor);
         let mut nodes = root;
         let mut below = PathBuf::from("/");
         for component in base.components() {
@@ -458,14 +457,14 @@ fn weight(nodes: &[Node]) -> usize {
 
 /// The manifest, if the snapshot has one that we understand. One that cannot be read costs the
 /// comparison with the capture, not the restore.
-fn manifest_of(
+fn read_manifest(
     repository: &Repository,
     index: &Index,
     root: &[Node],
     monitor: &dyn Monitor,
 ) -> Option<Manifest> {
-    match read_manifest(repository, index, root) {
-        Ok(manifest) => manifest,
+    match manifest::find(repository, index, root).transpose()? {
+        Ok(manifest) => Some(manifest),
         Err(cause) => {
             monitor.problem(Problem {
                 item: "manifest".to_owned(),
