@@ -44,11 +44,10 @@ impl StoredDatabase {
 pub fn capture_all(
     survey: &Survey,
     options: &Options,
-    parent: &Parent<'_>,
+    (parent, images): (&Parent<'_>, &BTreeMap<PathBuf, parent::Image>),
     writer: &Writer,
     monitor: &dyn Monitor,
 ) -> Result<BTreeMap<PathBuf, Option<StoredDatabase>>> {
-    let images = parent.images(monitor);
     let mut places = places(survey);
     let before: BTreeMap<PathBuf, &parent::Image> = places
         .iter()
@@ -235,10 +234,12 @@ impl Reader<'_> {
     fn read(&self, mut prepared: sqlite::Prepared) -> Result<Reading> {
         let clock = self.options.sqlite.clock.as_ref();
         let not_before = clock.now();
-        let standing = prepared.standing(clock)?;
+        let standing = prepared.standing(&self.options.sqlite)?;
         let before = self.before.get(prepared.path());
         let is_as_before = |image: &&&parent::Image| {
             standing.is_some_and(|standing| self.parent.is_image(image, &standing))
+                // The times of a write may be lost with the power, and what was written may be there.
+                && prepared.header().is_some_and(|header| image.described.header == Some(header))
         };
         if let Some(known) = before.filter(is_as_before) {
             let point = prepared.point().unwrap_or(ConsistencyPoint {
@@ -327,6 +328,7 @@ impl Reader<'_> {
             fingerprint: captured.fingerprint,
             header: captured.header,
             standing: captured.standing,
+            read_at: Some(captured.point.not_before),
             unsound: captured.unsound,
         };
         Ok(StoredDatabase { file, described })

@@ -22,8 +22,8 @@ use jiff::Timestamp;
 use crate::capture::Survey;
 use crate::capture::left_out::LeftOut;
 use crate::capture::manifest::{self, Database, Excluded, Files, Manifest, Note};
-use crate::capture::parent::Parent;
 pub use crate::capture::parent::Recognition;
+use crate::capture::parent::{Image, Parent};
 use crate::entry::{Entry, Kind, Owner, Place};
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -131,6 +131,8 @@ pub fn backup_when(
     let earlier = earlier(repository, options, &noted)?;
     let before = earlier.first().filter(|_| !options.recognition.force);
     let parent = Parent::new(repository, &index, before, options.recognition);
+    // While nobody stands still for it: an application may be stopped from `ready` on.
+    let images = parent.images(begun);
     ready()?;
     let survey = Survey::take(
         &options.paths,
@@ -141,7 +143,13 @@ pub fn backup_when(
     monitor.step(Step::BackingUp, Some(survey.bytes));
     let writer = Writer::begin(repository, Arc::clone(&index))?;
     let captured = capture(
-        repository, options, &survey, &parent, &writer, &noted, begun,
+        repository,
+        options,
+        &survey,
+        (&parent, &images),
+        &writer,
+        &noted,
+        begun,
     );
     // Only under a lock that holds is what was written safe from somebody's prune.
     let ((manifest, root), added) = writer.end(captured, &lock)?;
@@ -240,12 +248,12 @@ fn capture(
     repository: &Repository,
     options: &Options,
     survey: &Survey,
-    parent: &Parent<'_>,
+    (parent, images): (&Parent<'_>, &BTreeMap<PathBuf, Image>),
     writer: &Writer,
     monitor: &Noted<'_>,
     begun: Timestamp,
 ) -> Result<(Manifest, Root)> {
-    let databases = databases::capture_all(survey, options, parent, writer, monitor)?;
+    let databases = databases::capture_all(survey, options, (parent, images), writer, monitor)?;
     let (trees, read) = store_files(survey, &databases, parent, repository, writer, monitor)?;
     let databases = databases::keep_placed(databases, &read.placed, survey, monitor)?;
     let ended = repository.services().clock.now();

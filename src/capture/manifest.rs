@@ -97,6 +97,9 @@ pub struct Database {
     /// How it stood, if that could be told: as long as it stands so, it holds what it held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standing: Option<Standing>,
+    /// When its pages were read: before this snapshot, if it stood as it did then. Absent in older manifests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_at: Option<Timestamp>,
     /// What the engine found wrong in it at capture: then the snapshot is suspect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsound: Option<String>,

@@ -15,15 +15,15 @@ use super::manifest::{self, Database};
 use crate::entry::{Entry, Kind};
 use crate::error::Error;
 use crate::id::Id;
-use crate::monitor::{Monitor, Problem};
+use crate::monitor::{Monitor, Problem, Quiet};
 use crate::repository::Repository;
 use crate::repository::index::Index;
 use crate::repository::name;
 use crate::repository::pack::BlobKind;
-use crate::repository::snapshot::Snapshot;
+use crate::repository::snapshot::{PROGRAM, Snapshot};
 use crate::repository::tree::{Content, Node};
 use crate::repository::tree_writer::StoredFile;
-use crate::source::sqlite::Standing;
+use crate::source::sqlite::{self, Standing};
 
 /// How long before a snapshot was begun a file must have been left alone for its times to tell.
 ///
@@ -32,6 +32,9 @@ use crate::source::sqlite::Standing;
 /// becomes dirty, and the kernel cleans pages within 35 s (`dirty_expire_centisecs` and
 /// `dirty_writeback_centisecs`).
 const LEFT_ALONE: SignedDuration = SignedDuration::from_secs(60);
+
+/// After so long a database is read again, however it stands: what its disk has lost shows in no time.
+const READ_AGAIN: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// What of a file must be as it was.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -97,12 +100,13 @@ impl<'a> Parent<'a> {
     /// What is stored of those of the databases that it holds whole, and that had been left alone when it was begun.
     /// Whether one stands as it did then is for whoever opens it to say.
     #[must_use]
-    pub fn images(&self, monitor: &dyn Monitor) -> BTreeMap<PathBuf, Image> {
+    pub fn images(&self, now: Timestamp) -> BTreeMap<PathBuf, Image> {
         let root = self
             .tree
             .filter(|_| self.is_ours)
             .map(|tree| self.repository.read_tree(self.index, tree));
-        // What cannot be read costs time, not the backup, and is told by the walk down.
+        // What cannot be read costs time, not the backup, and is told by the way down to the files.
+        let unheard = Quiet::default();
         let Some(Ok(root)) = root else {
             return BTreeMap::new();
         };
@@ -110,18 +114,37 @@ impl<'a> Parent<'a> {
             return BTreeMap::new();
         };
         let limit = self.limit;
+        if manifest.program != PROGRAM {
+            return BTreeMap::new();
+        }
         let is_told = |database: &Database| {
             let standing = database.standing.as_ref();
-            standing.is_some_and(|standing| standing.modified.max(standing.changed) < limit)
+            let is_fresh = |read: Timestamp| {
+                let age = now.duration_since(read);
+                !age.is_negative() && age < READ_AGAIN
+            };
+            // What was found wrong may have been the reading.
+            database.unsound.is_none()
+                && database.engine_version == sqlite::engine_version()
+                && database.read_at.is_some_and(is_fresh)
+                && standing.is_some_and(|standing| standing.modified.max(standing.changed) < limit)
         };
-        let mut descent = self.descend(monitor);
+        let mut descent = self.descend(&unheard);
         let mut images = BTreeMap::new();
+        // Those of one folder come one after the other.
+        let (mut last, mut nodes) = (PathBuf::new(), None);
         for described in manifest.databases.into_iter().filter(is_told) {
-            let found = name::unquote_path(&described.path)
-                .and_then(|path| Some((descent.find(&path)?, path)));
-            if let Some((node, path)) = found
-                && let Some(file) = self.image(&node, &described)
-            {
+            let Some(path) = name::unquote_path(&described.path) else {
+                continue;
+            };
+            let folder = path.parent().unwrap_or(Path::new("/"));
+            if last != folder {
+                (last, nodes) = (folder.to_owned(), descent.folder(folder));
+            }
+            let node = nodes
+                .as_ref()
+                .and_then(|nodes| nodes.get(path.file_name()?));
+            if let Some(file) = node.and_then(|node| self.image(node, &described)) {
                 images.insert(path, Image { file, described });
             }
         }
@@ -259,13 +282,12 @@ impl Descent<'_> {
         self.levels.last_mut()?.remove(name)
     }
 
-    /// What is at this absolute path. Only from the outermost folder.
-    fn find(&mut self, path: &Path) -> Option<Node> {
-        let mut names = path.components().filter_map(|part| match part {
+    /// What is in the folder of this absolute path. Only from the outermost folder.
+    fn folder(&mut self, path: &Path) -> Option<BTreeMap<OsString, Node>> {
+        let names = path.components().filter_map(|part| match part {
             Component::Normal(name) => Some(name),
             _ => None,
         });
-        let file = names.next_back()?;
         let mut folder = self.levels.first()?.clone();
         for name in names {
             let Content::Folder { tree } = folder.remove(name)?.content else {
@@ -273,7 +295,7 @@ impl Descent<'_> {
             };
             folder = self.read(Some(tree));
         }
-        folder.remove(file)
+        Some(folder)
     }
 
     /// What the folder of our own facts was; at the end, when all else was left.

@@ -35,16 +35,25 @@ impl Claim {
 #[derive(Debug)]
 pub struct LockWatch {
     fd: OwnedFd,
+    is_writable: bool,
 }
 
 impl LockWatch {
-    /// Opens the file.
+    /// Opens the file, for writing if this user may: nothing is written, but it tells.
     ///
     /// # Errors
     /// As the system reports them.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let fd = open(path, OFlags::RDONLY)?;
-        Ok(Self { fd })
+        let writable = open(path, OFlags::RDWR);
+        let is_writable = writable.is_ok();
+        let fd = writable.or_else(|_| open(path, OFlags::RDONLY))?;
+        Ok(Self { fd, is_writable })
+    }
+
+    /// Whether this user may write to it.
+    #[must_use]
+    pub const fn is_writable(&self) -> bool {
+        self.is_writable
     }
 
     /// Reads its first bytes, all that are asked for.

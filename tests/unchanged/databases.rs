@@ -5,13 +5,21 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 
 use jiff::SignedDuration;
 use tillsafe::backend::Class;
 use tillsafe::backend::Object;
 use tillsafe::backup::Outcome;
+use tillsafe::capture::manifest;
 use tillsafe::chunker::PageChunks;
 use tillsafe::durable::OsDisk;
+use tillsafe::entry::Kind;
+use tillsafe::monitor::Quiet;
+use tillsafe::repository::pack::BlobKind;
+use tillsafe::repository::tree::Content;
+use tillsafe::repository::tree_writer::{StoredFile, file_node, store_tree};
+use tillsafe::repository::writer::Writer;
 
 use super::{LATER, Scene};
 use crate::common::library::{restore, snapshots};
@@ -279,6 +287,54 @@ fn what_the_repository_has_lost_is_read_again() {
             .unwrap();
     }
     assert!(day.is_read());
+}
+
+/// What its disk has lost meanwhile shows in no time.
+#[test]
+fn after_a_week_it_is_read_however_it_stands() {
+    let mut day = Day::new("wal");
+    assert!(day.is_read());
+    day.backups = 6 * 24;
+    assert!(!day.is_read());
+    day.backups = 7 * 24;
+    assert!(day.is_read());
+}
+
+/// The times of a write may be lost with the power, and the write not: then page 1 is another.
+#[test]
+fn a_header_that_differs_is_seen_under_the_same_times() {
+    let mut day = Day::new("delete");
+    assert!(day.is_read());
+    let mut snapshot = snapshots(&day.scene.backend).pop().unwrap();
+    let repository = crate::common::library::open(&day.scene.backend).unwrap();
+    let quiet = Quiet::default();
+    let index = Arc::new(repository.load_index(&quiet).unwrap());
+    // As if the database had been committed to since, and stood as before.
+    let root = repository.read_tree(&index, snapshot.file.tree).unwrap();
+    let mut manifest = manifest::find(&repository, &index, &root).unwrap().unwrap();
+    let header = manifest.databases[0].header.as_mut().unwrap();
+    header.change_counter -= 1;
+    let writer = Writer::begin(&repository, index).unwrap();
+    let json = serde_json::to_vec(&manifest).unwrap();
+    let mut nodes = root;
+    let own = nodes
+        .iter_mut()
+        .find(|node| node.entry.name == manifest::FOLDER)
+        .unwrap();
+    let size = json.len() as u64;
+    let blob = writer.store(BlobKind::Data, json).unwrap().wait().unwrap();
+    let mut entry = own.entry.clone();
+    (entry.name, entry.kind) = (manifest::FILE.into(), Kind::File);
+    let blobs = vec![blob];
+    let file = file_node(entry, StoredFile { blobs, size });
+    let tree = store_tree(&writer, manifest::FOLDER.as_ref(), &[file]).unwrap();
+    own.content = Content::Folder { tree };
+    snapshot.file.tree = store_tree(&writer, "/".as_ref(), &nodes).unwrap();
+    snapshot.file.time += SignedDuration::from_secs(1);
+    writer.commit().unwrap();
+    repository.save_snapshot(snapshot.file).unwrap();
+    assert!(day.is_read());
+    assert!(!day.is_read());
 }
 
 /// A damaged source stays suspect as long as nobody mends it.

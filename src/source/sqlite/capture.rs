@@ -101,8 +101,9 @@ impl Prepared {
 
     /// Holds its shared memory open, as long as the connection: closing it would drop that one's locks.
     pub(super) fn watch(&mut self) {
-        let shared = beside(&self.path, "-shm");
-        self.opened.shared = LockWatch::open(&shared).ok();
+        if self.opened.shared.is_none() {
+            self.opened.shared = LockWatch::open(&beside(&self.path, "-shm")).ok();
+        }
     }
 
     /// Begins its read transaction.
@@ -128,18 +129,29 @@ impl Prepared {
     ///
     /// # Errors
     /// [`Error::Source`] if the engine refuses.
-    pub fn standing(&mut self, clock: &dyn Clock) -> Result<Option<Standing>> {
+    pub fn standing(&mut self, options: &Options) -> Result<Option<Standing>> {
         if self.begun.is_some() {
             return Ok(self.standing);
         }
-        if self.journal_mode == "wal" {
-            self.watch();
-            self.begin(clock)
-                .map_err(|cause| refused(&self.path, &cause))?;
-        } else {
+        if self.journal_mode != "wal" {
             self.standing = self.look();
+        } else if options.page_table && has_page_table() {
+            self.watch();
+            self.begin(options.clock.as_ref())
+                .map_err(|cause| refused(&self.path, &cause))?;
         }
         Ok(self.standing)
+    }
+
+    /// What its header says in that moment, as the engine reads it; none if it cannot.
+    #[must_use]
+    pub fn header(&self) -> Option<Header> {
+        let first = "SELECT data FROM sqlite_dbpage WHERE pgno = 1";
+        let header = self.opened.query_row(first, [], |row| {
+            let page = row.get_ref(0)?.as_blob()?;
+            Ok(Header::parse(page))
+        });
+        header.ok().flatten()
     }
 
     /// Where it was opened.

@@ -46,6 +46,10 @@ impl Standing {
     /// cannot be told: somebody is in the middle of a commit.
     pub(super) fn look(path: &Path, shared: Option<&LockWatch>) -> Option<Self> {
         let metadata = std::fs::metadata(path).ok()?;
+        // Who comes by another name has a log of another name.
+        if metadata.nlink() > 1 {
+            return None;
+        }
         let time = |seconds, nanoseconds| {
             let nanoseconds = i32::try_from(nanoseconds).ok()?;
             Timestamp::new(seconds, nanoseconds).ok()
@@ -84,6 +88,11 @@ fn has_journal(path: &Path) -> bool {
 fn log_end(shared: &LockWatch) -> Option<Option<LogEnd>> {
     /// Bytes of one of its two copies.
     const COPY: usize = 48;
+    // Shared memory that we may not write, and that nobody works with, SQLite does not believe: it reads the log
+    // itself. What stands there may be of another day.
+    if !shared.is_writable() {
+        return None;
+    }
     let mut head = [0; 2 * COPY];
     shared.read_head(&mut head).ok()?;
     let (one, other) = head.split_at(COPY);
