@@ -69,6 +69,7 @@ class Bench:
         for number in range(self.options.runs):
             shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(kept, folder)
+            measure.rest()
             work = copy.deepcopy(made)
             turn = self.tools[number % len(self.tools):] + self.tools[: number % len(self.tools)]
             for tool in turn:

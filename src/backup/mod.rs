@@ -6,6 +6,7 @@
 
 mod databases;
 mod files;
+mod new_rules;
 mod series;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,7 +33,7 @@ use crate::repository::index::Index;
 use crate::repository::lock::{self, Access};
 use crate::repository::pack::BlobKind;
 pub use crate::repository::snapshot::INCOMPLETE;
-use crate::repository::snapshot::{PROGRAM, SUSPECT, Snapshot, SnapshotFile, Summary};
+use crate::repository::snapshot::{NEW_RULES, PROGRAM, SUSPECT, Snapshot, SnapshotFile, Summary};
 use crate::repository::tree::{Content, Node};
 use crate::repository::tree_writer::{
     Compared, StoredFile, Trees, file_node, store_tree, write_trees,
@@ -83,6 +84,12 @@ impl Outcome {
         self.manifest.incomplete.is_empty()
     }
 
+    /// Whether rules have left something out by which none of its series was made before.
+    #[must_use]
+    pub fn has_new_rules(&self) -> bool {
+        self.snapshot.file.tags.iter().any(|tag| tag == NEW_RULES)
+    }
+
     /// Whether something in it was damaged before it was read: whole, but not to be relied on.
     #[must_use]
     pub fn is_suspect(&self) -> bool {
@@ -121,8 +128,9 @@ pub fn backup_when(
     monitor.step(Step::Opening, None);
     let noted = Noted::new(monitor);
     let index = Arc::new(sound_index(repository, &noted)?);
-    let before = snapshot_before(repository, options, &noted)?;
-    let parent = Parent::new(repository, &index, before.as_ref(), options.recognition);
+    let earlier = earlier(repository, options, &noted)?;
+    let before = earlier.first().filter(|_| !options.recognition.force);
+    let parent = Parent::new(repository, &index, before, options.recognition);
     ready()?;
     let survey = Survey::take(
         &options.paths,
@@ -137,6 +145,7 @@ pub fn backup_when(
     );
     // Only under a lock that holds is what was written safe from somebody's prune.
     let ((manifest, root), added) = writer.end(captured, &lock)?;
+    let has_new_rules = new_rules::are_new(&manifest, &earlier, repository, &index);
     let summary = Summary {
         backup_start: root.earliest.min(begun),
         backup_end: repository.services().clock.now(),
@@ -163,7 +172,7 @@ pub fn backup_when(
         uid: rustix::process::getuid().as_raw(),
         gid: rustix::process::getgid().as_raw(),
         excludes: options.excludes.rules().patterns.clone(),
-        tags: tags(options, &manifest),
+        tags: tags(options, &manifest, has_new_rules),
         original: None,
         program_version: PROGRAM.to_owned(),
         summary: Some(summary),
@@ -186,12 +195,13 @@ fn paths(options: &Options) -> Vec<String> {
     sorted.into_iter().collect()
 }
 
-/// The tags asked for, and a mark for a snapshot that lacks something: any tool lists it.
-fn tags(options: &Options, manifest: &Manifest) -> Vec<String> {
+/// The tags asked for, and our marks for a snapshot that is not to make others go: any tool lists them.
+fn tags(options: &Options, manifest: &Manifest, has_new_rules: bool) -> Vec<String> {
     let mark = (!manifest.incomplete.is_empty()).then(|| INCOMPLETE.to_owned());
     let doubt = manifest.is_suspect().then(|| SUSPECT.to_owned());
+    let news = has_new_rules.then(|| NEW_RULES.to_owned());
     let tags = options.tags.iter().cloned();
-    tags.chain(mark).chain(doubt).collect()
+    tags.chain(mark).chain(doubt).chain(news).collect()
 }
 
 /// The index, without what lies in packs that are gone: that is stored again where the source has it.
@@ -207,16 +217,16 @@ fn sound_index(repository: &Repository, monitor: &dyn Monitor) -> Result<Index> 
     Ok(index)
 }
 
-/// The snapshot that the new one follows. One of the future is told.
-fn snapshot_before(
+/// The snapshots that the new one follows, newest first. One of the future is told.
+fn earlier(
     repository: &Repository,
     options: &Options,
     monitor: &dyn Monitor,
-) -> Result<Option<Snapshot>> {
+) -> Result<Vec<Snapshot>> {
     let snapshots = repository.snapshots(monitor)?;
     let now = repository.services().clock.now();
     series::tell_future(&snapshots, options, now, monitor);
-    Ok(series::parent(snapshots, options, now))
+    Ok(series::earlier(snapshots, options, now))
 }
 
 /// What is never read: what the owner of `options` excludes, and where our own facts are stored.
