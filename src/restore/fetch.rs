@@ -129,6 +129,7 @@ impl Plan {
             &self.snapshot,
             &mut self.lost,
             known,
+            lost::MAX_READ,
             monitor,
         )
     }

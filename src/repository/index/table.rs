@@ -39,6 +39,11 @@ impl Place {
         self.pack_and_kind >> 1
     }
 
+    /// Where it ends in its pack, in bytes.
+    pub fn end(&self) -> u64 {
+        u64::from(self.offset) + u64::from(self.length)
+    }
+
     const fn kind(&self) -> BlobKind {
         if self.pack_and_kind & 1 == 0 {
             BlobKind::Data
