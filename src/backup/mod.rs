@@ -128,6 +128,7 @@ pub fn backup_when(
         &options.paths,
         &excluded(options),
         &options.excludes,
+        Some(&parent),
         &noted,
     )?;
     monitor.step(Step::BackingUp, Some(survey.bytes));

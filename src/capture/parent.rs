@@ -21,6 +21,7 @@ use crate::repository::pack::BlobKind;
 use crate::repository::snapshot::Snapshot;
 use crate::repository::tree::{Content, Node};
 use crate::repository::tree_writer::StoredFile;
+use crate::source::files::{Entries, Item};
 
 /// How long before a snapshot was begun a file must have been left alone for its times to tell.
 ///
@@ -100,6 +101,13 @@ impl<'a> Parent<'a> {
             blobs: blobs.clone(),
             size,
         })
+    }
+
+    /// Whether a file was read when this snapshot was made, was no database, and is still as it was.
+    #[must_use]
+    pub fn tells_no_database(&self, before: &Node, item: &Item) -> bool {
+        let entry = Entries::bare(item, Kind::File);
+        self.is_no_database(before) && self.unchanged(before, &entry, item.size()).is_some()
     }
 
     /// Begins to go down its folders, beside whoever walks through the source.
