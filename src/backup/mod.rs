@@ -101,7 +101,7 @@ pub fn backup(
     options: &Options,
     monitor: &dyn Monitor,
 ) -> Result<Outcome> {
-    backup_when(&mut || Ok(()), repository, options, monitor)
+    run(None, repository, options, monitor)
 }
 
 /// The same; `ready` is called once all waiting is over, before the first source is looked at: what it
@@ -115,22 +115,45 @@ pub fn backup_when(
     options: &Options,
     monitor: &dyn Monitor,
 ) -> Result<Outcome> {
+    run(Some(ready), repository, options, monitor)
+}
+
+fn run(
+    ready: Option<&mut dyn FnMut() -> Result<()>>,
+    repository: &Repository,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Outcome> {
     repository.require_writable()?;
     let begun = repository.services().clock.now();
-    let lock = repository.lock(Access::Shared, monitor)?;
-    monitor.step(Step::Opening, None);
     let noted = Noted::new(monitor);
-    let index = Arc::new(sound_index(repository, &noted)?);
-    let before = snapshot_before(repository, options, &noted)?;
+    let survey = |index: &Arc<Index>, before: Option<&Snapshot>| {
+        let parent = Parent::new(repository, index, before, options.recognition);
+        Survey::take(
+            &options.paths,
+            &excluded(options),
+            &options.excludes,
+            Some(&parent),
+            &noted,
+        )
+    };
+    let opened = repository.lock_meanwhile(Access::Shared, monitor, || {
+        monitor.step(Step::Opening, None);
+        let index = Arc::new(sound_index(repository, &noted)?);
+        let before = snapshot_before(repository, options, &noted)?;
+        // Nobody has to stand still for it: then it is looked around while others see our lock.
+        let surveyed = ready.is_none().then(|| survey(&index, before.as_ref()));
+        Ok((index, before, surveyed.transpose()?))
+    });
+    let (lock, (index, before, surveyed)) = opened?;
+    if let Some(ready) = ready {
+        ready()?;
+    }
+    let survey = match surveyed {
+        Some(survey) => survey,
+        None => survey(&index, before.as_ref())?,
+    };
     let parent = Parent::new(repository, &index, before.as_ref(), options.recognition);
-    ready()?;
-    let survey = Survey::take(
-        &options.paths,
-        &excluded(options),
-        &options.excludes,
-        Some(&parent),
-        &noted,
-    )?;
     monitor.step(Step::BackingUp, Some(survey.bytes));
     let writer = Writer::begin(repository, Arc::clone(&index))?;
     let captured = capture(
