@@ -32,7 +32,7 @@ def arguments():
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--cold", action="store_true", help="empty the page cache before each command (as root)")
     parser.add_argument("--only", default="", help="work whose name holds this: W1, W2")
-    parser.add_argument("--folder", default=None, help="where to work; needs about twelve times the size")
+    parser.add_argument("--folder", default=None, help="where to work; needs about twenty times the size")
     parser.add_argument("--json", default=None)
     parser.add_argument("--markdown", default=None)
     return parser.parse_args()
@@ -63,12 +63,13 @@ class Bench:
 
     def work(self, kind):
         """One kind of data: full, unchanged, a day, restore, check; with each tool in each run."""
-        folder, kept = (os.path.join(self.scratch, name) for name in ("shop", "kept"))
+        folder, kept, aside = (os.path.join(self.scratch, name) for name in ("shop", "kept", "aside"))
+        os.makedirs(aside)
         made = kind(folder, self.options.size_mib, self.options.seed)
         shutil.move(folder, kept)
         for number in range(self.options.runs):
-            shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(kept, folder)
+            measure.grow_old(folder)
             work = copy.deepcopy(made)
             turn = self.tools[number % len(self.tools):] + self.tools[: number % len(self.tools)]
             for tool in turn:
@@ -83,20 +84,21 @@ class Bench:
             expected = data.content_of(folder)
             for tool in turn:
                 self.time(tool, f"{kind.name} after the day", tool.backup(folder))
-                self.restore(tool, kind, folder, expected)
+                self.restore(tool, kind, folder, os.path.join(aside, f"target-{number}-{tool.name}"), expected)
                 self.time(tool, f"{kind.name} check, all data read", tool.check())
                 shutil.rmtree(tool.repository)
+            shutil.move(folder, os.path.join(aside, f"shop-{number}"))
+        # Only now: for some minutes ext4 goes past each inode that was freed just before it gives a file another,
+        # and whoever comes next would pay for a thousand files that somebody else has removed.
+        shutil.rmtree(aside)
         shutil.rmtree(kept)
 
-    def restore(self, tool, kind, folder, expected):
+    def restore(self, tool, kind, folder, target, expected):
         """The newest state, compared with its source."""
-        target = os.path.join(self.scratch, "target")
-        shutil.rmtree(target, ignore_errors=True)
         self.time(tool, f"{kind.name} restore", tool.restore(folder, target))
         found = data.content_of(target)
         if found != expected:
             sys.exit(f"{tool.name} restored something else to {target}")
-        shutil.rmtree(target)
 
     def require_shop(self, work, before):
         """The figures count only if the database is like a shop's. A small one has hot pages in proportion."""
