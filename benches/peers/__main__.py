@@ -69,7 +69,7 @@ class Bench:
         shutil.move(folder, kept)
         for number in range(self.options.runs):
             shutil.copytree(kept, folder)
-            measure.grow_old(folder)
+            measure.rest()
             work = copy.deepcopy(made)
             turn = self.tools[number % len(self.tools):] + self.tools[: number % len(self.tools)]
             for tool in turn:

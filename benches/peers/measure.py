@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 # What may be held of the page cache is given up before a cold run; only root can.
 DROP = "/proc/sys/vm/drop_caches"
-# Seconds after which a change lies safely before a backup.
-OLD = 62
 
 
 @dataclass
@@ -40,19 +38,17 @@ def run(command, environment, cwd=None):
     return Cost(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
 
 
-def grow_old(folder):
-    """Waits until what was made in a folder is as old as most of a shop is when it is backed up. What was changed within
-    a minute before a backup we read again in the next one (docs/design/unchanged.md), and the others do not."""
-    youngest = max((os.lstat(os.path.join(path, name)).st_ctime for path, _, names in os.walk(folder) for name in names), default=0)
-    time.sleep(max(0.0, youngest + OLD - time.time()))
-
-
 def settle(cold):
     """Lets the disk finish what the last command left, and forgets what was read if the next one is to be cold."""
     os.sync()
     if cold:
         with open(DROP, "w", encoding="ascii") as drop:
             drop.write("3")
+
+
+def rest():
+    """Lets what was just made grow older than a minute: what is younger, ours reads again, for its times do not tell."""
+    time.sleep(61)
 
 
 def can_be_cold():

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use super::Options;
 use crate::capture::Survey;
 use crate::capture::manifest::{self, Database};
+use crate::capture::parent::{self, Parent};
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Problem, Progress, go_on};
+use crate::point::ConsistencyPoint;
 use crate::repository::tree_writer::{PendingFile, StoredFile};
 use crate::repository::writer::Writer;
 use crate::source::sqlite;
@@ -42,10 +44,23 @@ impl StoredDatabase {
 pub fn capture_all(
     survey: &Survey,
     options: &Options,
+    parent: &Parent<'_>,
     writer: &Writer,
     monitor: &dyn Monitor,
 ) -> Result<BTreeMap<PathBuf, Option<StoredDatabase>>> {
+    let images = parent.images(monitor);
     let mut places = places(survey);
+    let before: BTreeMap<PathBuf, &parent::Image> = places
+        .iter()
+        .filter_map(|(path, real)| Some((real.as_ref().ok()?.clone(), images.get(path)?)))
+        .collect();
+    let reader = Reader {
+        options,
+        parent,
+        before,
+        writer,
+        monitor,
+    };
     let real: Vec<PathBuf> = places.values().flatten().cloned().collect();
     let together = sqlite::together(&real, &options.sqlite)?;
     if together.prepared.is_empty() && together.count > 1 {
@@ -58,7 +73,7 @@ pub fn capture_all(
     let mut shared = BTreeMap::new();
     // An application may wait for the end of all these reads, so nothing else is done before it.
     for (real, prepared) in together.prepared {
-        let reading = match read(prepared, options, writer, monitor) {
+        let reading = match reader.read(prepared) {
             Err(cause) if !is_of_the_source(&cause) => return Err(cause),
             reading => reading,
         };
@@ -80,13 +95,12 @@ pub fn capture_all(
         };
         let captured = place.and_then(|real| {
             if let Some(reading) = shared.remove(&real) {
-                let mut captured = finish(path, reading?, writer, monitor)?;
+                let mut captured = reader.finish(path, reading?)?;
                 captured.described.common_point = true;
                 return Ok(captured);
             }
             let prepared = sqlite::Prepared::open(&real, &options.sqlite)?;
-            let reading = read(prepared, options, writer, monitor)?;
-            finish(path, reading, writer, monitor)
+            reader.finish(path, reader.read(prepared)?)
         });
         let is_named = names.iter().any(|name| survey.databases[name]);
         let captured = match captured {
@@ -168,8 +182,15 @@ const fn is_of_the_source(cause: &Error) -> bool {
     matches!(cause, Error::Source { .. } | Error::File { .. })
 }
 
-/// A database that was read, and is not all stored yet.
-struct Reading {
+/// A database whose read transaction is over.
+enum Reading {
+    /// It was read, and is not all stored yet.
+    Read(Box<Read>),
+    /// It holds what the snapshot before has of it.
+    Known(Box<StoredDatabase>),
+}
+
+struct Read {
     image: Image,
     captured: sqlite::Captured,
     rest: Option<sqlite::Rest>,
@@ -196,78 +217,118 @@ impl Image {
     }
 }
 
-/// Reads a database.
-///
-/// # Errors
-/// As [`sqlite::Prepared::read`], and those of the writer.
-fn read(
-    prepared: sqlite::Prepared,
-    options: &Options,
-    writer: &Writer,
-    monitor: &dyn Monitor,
-) -> Result<Reading> {
-    let mut image = Image::default();
-    let (captured, rest) = prepared.read(&options.sqlite, &mut |chunk| {
-        image.store(chunk, writer, monitor)
-    })?;
-    Ok(Reading {
-        image,
-        captured,
-        rest,
-    })
+/// What reads and stores them.
+struct Reader<'a> {
+    options: &'a Options,
+    parent: &'a Parent<'a>,
+    /// What the snapshot before has of them, by where they are opened.
+    before: BTreeMap<PathBuf, &'a parent::Image>,
+    writer: &'a Writer,
+    monitor: &'a dyn Monitor,
 }
 
-/// Stores what is left of the database that is stored as `path`, and describes it.
-///
-/// # Errors
-/// [`Error::File`] for the spool, and those of the writer.
-fn finish(
-    path: &Path,
-    reading: Reading,
-    writer: &Writer,
-    monitor: &dyn Monitor,
-) -> Result<StoredDatabase> {
-    let Reading {
-        mut image,
-        captured,
-        rest,
-    } = reading;
-    if let Some(rest) = rest {
-        rest.drain(&mut |chunk| image.store(chunk, writer, monitor))?;
+impl Reader<'_> {
+    /// Reads a database, unless it stands as it did.
+    ///
+    /// # Errors
+    /// As [`sqlite::Prepared::read`], and those of the writer.
+    fn read(&self, mut prepared: sqlite::Prepared) -> Result<Reading> {
+        let clock = self.options.sqlite.clock.as_ref();
+        let not_before = clock.now();
+        let standing = prepared.standing(clock)?;
+        let before = self.before.get(prepared.path());
+        let is_as_before = |image: &&&parent::Image| {
+            standing.is_some_and(|standing| self.parent.is_image(image, &standing))
+        };
+        if let Some(known) = before.filter(is_as_before) {
+            let point = prepared.point().unwrap_or(ConsistencyPoint {
+                not_before,
+                not_after: clock.now(),
+            });
+            return Ok(Reading::Known(Box::new(StoredDatabase {
+                file: known.file.clone(),
+                described: Database {
+                    point,
+                    common_point: false,
+                    held_ms: 0,
+                    ..known.described.clone()
+                },
+            })));
+        }
+        let mut image = Image::default();
+        let (captured, rest) = prepared.read(&self.options.sqlite, &mut |chunk| {
+            image.store(chunk, self.writer, self.monitor)
+        })?;
+        Ok(Reading::Read(Box::new(Read {
+            image,
+            captured,
+            rest,
+        })))
     }
-    let Image { pending, lengths } = image;
-    monitor.progress(Progress { bytes: 0, files: 1 });
-    for warning in captured.warnings {
-        monitor.problem(Problem {
-            item: crate::units::shown(path),
-            finding: warning,
-            incomplete: false,
-        });
+
+    /// Stores what is left of the database that is stored as `path`, and describes it.
+    ///
+    /// # Errors
+    /// [`Error::File`] for the spool, and those of the writer.
+    fn finish(&self, path: &Path, reading: Reading) -> Result<StoredDatabase> {
+        let stored = match reading {
+            Reading::Read(read) => self.store(path, *read)?,
+            Reading::Known(stored) => {
+                self.monitor.progress(Progress {
+                    bytes: stored.file.size,
+                    files: 0,
+                });
+                *stored
+            }
+        };
+        self.monitor.progress(Progress { bytes: 0, files: 1 });
+        if let Some(finding) = &stored.described.unsound {
+            self.monitor.problem(Problem {
+                item: crate::units::shown(path),
+                finding: format!(
+                    "SQLite finds it damaged: {finding}; the snapshot is kept as suspect, and no good one makes room for it. Mend the database now, or restore it from a snapshot before this one"
+                ),
+                incomplete: false,
+            });
+        }
+        Ok(stored)
     }
-    if let Some(finding) = &captured.unsound {
-        monitor.problem(Problem {
-            item: crate::units::shown(path),
-            finding: format!(
-                "SQLite finds it damaged: {finding}; the snapshot is kept as suspect, and no good one makes room for it. Mend the database now, or restore it from a snapshot before this one"
-            ),
-            incomplete: false,
-        });
+
+    fn store(&self, path: &Path, read: Read) -> Result<StoredDatabase> {
+        let Read {
+            mut image,
+            captured,
+            rest,
+        } = read;
+        if let Some(rest) = rest {
+            rest.drain(&mut |chunk| image.store(chunk, self.writer, self.monitor))?;
+        }
+        let Image { pending, lengths } = image;
+        for warning in captured.warnings {
+            self.monitor.problem(Problem {
+                item: crate::units::shown(path),
+                finding: warning,
+                incomplete: false,
+            });
+        }
+        let file = pending.wait(self.writer)?;
+        let blobs = file.blobs.iter().copied();
+        let described = Database {
+            engine: "sqlite".to_owned(),
+            engine_version: sqlite::engine_version().to_owned(),
+            path: manifest::quoted(path),
+            method: captured.method,
+            journal_mode: captured.journal_mode,
+            point: captured.point,
+            common_point: false,
+            held_ms: u64::try_from(captured.held.as_millis()).unwrap_or(u64::MAX),
+            size_bytes: captured.size_bytes,
+            image_sha256: manifest::image_hash(lengths.into_iter().zip(blobs)),
+            fingerprint: captured.fingerprint,
+            header: captured.header,
+            standing: captured.standing,
+            unsound: captured.unsound,
+        };
+        Ok(StoredDatabase { file, described })
     }
-    let file = pending.wait(writer)?;
-    let described = Database {
-        engine: "sqlite".to_owned(),
-        engine_version: sqlite::engine_version().to_owned(),
-        path: manifest::quoted(path),
-        method: captured.method,
-        journal_mode: captured.journal_mode,
-        point: captured.point,
-        common_point: false,
-        held_ms: u64::try_from(captured.held.as_millis()).unwrap_or(u64::MAX),
-        size_bytes: captured.size_bytes,
-        image_sha256: manifest::image_hash(lengths.into_iter().zip(file.blobs.iter().copied())),
-        fingerprint: captured.fingerprint,
-        header: captured.header,
-        unsound: captured.unsound,
-    };
-    Ok(StoredDatabase { file, described })
 }

@@ -259,7 +259,7 @@ fn capture(
     monitor: &Noted<'_>,
     begun: Timestamp,
 ) -> Result<(Manifest, Root)> {
-    let databases = databases::capture_all(survey, options, writer, monitor)?;
+    let databases = databases::capture_all(survey, options, parent, writer, monitor)?;
     let (trees, read) = store_files(survey, &databases, parent, repository, writer, monitor)?;
     let databases = databases::keep_placed(databases, &read.placed, survey, monitor)?;
     let ended = repository.services().clock.now();

@@ -8,12 +8,17 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::left_out::LeftOut;
+use crate::error::{Error, Result};
 use crate::id::{Hasher, Id};
 use crate::monitor::Problem;
 use crate::point::ConsistencyPoint;
+use crate::repository::Repository;
+use crate::repository::index::Index;
 use crate::repository::name;
+use crate::repository::pack::BlobKind;
+use crate::repository::tree::{Content, Node};
 use crate::source::files::exclude::Rules;
-use crate::source::sqlite::{Fingerprint, Header, Method};
+use crate::source::sqlite::{Fingerprint, Header, Method, Standing};
 
 /// The version that this program writes.
 pub const SCHEMA: u32 = 1;
@@ -21,6 +26,8 @@ pub const SCHEMA: u32 = 1;
 pub const FOLDER: &str = ".tillsafe";
 /// The manifest's name in it.
 pub const FILE: &str = "manifest.json";
+/// Longest manifest that is read, in bytes: about a hundred thousand databases.
+const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
 /// What a snapshot holds, and how it was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +94,9 @@ pub struct Database {
     /// What its header says; absent in manifests before this was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header: Option<Header>,
+    /// How it stood, if that could be told: as long as it stands so, it holds what it held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<Standing>,
     /// What the engine found wrong in it at capture: then the snapshot is suspect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsound: Option<String>,
@@ -156,6 +166,59 @@ pub fn image_hash(blobs: impl IntoIterator<Item = (u64, Id)>) -> Id {
         hasher.update(id.as_bytes());
     }
     hasher.finish()
+}
+
+/// The manifest of a snapshot with this root; none if it has none.
+///
+/// # Errors
+/// [`Error::Damaged`], also for one of a later schema; [`Error::Storage`].
+pub fn find(repository: &Repository, index: &Index, root: &[Node]) -> Result<Option<Manifest>> {
+    let Some(json) = find_json(repository, index, root)? else {
+        return Ok(None);
+    };
+    let manifest: Manifest = serde_json::from_slice(&json).map_err(|cause| damaged(&cause))?;
+    if manifest.schema > SCHEMA {
+        return Err(damaged(&format!(
+            "it is of schema {}, written by {}",
+            manifest.schema, manifest.program
+        )));
+    }
+    Ok(Some(manifest))
+}
+
+fn damaged(cause: &dyn std::fmt::Display) -> Error {
+    Error::Damaged {
+        object: format!("/{FOLDER}/{FILE}"),
+        finding: cause.to_string(),
+    }
+}
+
+fn find_json(repository: &Repository, index: &Index, root: &[Node]) -> Result<Option<Vec<u8>>> {
+    let find = |nodes: &[Node], name: &str| {
+        nodes
+            .iter()
+            .find(|node| node.entry.name.as_bytes() == name.as_bytes())
+            .map(|node| node.content.clone())
+    };
+    let Some(Content::Folder { tree }) = find(root, FOLDER) else {
+        return Ok(None);
+    };
+    let folder = repository.read_tree(index, tree)?;
+    let Some(Content::File { blobs, .. }) = find(&folder, FILE) else {
+        return Ok(None);
+    };
+    let locations = blobs
+        .iter()
+        .filter_map(|id| index.find(BlobKind::Data, *id));
+    let bytes: u64 = locations.map(|location| location.plain_length()).sum();
+    if bytes > MAX_BYTES {
+        return Err(damaged(&format!("it claims {bytes} bytes")));
+    }
+    let mut json = Vec::new();
+    for blob in blobs {
+        json.extend(repository.read_blob(index, BlobKind::Data, blob)?);
+    }
+    Ok(Some(json))
 }
 
 /// A path as the manifest writes it.

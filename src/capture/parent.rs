@@ -7,21 +7,24 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::path::{Component, Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::manifest;
+use super::manifest::{self, Database};
 use crate::entry::{Entry, Kind};
 use crate::error::Error;
 use crate::id::Id;
 use crate::monitor::{Monitor, Problem};
 use crate::repository::Repository;
 use crate::repository::index::Index;
+use crate::repository::name;
 use crate::repository::pack::BlobKind;
 use crate::repository::snapshot::Snapshot;
 use crate::repository::tree::{Content, Node};
 use crate::repository::tree_writer::StoredFile;
 use crate::source::files::{Entries, Item};
+use crate::source::sqlite::Standing;
 
 /// How long before a snapshot was begun a file must have been left alone for its times to tell.
 ///
@@ -89,16 +92,68 @@ impl<'a> Parent<'a> {
         if !looks_unchanged(node, entry, size, limit, self.ignore_inode) {
             return None;
         }
-        let length = |id: &Id| {
-            let is_sound = self.index.contains(BlobKind::Data, *id);
-            is_sound.then(|| self.index.find(BlobKind::Data, *id))?
+        self.stored(blobs, size)
+    }
+
+    /// What is stored of those of the databases that it holds whole, and that had been left alone when it was begun.
+    /// Whether one stands as it did then is for whoever opens it to say.
+    #[must_use]
+    pub fn images(&self, monitor: &dyn Monitor) -> BTreeMap<PathBuf, Image> {
+        let root = self
+            .tree
+            .filter(|_| self.is_ours)
+            .map(|tree| self.repository.read_tree(self.index, tree));
+        // What cannot be read costs time, not the backup, and is told by the walk down.
+        let Some(Ok(root)) = root else {
+            return BTreeMap::new();
         };
+        let Ok(Some(manifest)) = manifest::find(self.repository, self.index, &root) else {
+            return BTreeMap::new();
+        };
+        let limit = self.limit;
+        let is_told = |database: &Database| {
+            let standing = database.standing.as_ref();
+            standing.is_some_and(|standing| standing.modified.max(standing.changed) < limit)
+        };
+        let mut descent = self.descend(monitor);
+        let mut images = BTreeMap::new();
+        for described in manifest.databases.into_iter().filter(is_told) {
+            let found = name::unquote_path(&described.path)
+                .and_then(|path| Some((descent.find(&path)?, path)));
+            if let Some((node, path)) = found
+                && let Some(file) = self.image(&node, &described)
+            {
+                images.insert(path, Image { file, described });
+            }
+        }
+        images
+    }
+
+    /// What is stored of a database, if it is all there, and is what the manifest says.
+    fn image(&self, node: &Node, described: &Database) -> Option<StoredFile> {
+        let Content::File { blobs, .. } = &node.content else {
+            return None;
+        };
+        let file = self.stored(blobs, described.size_bytes)?;
+        let lengths = blobs.iter().map(|id| (self.length(*id).unwrap_or(0), *id));
+        (manifest::image_hash(lengths) == described.image_sha256).then_some(file)
+    }
+
+    /// Whether this database still holds what the image does.
+    #[must_use]
+    pub fn is_image(&self, image: &Image, standing: &Standing) -> bool {
+        let then = image.described.standing.as_ref();
+        then.is_some_and(|then| standing.is_as(then, self.ignore_inode))
+    }
+
+    /// These blobs, if each is in a pack that stays and they have so many bytes in all.
+    fn stored(&self, blobs: &[Id], size: u64) -> Option<StoredFile> {
         let mut sum = 0_u64;
         for blob in blobs {
-            sum = sum.saturating_add(length(blob)?.plain_length());
+            sum = sum.saturating_add(self.length(*blob)?);
         }
         (sum == size).then(|| StoredFile {
-            blobs: blobs.clone(),
+            blobs: blobs.to_vec(),
             size,
         })
     }
@@ -108,6 +163,13 @@ impl<'a> Parent<'a> {
     pub fn tells_no_database(&self, before: &Node, item: &Item) -> bool {
         let entry = Entries::bare(item, Kind::File);
         self.is_no_database(before) && self.unchanged(before, &entry, item.size()).is_some()
+    }
+
+    /// The length of a blob that is in a pack that stays.
+    fn length(&self, id: Id) -> Option<u64> {
+        let is_sound = self.index.contains(BlobKind::Data, id);
+        let location = is_sound.then(|| self.index.find(BlobKind::Data, id))?;
+        location.map(|location| location.plain_length())
     }
 
     /// Begins to go down its folders, beside whoever walks through the source.
@@ -123,6 +185,15 @@ impl<'a> Parent<'a> {
         descent.levels.push(root);
         descent
     }
+}
+
+/// What the snapshot before holds of a database.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// Its image.
+    pub file: StoredFile,
+    /// What the manifest says of it.
+    pub described: Database,
 }
 
 /// Whether a file is what `then` was, by all that the file system says of it.
@@ -194,6 +265,23 @@ impl Descent<'_> {
     /// asked for once, and what was passed need not be kept.
     pub fn take(&mut self, name: &OsStr) -> Option<Node> {
         self.levels.last_mut()?.remove(name)
+    }
+
+    /// What is at this absolute path. Only from the outermost folder.
+    fn find(&mut self, path: &Path) -> Option<Node> {
+        let mut names = path.components().filter_map(|part| match part {
+            Component::Normal(name) => Some(name),
+            _ => None,
+        });
+        let file = names.next_back()?;
+        let mut folder = self.levels.first()?.clone();
+        for name in names {
+            let Content::Folder { tree } = folder.remove(name)?.content else {
+                return None;
+            };
+            folder = self.read(Some(tree));
+        }
+        folder.remove(file)
     }
 
     /// What the folder of our own facts was; at the end, when all else was left.

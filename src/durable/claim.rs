@@ -31,7 +31,7 @@ impl Claim {
     }
 }
 
-/// A file held open to see who has a POSIX lock on it. As a [`Claim`], dropping it drops our own.
+/// A file held open to see who has a POSIX lock on it, and what it begins with. As a [`Claim`], dropping it drops our own.
 #[derive(Debug)]
 pub struct LockWatch {
     fd: OwnedFd,
@@ -45,6 +45,18 @@ impl LockWatch {
     pub fn open(path: &Path) -> io::Result<Self> {
         let fd = open(path, OFlags::RDONLY)?;
         Ok(Self { fd })
+    }
+
+    /// Reads its first bytes, all that are asked for.
+    ///
+    /// # Errors
+    /// As the system reports them, also if there are fewer.
+    pub fn read_head(&self, bytes: &mut [u8]) -> io::Result<()> {
+        let read = rustix::io::pread(&self.fd, &mut *bytes, 0)?;
+        if read < bytes.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(())
     }
 
     /// Whether another process has a lock on one of these bytes; 0 `bytes` are all that follow.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::filter::{Filter, Selection, Verdict};
@@ -17,7 +16,6 @@ use crate::id::Id;
 use crate::monitor::{Monitor, Problem, go_on};
 use crate::repository::Repository;
 use crate::repository::index::Index;
-use crate::repository::pack::BlobKind;
 use crate::repository::snapshot::Snapshot;
 use crate::repository::tree::{Content, Node};
 use crate::source::sqlite::beside;
@@ -41,8 +39,6 @@ const MAX_REPEATED: usize = 250_000;
 const PATH_WEIGHT: usize = 256;
 /// Most bytes of extended attributes: access lists of ten million items.
 const MAX_ATTRIBUTES: usize = 1024 * 1024 * 1024;
-/// Longest manifest that is read, in bytes: about a hundred thousand databases.
-const MAX_MANIFEST: u64 = 64 * 1024 * 1024;
 
 /// What a restore will do.
 #[derive(Debug)]
@@ -467,19 +463,7 @@ fn read_manifest(
     root: &[Node],
     monitor: &dyn Monitor,
 ) -> Option<Manifest> {
-    let found = find_manifest(repository, index, root).transpose()?;
-    let manifest = found.and_then(|json| {
-        let manifest: Manifest =
-            serde_json::from_slice(&json).map_err(|cause| damaged_manifest(&cause))?;
-        if manifest.schema > manifest::SCHEMA {
-            return Err(damaged_manifest(&format!(
-                "it is of schema {}, written by {}",
-                manifest.schema, manifest.program
-            )));
-        }
-        Ok(manifest)
-    });
-    match manifest {
+    match manifest::find(repository, index, root).transpose()? {
         Ok(manifest) => Some(manifest),
         Err(cause) => {
             monitor.problem(Problem {
@@ -492,40 +476,4 @@ fn read_manifest(
             None
         }
     }
-}
-
-fn damaged_manifest(cause: &dyn std::fmt::Display) -> Error {
-    Error::Damaged {
-        object: format!("/{}/{}", manifest::FOLDER, manifest::FILE),
-        finding: cause.to_string(),
-    }
-}
-
-/// The bytes of the manifest; `None` if there is none.
-fn find_manifest(repository: &Repository, index: &Index, root: &[Node]) -> Result<Option<Vec<u8>>> {
-    let find = |nodes: &[Node], name: &str| {
-        nodes
-            .iter()
-            .find(|node| node.entry.name.as_bytes() == name.as_bytes())
-            .map(|node| node.content.clone())
-    };
-    let Some(Content::Folder { tree }) = find(root, manifest::FOLDER) else {
-        return Ok(None);
-    };
-    let folder = repository.read_tree(index, tree)?;
-    let Some(Content::File { blobs, .. }) = find(&folder, manifest::FILE) else {
-        return Ok(None);
-    };
-    let locations = blobs
-        .iter()
-        .filter_map(|id| index.find(BlobKind::Data, *id));
-    let bytes: u64 = locations.map(|location| location.plain_length()).sum();
-    if bytes > MAX_MANIFEST {
-        return Err(damaged_manifest(&format!("it claims {bytes} bytes")));
-    }
-    let mut json = Vec::new();
-    for blob in blobs {
-        json.extend(repository.read_blob(index, BlobKind::Data, blob)?);
-    }
-    Ok(Some(json))
 }

@@ -1,5 +1,6 @@
 //! Which files are not read again, and that nothing which has changed is among them.
 
+mod databases;
 mod restic;
 
 use std::fs;

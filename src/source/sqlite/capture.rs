@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::captured::{Captured, Method};
+use super::detect::beside;
 use super::harm::refuse_harm;
 use super::header::Header;
 use super::open::Opened;
@@ -19,9 +20,11 @@ use super::refusal::{refused, source_error};
 use super::relay::Rest;
 use super::replaced::{AtRest, identity};
 use super::spool::capture_spooled;
+use super::standing::Standing;
 use super::view::Begun;
 use crate::clock::Clock;
 use crate::durable::Identity;
+use crate::durable::claim::LockWatch;
 use crate::error::{Error, Result};
 use crate::monitor::go_on;
 use crate::point::ConsistencyPoint;
@@ -52,6 +55,8 @@ pub struct Prepared {
     pub(super) journal_mode: String,
     /// Its read transaction, if that has begun already.
     begun: Option<Begun>,
+    /// How it stands in that transaction, if that can be told.
+    standing: Option<Standing>,
 }
 
 impl Prepared {
@@ -85,6 +90,7 @@ impl Prepared {
             opened,
             journal_mode,
             begun: None,
+            standing: None,
         })
     }
 
@@ -93,10 +99,59 @@ impl Prepared {
         self.journal_mode == "wal" && self.opened.at_rest.is_none() && self.remote.is_none()
     }
 
+    /// Holds its shared memory open, as long as the connection: closing it would drop that one's locks.
+    pub(super) fn watch(&mut self) {
+        let shared = beside(&self.path, "-shm");
+        self.opened.shared = LockWatch::open(&shared).ok();
+    }
+
     /// Begins its read transaction.
     pub(super) fn begin(&mut self, clock: &dyn Clock) -> rusqlite::Result<()> {
+        let before = self.look();
         self.begun = Some(Begun::new(&self.opened, clock)?);
+        // Whoever committed in between is in the transaction, or is not.
+        self.standing = before.filter(|before| self.look().as_ref() == Some(before));
         Ok(())
+    }
+
+    /// How it stands now, where nobody comes unseen.
+    fn look(&self) -> Option<Standing> {
+        let is_seen =
+            self.remote.is_none() && self.linked.is_none() && self.opened.at_rest.is_none();
+        let shared = self.opened.shared.as_ref();
+        let can_tell = is_seen && (self.journal_mode == "wal") == shared.is_some();
+        can_tell.then(|| Standing::look(&self.path, shared))?
+    }
+
+    /// Begins to read it, and looks how it stands; none if that cannot be told. In rollback mode, where a reader keeps
+    /// writers out, nothing is begun: there it is how it stood when this was asked.
+    ///
+    /// # Errors
+    /// [`Error::Source`] if the engine refuses.
+    pub fn standing(&mut self, clock: &dyn Clock) -> Result<Option<Standing>> {
+        if self.begun.is_some() {
+            return Ok(self.standing);
+        }
+        if self.journal_mode == "wal" {
+            self.watch();
+            self.begin(clock)
+                .map_err(|cause| refused(&self.path, &cause))?;
+        } else {
+            self.standing = self.look();
+        }
+        Ok(self.standing)
+    }
+
+    /// Where it was opened.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The moment that its read transaction holds; none if that has not begun.
+    #[must_use]
+    pub fn point(&self) -> Option<ConsistencyPoint> {
+        self.begun.as_ref().map(|begun| begun.point)
     }
 
     /// Ends a read transaction that is of no use.
@@ -148,6 +203,7 @@ impl Prepared {
             opened,
             journal_mode,
             begun,
+            mut standing,
         } = self;
         let at_rest = opened.at_rest;
         let page_table = options.page_table && has_page_table();
@@ -193,6 +249,10 @@ impl Prepared {
                 &"its application began to work while it was read from a folder in which nothing can be created, and so nothing locked; back it up as a user who may write there",
             ));
         }
+        if journal_mode != "wal" && Standing::look(&path, None) != standing {
+            standing = None;
+        }
+        captured.standing = standing;
         captured.header = captured.header.or(header);
         if !page_table {
             captured.warnings.push("this build has no page table; the database was copied through SQLite's backup call, which needs room for a second copy".into());

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fingerprint::Fingerprint;
 use super::header::Header;
+use super::standing::Standing;
 use crate::point::ConsistencyPoint;
 
 /// How a database was read.
@@ -42,6 +43,8 @@ pub struct Captured {
     pub header: Option<Header>,
     /// What the engine finds wrong in it: it was so before we came.
     pub unsound: Option<String>,
+    /// How it stood, if that could be told.
+    pub standing: Option<Standing>,
     /// What its owner should know.
     pub warnings: Vec<String>,
 }

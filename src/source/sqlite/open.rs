@@ -25,7 +25,7 @@ pub(super) struct Opened {
     pub(super) connection: Connection,
     /// How it stood before, if nobody's locks protect us from a change.
     pub(super) at_rest: Option<AtRest>,
-    /// Who writes to it, if somebody asked.
+    /// Its shared memory, if somebody asked who writes and how far the log goes.
     pub(super) shared: Option<LockWatch>,
     _tidy: Tidy,
 }

@@ -61,6 +61,7 @@ pub(super) fn capture_pages(
         held,
         header,
         unsound,
+        standing: None,
         warnings: warnings.into_iter().collect(),
     };
     Ok((captured, rest))

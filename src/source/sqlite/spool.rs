@@ -80,6 +80,7 @@ pub fn capture_spooled(
         held: spooled.held,
         header: None,
         unsound,
+        standing: None,
         warnings: Vec::new(),
     })
 }

@@ -20,11 +20,9 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::capture::Prepared;
-use super::detect::beside;
 use super::header::Header;
 use super::open::read_only;
 use super::options::{Options, has_page_table};
-use crate::durable::claim::LockWatch;
 use crate::error::Result;
 use crate::monitor::go_on;
 use crate::point::ConsistencyPoint;
@@ -128,8 +126,7 @@ impl Member {
         if !prepared.can_share() {
             return None;
         }
-        // Held open as long as the connection: closing it would drop that one's locks.
-        prepared.opened.shared = LockWatch::open(&beside(path, "-shm")).ok();
+        prepared.watch();
         let watching = read_only(path).ok()?;
         prepared
             .opened
