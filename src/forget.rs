@@ -36,6 +36,8 @@ pub struct Plan {
     /// What becomes of each series; none if snapshots were named.
     pub judged: Vec<Judged>,
     going: Vec<Id>,
+    /// How many are gone already.
+    gone: u64,
     /// Records of ours of which a later snapshot holds all.
     needless: Vec<Id>,
     before: History,
@@ -66,6 +68,7 @@ impl Plan {
             after: history.after(&judged, &there, moment),
             judged,
             going,
+            gone: 0,
             needless: Vec::new(),
         }
     }
@@ -97,6 +100,7 @@ impl Plan {
         Ok(Self {
             judged: Vec::new(),
             going: named.iter().copied().collect(),
+            gone: 0,
             needless: Vec::new(),
             after: before.clone(),
             before,
@@ -124,6 +128,11 @@ impl Plan {
         judged.filter_map(|one| Some((&one.group, one.flood.as_ref()?)))
     }
 
+    /// How many go in all.
+    const fn count(&self) -> u64 {
+        self.gone + self.going.len() as u64
+    }
+
     /// Removes what goes, and remembers. `told` hears of each that is gone.
     ///
     /// # Errors
@@ -141,8 +150,8 @@ impl Plan {
         if !self.going.is_empty() {
             file.write(&self.before, disk)?;
         }
-        let count = self.going.len() as u64;
-        for (removed, id) in (0..).zip(self.going) {
+        let count = self.count();
+        for (removed, id) in (self.gone..).zip(self.going) {
             remove(repository, lock, id, monitor).map_err(stopped(removed, count))?;
             told(id);
         }
@@ -170,7 +179,8 @@ impl Plan {
     /// Before each removal nobody holds a lock, and nothing has come in since it was decided.
     ///
     /// # Errors
-    /// As [`Self::execute`]; [`NoRoom::cause`] if nothing is to go.
+    /// As [`Self::execute`]; [`Error::NothingToForget`] if nothing is to go, or what kept us from a lock if that
+    /// was something else.
     pub fn execute_without_room(
         mut self,
         repository: &Repository,
@@ -182,13 +192,15 @@ impl Plan {
     ) -> Result<()> {
         let NoRoom { cause, mut seen } = room;
         if self.going.is_empty() {
-            return Err(cause);
+            return Err(match cause {
+                Error::Storage { full: true, .. } => Error::NothingToForget,
+                cause => cause,
+            });
         }
         file.write(&self.before, disk)?;
-        let count = self.going.len() as u64;
-        let mut removed = 0;
+        let count = self.count();
         while !self.going.is_empty() {
-            let stop = stopped(removed, count);
+            let stop = stopped(self.gone, count);
             go_on(monitor).map_err(&stop)?;
             if Alone::look(repository).map_err(&stop)? != seen {
                 return Err(stop(worked_here()));
@@ -196,9 +208,9 @@ impl Plan {
             let id = self.going.remove(0);
             repository.remove_snapshot(id).map_err(&stop)?;
             seen.forget(id);
-            removed += 1;
+            self.gone += 1;
             told(id);
-            let stop = stopped(removed, count);
+            let stop = stopped(self.gone, count);
             match repository.lock(Access::Exclusive, monitor) {
                 Ok(lock) => {
                     if Alone::list(repository).map_err(&stop)? != seen {

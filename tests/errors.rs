@@ -150,6 +150,22 @@ fn every() -> Vec<Error> {
             path: PathBuf::from("/srv/shop/shop.db"),
             others: 2,
         },
+        Error::PruneNeedsRoom {
+            freed_bytes: 0,
+            frees_bytes: 1 << 20,
+            needed_bytes: 900_000,
+        },
+        Error::NothingToFree {
+            freed_bytes: 1 << 20,
+            unused_bytes: 5000,
+        },
+        Error::NothingToForget,
+        Error::OnlyCopy {
+            id: text("20261124T235217Z-66cb19"),
+            snapshot: text("1a2b3c4d"),
+            path: PathBuf::from("/srv/.tillsafe-kept-20261124T235217Z-66cb19/old/shop/secret.key"),
+            others: 2,
+        },
         Error::InUse {
             path: path.join("shop.db"),
             holder: text("till (process 7)"),

@@ -166,7 +166,7 @@ fn without_a_byte_left_snapshots_are_forgotten_and_their_room_is_freed() {
     disk.fill();
     // Nobody needs nothing: there is nothing to free yet, and the message says what there is to do.
     let said = program.run(&["prune", "--now"]);
-    assert_says(&said, 15, &["forget", "both work without a byte left"]);
+    assert_says(&said, 15, &["snapshots need all that is left", "forget"]);
     let said = program.run(&["doctor"]);
     assert_says(&said, 1, &["there is no room for a file", "prune --now"]);
     assert!(
@@ -176,7 +176,8 @@ fn without_a_byte_left_snapshots_are_forgotten_and_their_room_is_freed() {
     );
     // What would be kept by the rules stays, also on a full disk.
     let said = program.run(&["forget", "--keep-last", "9"]);
-    assert_says(&said, 15, &["safe: every snapshot is untouched"]);
+    let words = ["safe: every snapshot is untouched", "no snapshot goes"];
+    assert_says(&said, 15, &words);
     assert_says(
         &program.run(&["forget", "--keep-last", "1"]),
         0,
@@ -187,4 +188,48 @@ fn without_a_byte_left_snapshots_are_forgotten_and_their_room_is_freed() {
     fs::remove_file(disk.path().join("ballast")).unwrap();
     assert_clean(&program);
     assert!(!program.has_lock());
+}
+
+/// Where only parts of packs are unneeded, nothing goes without room: that is said with how much it takes, and no
+/// command is named for it that does not help.
+#[test]
+fn without_a_byte_left_what_takes_room_to_be_freed_is_said() {
+    let place = Place::new();
+    let Some(disk) = SmallDisk::mount(&place.join("disk"), "size=4m") else {
+        return skipped("a full disk", "mounting a small disk needs root");
+    };
+    let shop = Shop::open(&place.join("shop"), 50, "wal");
+    let program = Program {
+        repository: disk.path().join("repository"),
+        password_file: place.join("password"),
+    };
+    program.ok(&["init"]);
+    let folder = shop.folder.to_str().unwrap();
+    let picture = shop.folder.join("large.jpg");
+    fs::write(&picture, noise(20, 700_000)).unwrap();
+    program.ok(&["backup", folder]);
+    fs::remove_file(picture).unwrap();
+    program.ok(&["backup", folder]);
+    program.ok(&["forget", "--keep-last", "1"]);
+    disk.fill();
+    let said = program.run(&["prune", "--now"]);
+    let words = [
+        " must be free there before `prune --now` can free ",
+        "make so much room",
+    ];
+    assert_says(&said, 15, &words);
+    assert!(
+        !said.text().contains("without a byte left too"),
+        "{}",
+        said.text()
+    );
+    let said = program.run(&["forget", "--keep-last", "1"]);
+    assert_says(&said, 15, &["by these rules no snapshot goes"]);
+    fs::remove_file(disk.path().join("ballast")).unwrap();
+    assert_says(
+        &program.run(&["prune", "--now"]),
+        0,
+        &["stored anew", "removed"],
+    );
+    assert_clean(&program);
 }

@@ -346,3 +346,56 @@ fn doctor_without_a_configuration_has_commands_that_can_be_typed() {
     );
     run_each(&lines, &scene.place.join("state"));
 }
+
+/// Snapshots from before there was a shop are in none, and its rules never look at them: that is said, with a
+/// command that makes them the shop's.
+#[test]
+fn what_was_backed_up_by_hand_before_is_named_until_it_is_in_a_shop() {
+    let scene = Scene::new();
+    let program = Program {
+        repository: scene.repository(),
+        password_file: scene.place.join("by-hand.pass"),
+    };
+    fs::create_dir_all(scene.place.join("disk")).unwrap();
+    program.ok(&["init"]);
+    for _ in 0..2 {
+        program.ok(&["backup", scene.shop.to_str().unwrap()]);
+    }
+    // Another machine's are its own.
+    program.ok(&["backup", scene.shop.to_str().unwrap(), "--host", "other"]);
+    let mut command = bare();
+    command.arg("-c").arg(scene.file());
+    command.arg("-r").arg(&program.repository);
+    command.arg("-p").arg(&program.password_file);
+    let run = Run::of(command.arg("setup").arg(&scene.shop).arg("--yes"));
+    assert_eq!(run.code, 0, "{}", run.text());
+    scene.ok(&["backup"]);
+    let said = scene.ok(&["forget", "--dry-run"]);
+    let doctor = scene.run(&["doctor"]).stdout;
+    for text in [&said.stdout, &doctor] {
+        assert_eq!(text.matches("2 snapshots in no shop").count(), 1, "{text}");
+    }
+    assert!(!said.stdout.contains("other:"), "{}", said.text());
+    let objects = scene.run(&["--json", "forget", "--dry-run"]).objects();
+    assert_eq!(objects.last().unwrap()["in_no_shop"], 2);
+    assert_eq!(scene.ok(&["-q", "forget"]).text(), "");
+    // What it says to type is typed.
+    let quoted: Vec<&str> = said.stdout.split('`').collect();
+    let is_meant = |words: &&&str| words.contains(" tag --add shop=tea---pots ");
+    let words = quoted
+        .iter()
+        .find(is_meant)
+        .expect("a command")
+        .strip_prefix("tillsafe");
+    let command = format!("{}{}", env!("CARGO_BIN_EXE_tillsafe"), words.unwrap());
+    let run = Run::of(Command::new("/bin/sh").env_clear().arg("-c").arg(&command));
+    assert_eq!(run.code, 0, "{command}: {}", run.text());
+    let said = scene.ok(&["forget", "--dry-run"]);
+    assert!(!said.stdout.contains("in no shop"), "{}", said.text());
+    assert!(
+        said.stdout.contains("shop=tea---pots: keep 3"),
+        "{}",
+        said.text()
+    );
+    assert!(!scene.run(&["doctor"]).stdout.contains("in no shop"));
+}

@@ -6,6 +6,7 @@
 
 mod databases;
 mod files;
+mod new_rules;
 mod series;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,7 +33,7 @@ use crate::repository::index::Index;
 use crate::repository::lock::{self, Access};
 use crate::repository::pack::BlobKind;
 pub use crate::repository::snapshot::INCOMPLETE;
-use crate::repository::snapshot::{PROGRAM, SUSPECT, Snapshot, SnapshotFile, Summary};
+use crate::repository::snapshot::{NEW_RULES, PROGRAM, SUSPECT, Snapshot, SnapshotFile, Summary};
 use crate::repository::tree::{Content, Node};
 use crate::repository::tree_writer::{
     Compared, StoredFile, Trees, file_node, store_tree, write_trees,
@@ -81,6 +82,12 @@ impl Outcome {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.manifest.incomplete.is_empty()
+    }
+
+    /// Whether rules have left something out by which none of its series was made before.
+    #[must_use]
+    pub fn has_new_rules(&self) -> bool {
+        self.snapshot.file.tags.iter().any(|tag| tag == NEW_RULES)
     }
 
     /// Whether something in it was damaged before it was read: whole, but not to be relied on.
@@ -140,20 +147,23 @@ fn run(
     let opened = repository.lock_meanwhile(Access::Shared, monitor, || {
         monitor.step(Step::Opening, None);
         let index = Arc::new(sound_index(repository, &noted)?);
-        let before = snapshot_before(repository, options, &noted)?;
+        let earlier = earlier(repository, options, &noted)?;
         // Nobody has to stand still for it: then it is looked around while others see our lock.
-        let surveyed = ready.is_none().then(|| survey(&index, before.as_ref()));
-        Ok((index, before, surveyed.transpose()?))
+        let surveyed = ready
+            .is_none()
+            .then(|| survey(&index, followed(&earlier, options)));
+        Ok((index, earlier, surveyed.transpose()?))
     });
-    let (lock, (index, before, surveyed)) = opened?;
+    let (lock, (index, earlier, surveyed)) = opened?;
+    let before = followed(&earlier, options);
     if let Some(ready) = ready {
         ready()?;
     }
     let survey = match surveyed {
         Some(survey) => survey,
-        None => survey(&index, before.as_ref())?,
+        None => survey(&index, before)?,
     };
-    let parent = Parent::new(repository, &index, before.as_ref(), options.recognition);
+    let parent = Parent::new(repository, &index, before, options.recognition);
     monitor.step(Step::BackingUp, Some(survey.bytes));
     let writer = Writer::begin(repository, Arc::clone(&index))?;
     let captured = capture(
@@ -161,6 +171,7 @@ fn run(
     );
     // Only under a lock that holds is what was written safe from somebody's prune.
     let ((manifest, root), added) = writer.end(captured, &lock)?;
+    let has_new_rules = new_rules::are_new(&manifest, &earlier, repository, &index);
     let summary = Summary {
         backup_start: root.earliest.min(begun),
         backup_end: repository.services().clock.now(),
@@ -187,7 +198,7 @@ fn run(
         uid: rustix::process::getuid().as_raw(),
         gid: rustix::process::getgid().as_raw(),
         excludes: options.excludes.rules().patterns.clone(),
-        tags: tags(options, &manifest),
+        tags: tags(options, &manifest, has_new_rules),
         original: None,
         program_version: PROGRAM.to_owned(),
         summary: Some(summary),
@@ -210,12 +221,13 @@ fn paths(options: &Options) -> Vec<String> {
     sorted.into_iter().collect()
 }
 
-/// The tags asked for, and a mark for a snapshot that lacks something: any tool lists it.
-fn tags(options: &Options, manifest: &Manifest) -> Vec<String> {
+/// The tags asked for, and our marks for a snapshot that is not to make others go: any tool lists them.
+fn tags(options: &Options, manifest: &Manifest, has_new_rules: bool) -> Vec<String> {
     let mark = (!manifest.incomplete.is_empty()).then(|| INCOMPLETE.to_owned());
     let doubt = manifest.is_suspect().then(|| SUSPECT.to_owned());
+    let news = has_new_rules.then(|| NEW_RULES.to_owned());
     let tags = options.tags.iter().cloned();
-    tags.chain(mark).chain(doubt).collect()
+    tags.chain(mark).chain(doubt).chain(news).collect()
 }
 
 /// The index, without what lies in packs that are gone: that is stored again where the source has it.
@@ -231,16 +243,21 @@ fn sound_index(repository: &Repository, monitor: &dyn Monitor) -> Result<Index> 
     Ok(index)
 }
 
-/// The snapshot that the new one follows. One of the future is told.
-fn snapshot_before(
+/// The snapshots that the new one follows, newest first. One of the future is told.
+fn earlier(
     repository: &Repository,
     options: &Options,
     monitor: &dyn Monitor,
-) -> Result<Option<Snapshot>> {
+) -> Result<Vec<Snapshot>> {
     let snapshots = repository.snapshots(monitor)?;
     let now = repository.services().clock.now();
     series::tell_future(&snapshots, options, now, monitor);
-    Ok(series::parent(snapshots, options, now))
+    Ok(series::earlier(snapshots, options, now))
+}
+
+/// Which of them what is read now is compared with.
+fn followed<'a>(earlier: &'a [Snapshot], options: &Options) -> Option<&'a Snapshot> {
+    earlier.first().filter(|_| !options.recognition.force)
 }
 
 /// What is never read: what the owner of `options` excludes, and where our own facts are stored.

@@ -7,14 +7,15 @@ use crate::monitor::Monitor;
 use crate::repository::snapshot::{Snapshot, Snapshots};
 use crate::retention::Group;
 
-/// The last snapshot of the series that is not of the future, as restic chooses its parent: where the
-/// clock was set back, what it has become since may still be compared with what it was.
-pub fn parent(snapshots: Snapshots, options: &Options, now: Timestamp) -> Option<Snapshot> {
+/// The snapshots of the series that are not of the future, newest first. The first of them is the parent, as
+/// restic chooses it: where the clock was set back, what it has become since may still be compared with what it
+/// was.
+pub fn earlier(snapshots: Snapshots, options: &Options, now: Timestamp) -> Vec<Snapshot> {
     let series = series(options);
-    let mut earlier = snapshots.readable.into_iter().filter(|one| {
+    let earlier = snapshots.readable.into_iter().filter(|one| {
         !one.is_record() && one.file.time <= now && Group::of_snapshot(one) == series
     });
-    earlier.next_back().filter(|_| !options.recognition.force)
+    earlier.rev().collect()
 }
 
 /// Says if a snapshot of the series lies in the future: it, and not the new one, will be `latest`.

@@ -19,6 +19,7 @@ use crate::config::{self, RepositoryChoice};
 use crate::error::{Error, ExitCode, Result};
 use crate::repository::lock::host_name;
 use crate::repository::name;
+use crate::repository::snapshot::NEW_RULES;
 use crate::source::files::exclude::Excludes;
 use crate::source::sqlite;
 use crate::units::{ByteSize, Shown, counted, shown};
@@ -141,6 +142,11 @@ pub fn tell(session: &Session, location: &str, outcome: &Outcome) {
         ByteSize(manifest.files.bytes)
     ));
     tell_left_out(session, &outcome.left_out);
+    if outcome.has_new_rules() {
+        session.output.good_news(format!(
+            "these rules are new here: the snapshot is marked {NEW_RULES}, and no whole one makes room for it; from the second one by them on they count as meant"
+        ));
+    }
     let state = match (outcome.is_complete(), outcome.is_suspect()) {
         (true, false) => "saved",
         (false, false) => "saved, but incomplete",
@@ -215,6 +221,7 @@ pub fn outcome_fields(location: &str, outcome: &Outcome) -> serde_json::Value {
         "snapshot_id": outcome.snapshot.id,
         "complete": outcome.is_complete(),
         "suspect": outcome.is_suspect(),
+        "new_rules": outcome.has_new_rules(),
         "parent_id": outcome.snapshot.file.parent,
         "files_new": summary.files_new,
         "files_changed": summary.files_changed,

@@ -359,7 +359,8 @@ fn why_not(why: NotCounted, path: &Path) -> String {
     }
 }
 
-fn tell_paths(session: &Session, what: &str, paths: &Paths) {
+/// Prints what paths of a kind there are: the first of them, and how many more.
+pub fn tell_paths(session: &Session, what: &str, paths: &Paths) {
     for path in &paths.first {
         session.output.line(format!("    {what}: {}", shown(path)));
     }
@@ -369,16 +370,15 @@ fn tell_paths(session: &Session, what: &str, paths: &Paths) {
     }
 }
 
+/// The same for programs.
+pub fn paths_fields(paths: &Paths) -> Value {
+    let first = paths.first.iter().map(|path| path.to_string_lossy());
+    json!({"count": paths.count, "first": first.collect::<Vec<_>>()})
+}
+
 fn root_fields(root: &Root, databases: &[DatabaseChange]) -> Value {
     let survey = &root.survey;
-    let paths = |paths: &Paths| {
-        let first: Vec<_> = paths
-            .first
-            .iter()
-            .map(|path| path.to_string_lossy())
-            .collect();
-        json!({"count": paths.count, "first": first})
-    };
+    let paths = paths_fields;
     let databases: Vec<Value> = databases
         .iter()
         .map(|database| {

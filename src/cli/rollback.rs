@@ -9,12 +9,18 @@ use serde_json::{Value, json};
 
 use super::Done;
 use super::args;
+use super::plan::{paths_fields, tell_paths};
 use super::session::Session;
 use crate::config;
 use crate::error::{Error, Result};
 use crate::monitor::Problem;
-use crate::restore::in_place::{Kept, KeptState};
+use crate::restore::in_place::{Kept, KeptState, Paths};
 use crate::units::{ByteSize, Span, counted, shown};
+
+/// How what nothing else holds is told.
+const NOT_SAVED: &str = "NOT SAVED in the snapshot, and perhaps nowhere but here";
+/// Most of what is still kept that is told after a removal.
+const MAX_SHOWN: usize = 20;
 
 pub fn run(session: &Session, args: &args::Rollback) -> Result<Done> {
     let which = Which::of(args.which.as_deref())?;
@@ -32,18 +38,13 @@ pub fn run(session: &Session, args: &args::Rollback) -> Result<Done> {
         return if args.list {
             Ok(list(session, found))
         } else {
-            discard(session, args, found, 0)
+            discard(session, args, found, &[])
         };
     }
     if args.discard {
         // One, as everywhere: what several restores have replaced does not go for a word that means the last.
         let one = choose(&mut found, &which).transpose()?;
-        return discard(
-            session,
-            args,
-            one.into_iter().map(Ok).collect(),
-            found.len(),
-        );
+        return discard(session, args, one.into_iter().map(Ok).collect(), &found);
     }
     let kept = match choose(&mut found, &which) {
         Some(kept) => kept?,
@@ -66,7 +67,7 @@ pub fn run(session: &Session, args: &args::Rollback) -> Result<Done> {
         session
             .output
             .line(format!("would undo {what}: {}", state_words(kept.state)));
-        return Ok(Done::well(fields(&kept, kept.bytes())));
+        return Ok(Done::well(fields(session, &kept, kept.bytes())));
     }
     let undone = kept.roll_back(
         registry.as_ref(),
@@ -81,7 +82,7 @@ pub fn run(session: &Session, args: &args::Rollback) -> Result<Done> {
         folders.join(" and "),
         undone.id()
     ));
-    Ok(Done::well(fields(&undone, undone.bytes())))
+    Ok(Done::well(fields(session, &undone, undone.bytes())))
 }
 
 /// Which restore is meant.
@@ -168,7 +169,8 @@ fn list(session: &Session, found: Vec<Result<Kept>>) -> Done {
         for folder in kept.folders() {
             output.line(format!("  {}", shown(&folder)));
         }
-        output.object("kept", fields(&kept, kept_bytes));
+        tell_paths(session, NOT_SAVED, &unsaved(session, &kept));
+        output.object("kept", fields(session, &kept, kept_bytes));
         count += 1;
         bytes += kept_bytes;
     }
@@ -192,16 +194,17 @@ fn tell_unreadable(session: &Session, cause: &Error) {
     });
 }
 
-/// Removes what these keep; so many `others` are kept beside.
+/// Removes what these keep; the `others` are kept beside.
 fn discard(
     session: &Session,
     args: &args::Rollback,
     found: Vec<Result<Kept>>,
-    others: usize,
+    others: &[Result<Kept>],
 ) -> Result<Done> {
     let mut whole = Vec::new();
     for kept in found {
         match kept {
+            Ok(kept) if args.accept_loss => whole.push(kept.giving_up_unsaved()),
             Ok(kept) => whole.push(kept),
             Err(cause) => tell_unreadable(session, &cause),
         }
@@ -222,6 +225,10 @@ fn discard(
             roots(kept),
             state_words(kept.state)
         ));
+        tell_lost(session, args, kept);
+    }
+    for kept in &found {
+        kept.require_saved(session.disk.as_ref())?;
     }
     let count = found.len() as u64;
     if args.dry_run {
@@ -250,16 +257,57 @@ fn discard(
         ByteSize(bytes),
         counted(count, "restore")
     ));
-    if others > 0 {
-        session.output.good_news(format!(
-            "{} still kept: `tillsafe rollback --list` shows what, and --discard --all removes it",
-            match others {
-                1 => "1 more is".to_owned(),
-                others => format!("{others} more are"),
-            }
+    tell_others(session, others);
+    Ok(Done::well(json!({"restores": count, "total_bytes": bytes})))
+}
+
+/// Names what would be gone for good: to whoever looks, and to whoever is refused. Who has agreed knows it.
+fn tell_lost(session: &Session, args: &args::Rollback, kept: &Kept) {
+    let unsaved = unsaved(session, kept);
+    if args.dry_run || !args.accept_loss {
+        tell_paths(session, NOT_SAVED, &unsaved);
+        return;
+    }
+    for path in &unsaved.first {
+        session
+            .output
+            .good_news(format!("goes for good: {}", shown(path)));
+    }
+    let more = unsaved.count - unsaved.first.len() as u64;
+    if more > 0 {
+        session
+            .output
+            .good_news(format!("goes for good: {more} more that are {NOT_SAVED}"));
+    }
+}
+
+fn unsaved(session: &Session, kept: &Kept) -> Paths {
+    kept.unsaved(session.disk.as_ref())
+}
+
+/// Names what is still kept, and whose it is: another folder's is nobody's to remove in passing.
+fn tell_others(session: &Session, others: &[Result<Kept>]) {
+    let output = &session.output;
+    let there: Vec<&Kept> = others.iter().flatten().collect();
+    // The last first, as without a name.
+    for kept in there.iter().rev().take(MAX_SHOWN) {
+        output.good_news(format!(
+            "still kept: {} of {}, {} old; `tillsafe rollback --discard {}` removes it",
+            kept.id(),
+            roots(kept),
+            age(session, kept),
+            kept.id()
         ));
     }
-    Ok(Done::well(json!({"restores": count, "total_bytes": bytes})))
+    if there.len() > MAX_SHOWN {
+        output.good_news(format!(
+            "still kept: {} more; `tillsafe rollback --list` shows them",
+            there.len() - MAX_SHOWN
+        ));
+    }
+    for cause in others.iter().filter_map(|kept| kept.as_ref().err()) {
+        output.good_news(format!("not looked at: {cause}; {}", cause.advice().next));
+    }
 }
 
 /// Nothing is there to be removed; what is only remembered is forgotten.
@@ -302,7 +350,7 @@ fn age(session: &Session, kept: &Kept) -> Span {
     Span(Duration::try_from(age).unwrap_or_default())
 }
 
-fn fields(kept: &Kept, bytes: u64) -> Value {
+fn fields(session: &Session, kept: &Kept, bytes: u64) -> Value {
     let texts = |paths: &[std::path::PathBuf]| {
         let texts = paths.iter().map(|path| path.to_string_lossy().into_owned());
         texts.collect::<Vec<_>>()
@@ -315,5 +363,6 @@ fn fields(kept: &Kept, bytes: u64) -> Value {
         "total_bytes": bytes,
         "replaced": texts(kept.roots()),
         "kept": texts(&kept.folders()),
+        "not_saved": paths_fields(&unsaved(session, kept)),
     })
 }

@@ -14,7 +14,7 @@ use crate::records::{self, Proof};
 use crate::repository::Repository;
 use crate::repository::lock::{Standing, host_name};
 use crate::repository::snapshot::Snapshot;
-use crate::retention::Group;
+use crate::retention::{Group, Orphans};
 use crate::units::{Span, counted, quoted};
 
 /// A last good snapshot that is older is worth a word: a night was missed.
@@ -79,7 +79,22 @@ pub fn history(
             "`tillsafe backup /srv/shop`, with the folder of your shop",
         ));
     }
-    for (group, snapshots) in &by_series {
+    // Where nobody knows shops, none is out of them.
+    let has_shops = !series.is_empty();
+    let orphans = Orphans::find(found.readable.iter().filter(|_| has_shops), &host_name());
+    let is_orphan = |group: &Group| orphans.iter().any(|one| one.group == *group);
+    for one in &orphans {
+        let shop = match series {
+            [Group::Shop(name)] => Some(name.as_str()),
+            _ => None,
+        };
+        findings.push(Finding::warning(
+            format!("snapshots of {}", one.group),
+            one.finding(),
+            one.cure(shop),
+        ));
+    }
+    for (group, snapshots) in by_series.iter().filter(|(group, _)| !is_orphan(group)) {
         let commands = Commands::of(group, by_series.len() == 1);
         let name = group.to_string();
         findings.extend(of_series(&name, &commands, snapshots, &proofs, now));

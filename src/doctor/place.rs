@@ -12,7 +12,7 @@ use crate::units::{ByteSize, shown};
 /// Less room than that, in percent of all, is worth a word.
 const LITTLE_PERCENT: u64 = 10;
 /// What makes room where none is left.
-const FULL: &str = "`tillsafe prune --now` frees what nobody needs; if that is nothing, `tillsafe forget` (with --keep-… where no configuration has rules) removes snapshots first: both work without a byte left. Then a larger disk";
+const FULL: &str = "`tillsafe prune --now` removes, without a byte left, what nobody needs, and tells what it cannot; `tillsafe forget` (with --keep-… where no configuration has rules) removes snapshots first, without a byte left too. Then a larger disk";
 
 /// Looks at the storage of the repository in `folder`, which holds backups of `covered`; what it promises is
 /// tried in a scratch folder there.

@@ -33,7 +33,19 @@ impl Error {
             ),
             Self::Storage { full: true, .. } => (
                 "every snapshot is untouched",
-                "make room on the repository's storage, then run the same command again: `tillsafe prune --now` frees what nobody needs; if that is nothing, `tillsafe forget` (with --keep-… or ids) removes snapshots first; both work without a byte left",
+                "make room on the repository's storage, then run the same command again: `tillsafe prune --now` removes, without a byte left, what nobody needs, and tells what it cannot; `tillsafe forget` (with --keep-… or ids) removes snapshots first, without a byte left too",
+            ),
+            Self::PruneNeedsRoom { .. } => (
+                "every snapshot is untouched, and whatever could go as a whole is gone: the rest lies in packs beside what is needed, which is stored anew first",
+                "make so much room on the repository's storage, then run the same command again; or remove more snapshots before (`tillsafe forget` with --keep-… or ids): of what then nobody needs, whole packs go without a byte left",
+            ),
+            Self::NothingToFree { .. } => (
+                "every snapshot is untouched",
+                "make room on the repository's storage (other files, a larger disk); or remove snapshots first (`tillsafe forget` with --keep-… or ids, without a byte left), then `tillsafe prune --now`",
+            ),
+            Self::NothingToForget => (
+                "every snapshot is untouched",
+                "keep fewer (with --dry-run the same command shows what keeps each), or name snapshots by their ids: the first that goes makes the room; else make room on the repository's storage. What went before is freed by `tillsafe prune --now`",
             ),
             Self::Storage { .. } => (
                 "every snapshot is untouched",
@@ -192,6 +204,10 @@ impl Error {
             Self::Unsaved { .. } => (
                 "nothing was touched",
                 "to leave it where it is, the same command with --exclude and its path (what the snapshot does not hold then stays), or take another snapshot (`tillsafe snapshots`); with --accept-incomplete it is moved aside all the same, and kept",
+            ),
+            Self::OnlyCopy { .. } => (
+                "nothing was removed",
+                "fetch it first (`tillsafe rollback --list` names each of these files; cp -a, or `tillsafe rollback` with the restore's name, brings it back); with --accept-loss it is removed for good with the rest",
             ),
             Self::InUse { .. } => (
                 "nothing was replaced",

@@ -2,6 +2,7 @@
 
 mod advice;
 mod exit_code;
+mod words;
 
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use crate::units::{ByteSize, counted, shown};
 
 pub use advice::Advice;
 pub use exit_code::ExitCode;
+use words::{and_freed, and_more, and_others, but_unused, signal_name, untried};
 
 /// The crate's result.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -55,6 +57,29 @@ pub enum Error {
         /// The folder's name.
         folder: &'static str,
     },
+    /// The storage has no room left, and what would free more of it wants room itself.
+    #[error("the repository's storage is full{}: {} must be free there before `prune --now` can free {} more", and_freed(*.freed_bytes), ByteSize(*.needed_bytes), ByteSize(*.frees_bytes))]
+    PruneNeedsRoom {
+        /// Bytes that this run has freed.
+        freed_bytes: u64,
+        /// Bytes that could be freed.
+        frees_bytes: u64,
+        /// Bytes that must be free for that.
+        needed_bytes: u64,
+    },
+    /// The storage has no room left, and there is nothing in the repository that could go.
+    #[error("the repository's storage is full{}, and snapshots need all that is left in it{}", and_freed(*.freed_bytes), but_unused(*.unused_bytes))]
+    NothingToFree {
+        /// Bytes that this run has freed.
+        freed_bytes: u64,
+        /// Bytes that nobody needs, in packs that are needed: fewer than it takes to store those anew.
+        unused_bytes: u64,
+    },
+    /// The storage has no room for a lock, and no snapshot would go.
+    #[error(
+        "the repository's storage is full, so there is no room for a lock, and by these rules no snapshot goes"
+    )]
+    NothingToForget,
     /// There is no repository at the location.
     #[error("there is no repository at {location}")]
     NoRepository {
@@ -265,6 +290,18 @@ pub enum Error {
         /// How many more there are.
         others: u64,
     },
+    /// What a restore in place keeps would be removed, and the snapshot failed to save some of it.
+    #[error("what the restore {id} keeps may be all that there is of {}{}: snapshot {snapshot} failed to save it", shown(.path), and_others(*.others))]
+    OnlyCopy {
+        /// The restore's name.
+        id: String,
+        /// The short id of the snapshot that was restored.
+        snapshot: String,
+        /// Where the first of it lies now.
+        path: PathBuf,
+        /// How many more there are.
+        others: u64,
+    },
     /// A database that would be replaced is open.
     #[error("{} is open in {holder}", shown(.path))]
     InUse {
@@ -432,7 +469,11 @@ impl Error {
             | Self::Internal { .. }
             | Self::OutputClosed
             | Self::NoRandomness { .. } => ExitCode::Failed,
-            Self::Storage { .. } | Self::FolderMissing { .. } => ExitCode::Storage,
+            Self::Storage { .. }
+            | Self::FolderMissing { .. }
+            | Self::PruneNeedsRoom { .. }
+            | Self::NothingToFree { .. }
+            | Self::NothingToForget => ExitCode::Storage,
             Self::NoRepository { .. } => ExitCode::NoRepository,
             Self::RepositoryExists { .. }
             | Self::TargetNotEmpty { .. }
@@ -440,6 +481,7 @@ impl Error {
             | Self::FileExists { .. }
             | Self::UnfinishedRestore { .. }
             | Self::Unsaved { .. }
+            | Self::OnlyCopy { .. }
             | Self::InUse { .. }
             | Self::PlanChanged { .. }
             | Self::NoConsent { .. }
@@ -503,35 +545,6 @@ pub fn is_full(cause: &std::io::Error) -> bool {
         cause.kind(),
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
     )
-}
-
-fn untried(left: usize) -> String {
-    match left {
-        0 => String::new(),
-        left => format!(" that were tried; {left} more would take too long"),
-    }
-}
-
-fn and_others(others: u64) -> String {
-    match others {
-        0 => String::new(),
-        others => format!(" (and {others} more)"),
-    }
-}
-
-fn and_more(others: u64) -> String {
-    match others {
-        0 => String::new(),
-        others => format!("; and so with {others} more"),
-    }
-}
-
-fn signal_name(signal: i32) -> String {
-    match signal {
-        2 => "SIGINT".to_owned(),
-        15 => "SIGTERM".to_owned(),
-        other => format!("signal {other}"),
-    }
 }
 
 #[cfg(test)]

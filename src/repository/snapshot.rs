@@ -67,6 +67,11 @@ pub struct SnapshotFile {
 pub const INCOMPLETE: &str = "incomplete";
 /// The mark of a snapshot that is whole, but implausible beside the one before.
 pub const SUSPECT: &str = "suspect";
+/// The mark of a snapshot whose rules have left something out, and by whose rules none of its series was made
+/// before: that may be a slip of the keyboard.
+pub const NEW_RULES: &str = "new-rules";
+/// Our own marks: a snapshot with one of them is not a good one.
+pub const OWN_MARKS: [&str; 3] = [INCOMPLETE, SUSPECT, NEW_RULES];
 
 impl SnapshotFile {
     /// Whether it is marked as lacking something.
@@ -75,10 +80,11 @@ impl SnapshotFile {
         self.tags.iter().any(|tag| tag == INCOMPLETE)
     }
 
-    /// Whether it is marked neither as lacking something nor as suspect.
+    /// Whether it has none of [`OWN_MARKS`].
     #[must_use]
     pub fn is_good(&self) -> bool {
-        !self.is_incomplete() && !self.tags.iter().any(|tag| tag == SUSPECT)
+        let is_own = |tag: &String| OWN_MARKS.contains(&tag.as_str());
+        !self.tags.iter().any(is_own)
     }
 }
 

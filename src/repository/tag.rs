@@ -10,19 +10,16 @@ use serde_json::Value;
 
 use super::Repository;
 use super::lock::Lock;
-use super::snapshot::{INCOMPLETE, SUSPECT, Snapshot, SnapshotFile};
+use super::snapshot::{OWN_MARKS, Snapshot, SnapshotFile};
 use crate::backend::Class;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::monitor::{Monitor, go_on};
 
-/// Our own marks: that a snapshot is not whole, or not to be trusted. They go only by name.
-pub const OWN_MARKS: [&str; 2] = [INCOMPLETE, SUSPECT];
-
 /// What is to become of the tags of snapshots.
 #[derive(Debug, Clone, Default)]
 pub struct TagChange {
-    /// Instead of all that are there, but for [`OWN_MARKS`].
+    /// Instead of all that are there, but for [`OWN_MARKS`], which go only by name.
     pub set: Option<Vec<String>>,
     /// Added where they are not there yet.
     pub add: Vec<String>,

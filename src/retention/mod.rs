@@ -16,6 +16,7 @@ mod file;
 mod flood;
 mod group;
 mod history;
+mod orphans;
 mod policy;
 
 use std::cmp::Reverse;
@@ -30,6 +31,7 @@ pub use flood::Flood;
 pub use group::Group;
 pub use history::{Doubt, History, Moment};
 use history::{Seen, Standing, standings};
+pub use orphans::Orphans;
 pub use policy::{Policy, Rules, Within};
 
 /// A snapshot as the decision sees it.

@@ -4,6 +4,7 @@ mod configured;
 mod databases;
 mod in_place;
 mod judge;
+mod new_rules;
 mod words;
 
 use std::fs;

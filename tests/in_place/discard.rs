@@ -24,11 +24,18 @@ fn without_a_name_only_the_last_is_removed_and_all_only_by_that_word() {
     assert_eq!(all.len(), 3, "{all:?}");
     let run = scene.program.ok(&["rollback", "--discard", "--yes"]);
     assert!(run.stdout.contains("of 1 restore\n"), "{}", run.stdout);
-    assert!(
-        run.stdout.contains("2 more are still kept"),
-        "{}",
-        run.stdout
-    );
+    // What is left is named, with whose it is; nothing proposes to remove all of it in one go.
+    let left: Vec<&str> = run
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("still kept: "))
+        .collect();
+    assert_eq!(left.len(), 2, "{}", run.stdout);
+    for (line, (id, path)) in left.iter().zip([(&all[1], &picture), (&all[0], &note)]) {
+        let words = format!("still kept: {id} of {}, ", path.display());
+        assert!(line.starts_with(&words), "{line}");
+    }
+    assert!(!run.stdout.contains("--all"), "{}", run.stdout);
     assert_eq!(ids(&scene), all[..2]);
     // By its path it is that one; `--all` without `--discard` means nothing.
     scene
@@ -83,4 +90,34 @@ fn what_another_restore_has_taken_along_is_found_by_its_name() {
         .run(&["rollback", "--discard", "--yes", &inner]);
     assert_eq!(run.code, 20, "{}", run.text());
     assert!(run.stderr.contains("no restore in place"), "{}", run.stderr);
+}
+
+/// What is gone is no reason to say that something is kept.
+#[test]
+fn a_kept_folder_that_is_gone_is_not_counted() {
+    let scene = Scene::new();
+    let disk = scene.place.join("disk");
+    let other = disk.join("other");
+    std::fs::create_dir_all(&other).unwrap();
+    std::fs::write(other.join("till.txt"), "one").unwrap();
+    scene.program.ok(&["backup", text(&other)]);
+    for path in [&other, &scene.shop.folder] {
+        let run = scene.restore(&format!("latest:{}", path.display()));
+        assert_eq!(run.code, 0, "{}", run.text());
+    }
+    let gone = ids(&scene).remove(0);
+    // As a disk that is not mounted: another folder stands there, and whether it comes back nobody knows.
+    std::fs::rename(&disk, scene.place.join("away")).unwrap();
+    std::fs::create_dir(&disk).unwrap();
+    let run = scene.program.ok(&["rollback", "--discard", "--yes"]);
+    assert!(!run.stdout.contains("still kept"), "{}", run.stdout);
+    let said = format!("not looked at: what the restore {gone} keeps in ");
+    assert!(run.stdout.contains(&said), "{}", run.stdout);
+    let list = scene.program.ok(&["rollback", "--list"]);
+    assert!(
+        list.stdout.starts_with("0 restores in place"),
+        "{}",
+        list.text()
+    );
+    assert!(list.stderr.contains(&gone), "{}", list.text());
 }

@@ -150,3 +150,134 @@ fn of_a_repaired_snapshot_all_that_is_not_in_it_may_be_what_it_lacks() {
         run.text()
     );
 }
+
+/// The restores that are kept, oldest first, each with how much of it no snapshot holds.
+fn all_kept(program: &Program) -> Vec<(String, u64)> {
+    let (_, objects) = program.json(&["rollback", "--list"]);
+    let kept = objects
+        .iter()
+        .filter(|object| object["message_type"] == "kept");
+    kept.map(|object| {
+        let id = object["restore_id"].as_str().unwrap();
+        (
+            id.to_owned(),
+            object["not_saved"]["count"].as_u64().unwrap(),
+        )
+    })
+    .collect()
+}
+
+/// Restores with what was not saved moved aside.
+fn restore_giving_up(program: &Program, from: &str) {
+    let words = [from, "--accept-incomplete"];
+    let hash = program.plan_in_place(&words);
+    let words = [&["restore"], &words[..], &["--in-place", "--plan", &hash]].concat();
+    let run = program.run(&words);
+    assert_eq!(run.code, 3, "{}", run.text());
+}
+
+#[test]
+fn what_no_snapshot_holds_is_not_discarded_without_a_word_of_its_own() {
+    let scene = Scene::new();
+    let program = &scene.program;
+    restore_giving_up(program, "latest");
+    // And once more, without a rollback: what that one keeps was restored.
+    restore_giving_up(program, "latest");
+    let both = all_kept(program);
+    let [(first, 1), (second, 0)] = &both[..] else {
+        panic!("{both:?}");
+    };
+    let names = kept(&scene.place.join("srv"));
+    let held = scene
+        .place
+        .join("srv")
+        .join(
+            names
+                .iter()
+                .find(|name| name.contains(first.as_str()))
+                .unwrap(),
+        )
+        .join("old/shop/keyed.db");
+    assert!(held.exists());
+    let list = program.ok(&["rollback", "--list"]);
+    assert!(list.stdout.contains(text(&held)), "{}", list.stdout);
+    for words in [
+        &[first.as_str(), "--dry-run"][..],
+        &[first, "--yes"],
+        &["--all", "--yes"],
+        &["--all", "--dry-run"],
+    ] {
+        let run = program.run(&[&["rollback", "--discard"], words].concat());
+        assert_eq!(run.code, 20, "{words:?}: {}", run.text());
+        assert_three_parts(&run.stderr);
+        assert!(
+            run.stderr.contains(text(&held)) && run.stderr.contains("--accept-loss"),
+            "{words:?}: {}",
+            run.text()
+        );
+        assert!(held.exists());
+        assert_eq!(all_kept(program), both, "{words:?}");
+    }
+    let words = ["rollback", "--discard", "--accept-loss", first];
+    let run = program.ok(&[&words[..], &["--dry-run"]].concat());
+    assert!(run.stdout.contains(text(&held)), "{}", run.text());
+    // The word is about what goes, not a yes.
+    let run = program.run(&words);
+    assert_eq!(run.code, 20, "{}", run.text());
+    assert!(held.exists());
+    // The other one holds nothing of that kind.
+    program.ok(&["rollback", "--discard", "--yes", second]);
+    let run = program.ok(&[&words[..], &["--yes"]].concat());
+    assert!(run.stdout.contains(text(&held)), "{}", run.text());
+    assert_eq!(kept(&scene.place.join("srv")), [""; 0]);
+}
+
+#[test]
+fn what_its_owner_has_fetched_is_no_loss_and_what_was_rolled_back_is_live() {
+    let scene = Scene::new();
+    let program = &scene.program;
+    restore_giving_up(program, "latest");
+    program.ok(&["rollback"]);
+    assert!(scene.keyed.exists());
+    program.ok(&["rollback", "--discard", "--yes"]);
+    restore_giving_up(program, "latest");
+    let name = kept(&scene.place.join("srv")).remove(0);
+    let held = scene.place.join("srv").join(name).join("old/shop/keyed.db");
+    fs::rename(&held, &scene.keyed).unwrap();
+    program.ok(&["rollback", "--discard", "--yes"]);
+    assert!(scene.keyed.exists());
+}
+
+/// A restore around it takes along what another one keeps.
+#[test]
+fn what_is_kept_inside_what_is_kept_counts_too() {
+    let place = Place::new();
+    let shop = Shop::open(&place.join("srv/shop"), 5, "delete");
+    let vault = shop.folder.join("vault");
+    fs::create_dir(&vault).unwrap();
+    let keyed = add_keyed(&vault);
+    let program = Program::with_cheap_repository(place.path());
+    let run = program.run(&["backup", text(&shop.folder)]);
+    assert_eq!(run.code, 3, "{}", run.text());
+    restore_giving_up(&program, &format!("latest:{}", vault.display()));
+    let inner = all_kept(&program).remove(0);
+    assert_eq!(inner.1, 1);
+    assert!(!keyed.exists());
+    restore_giving_up(&program, "latest");
+    let outer = all_kept(&program).remove(0);
+    assert_eq!((outer.1, outer.0 == inner.0), (1, false), "{outer:?}");
+    let run = program.run(&["rollback", "--discard", "--yes"]);
+    assert_eq!(run.code, 20, "{}", run.text());
+    assert!(
+        run.stderr.contains("old/vault/keyed.db") && run.stderr.contains(&inner.0),
+        "{}",
+        run.text()
+    );
+    // Taken back, the outer one keeps only its copy, and the inner one what it kept.
+    program.ok(&["rollback"]);
+    program.ok(&["rollback", "--discard", "--yes", &outer.0]);
+    let run = program.run(&["rollback", "--discard", "--yes", &inner.0]);
+    assert_eq!(run.code, 20, "{}", run.text());
+    program.ok(&["rollback", &inner.0]);
+    assert!(keyed.exists());
+}

@@ -3,13 +3,15 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
+use tillsafe::backend::MemBackend;
 use tillsafe::backend::{Backend, Class, Error, Listing, Object, Result};
-use tillsafe::error::ExitCode;
+use tillsafe::error::{Error as Failure, ExitCode};
 use tillsafe::monitor::Quiet;
 use tillsafe::repository::prune::prune;
 
 use super::{AT_ONCE, History, Skewed, open_at, prune_at};
-use crate::common::library::{back_up, snapshots};
+use crate::common::library::{back_up, create, snapshots};
+use crate::common::shop::noise;
 
 /// What somebody does meanwhile.
 type Act = Box<dyn FnOnce() + Send>;
@@ -117,4 +119,141 @@ fn who_backs_up_while_room_is_made_without_a_lock_loses_nothing() {
     // Somebody makes room: what was found by its header alone is named again.
     history.prune(0, &AT_ONCE);
     history.assert_whole("a backup came in between");
+}
+
+/// Storage in which so many bytes are free.
+#[derive(Debug)]
+struct Disk {
+    backend: Arc<dyn Backend>,
+    free: Mutex<u64>,
+}
+
+impl Disk {
+    fn of(backend: &Arc<dyn Backend>, free: u64) -> Arc<dyn Backend> {
+        Arc::new(Self {
+            backend: Arc::clone(backend),
+            free: Mutex::new(free),
+        })
+    }
+}
+
+impl Backend for Disk {
+    fn location(&self) -> String {
+        self.backend.location()
+    }
+
+    fn create(&self) -> Result<()> {
+        self.backend.create()
+    }
+
+    fn put_new(&self, object: Object, bytes: &[u8]) -> Result<()> {
+        let mut free = self.free.lock().unwrap();
+        let left = free.checked_sub(bytes.len() as u64);
+        let left = left.ok_or_else(|| Error::Full(format!("{free} bytes are free")))?;
+        self.backend.put_new(object, bytes)?;
+        *free = left;
+        Ok(())
+    }
+
+    fn get(&self, object: Object, limit: u64) -> Result<Vec<u8>> {
+        self.backend.get(object, limit)
+    }
+
+    fn get_range(&self, object: Object, offset: u64, length: usize) -> Result<Vec<u8>> {
+        self.backend.get_range(object, offset, length)
+    }
+
+    fn list(&self, class: Class) -> Result<Listing> {
+        self.backend.list(class)
+    }
+
+    fn delete(&self, object: Object) -> Result<()> {
+        let bytes = self.backend.get(object, u64::MAX)?.len() as u64;
+        self.backend.delete(object)?;
+        *self.free.lock().unwrap() += bytes;
+        Ok(())
+    }
+}
+
+fn bytes_in(backend: &Arc<dyn Backend>) -> u64 {
+    let packs = backend.list(Class::Data).unwrap().objects;
+    packs.into_iter().map(|(_, bytes)| bytes).sum()
+}
+
+/// A repository of one snapshot. The first pack holds much that only a forgotten one needed; what the second
+/// one needed alone is little, in packs of its own.
+fn half_needed() -> History {
+    let backend: Arc<dyn Backend> = Arc::new(MemBackend::default());
+    create(&backend);
+    let mut history = History::on(backend);
+    let first = history.back_up();
+    let small = history.folder.join("small.bin");
+    std::fs::write(&small, noise(50, 5000)).unwrap();
+    let second = history.back_up();
+    for path in [small, history.folder.join("changes.bin")] {
+        std::fs::remove_file(path).unwrap();
+    }
+    history.back_up();
+    history.forget(first);
+    history.forget(second);
+    history
+}
+
+/// What goes as a whole goes without room; what is said of the rest is so: so much room is enough.
+#[test]
+fn what_takes_room_to_be_freed_is_named_and_so_much_is_enough() {
+    let history = half_needed();
+    let before = bytes_in(&history.backend);
+    let disk = Disk::of(&history.backend, 0);
+    let ended = prune_at(&disk, 0, &AT_ONCE);
+    let Err(Failure::PruneNeedsRoom {
+        freed_bytes,
+        frees_bytes,
+        needed_bytes,
+    }) = ended
+    else {
+        panic!("{ended:?}");
+    };
+    let left = bytes_in(&history.backend);
+    assert!(
+        freed_bytes > 0 && freed_bytes == before - left,
+        "{freed_bytes} of {before}, {left} left"
+    );
+    assert!(frees_bytes >= 120_000, "{frees_bytes}");
+    assert!((90_000..400_000).contains(&needed_bytes), "{needed_bytes}");
+    history.assert_whole("what goes whole is gone");
+    // Once more, there is nothing that goes whole.
+    let ended = prune_at(&Disk::of(&history.backend, 0), 0, &AT_ONCE);
+    let again = matches!(&ended, Err(Failure::PruneNeedsRoom { freed_bytes: 0, .. }));
+    assert!(again, "{ended:?}");
+    let report = prune_at(&Disk::of(&history.backend, needed_bytes), 0, &AT_ONCE).unwrap();
+    assert!(
+        report.repacked_packs > 0 && report.unused_bytes == 0,
+        "{report:?}"
+    );
+    assert!(left - bytes_in(&history.backend) >= 120_000);
+    history.assert_whole("there was as much room as was said");
+    // And now there is nothing more.
+    let ended = prune_at(&Disk::of(&history.backend, 0), 0, &AT_ONCE);
+    let nothing = Failure::NothingToFree {
+        freed_bytes: 0,
+        unused_bytes: 0,
+    };
+    assert_eq!(ended.unwrap_err().to_string(), nothing.to_string());
+}
+
+/// Whole packs make the room to store anew what is needed of others; what they held is counted.
+#[test]
+fn whole_packs_make_the_room_for_the_rest_and_are_counted() {
+    let history = History::with_waste();
+    let (before, bytes) = (history.packs() as u64, bytes_in(&history.backend));
+    let report = prune_at(&Disk::of(&history.backend, 0), 0, &AT_ONCE).unwrap();
+    assert!(report.repacked_packs > 0, "{report:?}");
+    assert_eq!(report.unused_bytes, 0);
+    assert!(report.removed_packs >= 4, "{report:?}");
+    let new = history.packs() as u64 + report.removed_packs - before;
+    assert!((1..=2).contains(&new), "{report:?}");
+    assert_eq!(history.packs() as u64, report.kept_packs);
+    assert!(bytes_in(&history.backend) < bytes);
+    history.assert_whole("there was no room at first");
 }

@@ -5,6 +5,7 @@ mod attacks;
 mod clocks;
 mod command;
 mod crash;
+mod full;
 mod memory;
 mod model;
 mod restic;

@@ -164,7 +164,7 @@ pub enum Command {
     /// Give snapshots other tags
     ///
     /// The snapshot is stored anew under the new tags, and so gets a new id; `original` in it is the first one.
-    /// Our own marks `incomplete` and `suspect` go only with --remove.
+    /// Our own marks `incomplete`, `suspect` and `new-rules` go only with --remove.
     Tag(Tag),
     /// Find files by name, time or the objects that they are made of, in all snapshots
     #[command(long_about = look::FIND)]
@@ -312,6 +312,9 @@ pub struct Rollback {
     /// With --discard: not of one restore, but of all, or of all that replaced the path
     #[arg(long, requires = "discard")]
     pub all: bool,
+    /// With --discard: remove what no snapshot holds, too
+    #[arg(long, requires = "discard")]
+    pub accept_loss: bool,
     /// Say what would be done, and do nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,

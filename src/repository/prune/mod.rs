@@ -14,6 +14,8 @@ mod room;
 mod state;
 mod used;
 
+use std::cell::Cell;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -26,6 +28,7 @@ use crate::monitor::{Monitor, Step};
 use commit::Change;
 use plan::{Fate, GRACE, Plan, Verified};
 use repack::Repacked;
+use room::Made;
 use state::State;
 use used::Used;
 
@@ -109,7 +112,9 @@ const ROUNDS: usize = 10;
 /// # Errors
 /// [`Error::Locked`]; [`Error::Damaged`] if anything that tells what is needed cannot be read, or
 /// something that is needed is not there: then nothing is removed; [`Error::LockLost`],
-/// [`Error::Storage`], [`Error::Interrupted`]: what was done is whole, the next run does the rest.
+/// [`Error::Storage`], [`Error::Interrupted`]: what was done is whole, the next run does the rest. With
+/// [`Options::now`] a full storage is [`Error::PruneNeedsRoom`] or [`Error::NothingToFree`], once all is gone
+/// that goes without room.
 pub fn prune(
     repository: &Repository,
     options: &Options,
@@ -120,6 +125,7 @@ pub fn prune(
         repository,
         options,
         monitor,
+        freed: Cell::default(),
     };
     if options.dry_run {
         return run.tell();
@@ -129,11 +135,7 @@ pub fn prune(
     }
     for _ in 1..ROUNDS {
         match run.at_once() {
-            Err(cause @ Error::Storage { full: true, .. }) => {
-                if !run.make_room()? {
-                    return Err(cause);
-                }
-            }
+            Err(Error::Storage { full: true, .. }) => run.make_room()?,
             other => return other,
         }
     }
@@ -144,6 +146,15 @@ struct Run<'a> {
     repository: &'a Repository,
     options: &'a Options,
     monitor: &'a dyn Monitor,
+    /// What all rounds have removed so far.
+    freed: Cell<Freed>,
+}
+
+/// Packs that were removed because nobody needs them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Freed {
+    packs: u64,
+    bytes: u64,
 }
 
 /// What is known so far, kept between the two plans.
@@ -207,7 +218,9 @@ impl Run<'_> {
         let (state, plan) = self.plan(&mut known)?;
         let change = Change::of(&state, &plan);
         commit::commit(repository, &state, &plan, &change, &lock, monitor)?;
-        let first = report(&state, &plan, &change, &Repacked::default());
+        let mut first = report(&state, &plan, &change, &Repacked::default());
+        let freed = self.freed(first.removed_packs, first.removed_bytes);
+        (first.removed_packs, first.removed_bytes) = (freed.packs, freed.bytes);
         if plan.repack.is_empty() {
             return Ok(first);
         }
@@ -233,15 +246,33 @@ impl Run<'_> {
         Ok(report)
     }
 
+    /// Adds to what was freed; returns all of it.
+    fn freed(&self, packs: u64, bytes: u64) -> Freed {
+        let mut freed = self.freed.get();
+        freed.packs += packs;
+        freed.bytes += bytes;
+        self.freed.set(freed);
+        freed
+    }
+
     /// Frees what nobody needs without a lock, for there is no room for one. Whoever worked here between
     /// the two looks has a lock still, or has left an index or a snapshot: then nothing is removed.
-    fn make_room(&self) -> Result<bool> {
+    ///
+    /// # Errors
+    /// What is left to be freed and what that takes, if nothing more goes without room.
+    fn make_room(&self) -> Result<()> {
         let before = Alone::look(self.repository)?;
         let (state, plan) = self.plan(&mut Known::default())?;
         if Alone::look(self.repository)? != before {
-            return Ok(true);
+            return Ok(());
         }
-        room::make(self.repository, &state, &plan)
+        match room::make(self.repository, &state, &plan)? {
+            Made::Room(freed) => {
+                self.freed(freed.packs, freed.bytes);
+                Ok(())
+            }
+            Made::Nothing => Err(room::wanted(&state, &plan, self.freed.get().bytes)),
+        }
     }
 
     fn plan(&self, known: &mut Known) -> Result<(State, Plan)> {

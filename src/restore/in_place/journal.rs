@@ -79,6 +79,10 @@ pub struct Place {
     pub whole: bool,
     /// The names.
     pub moves: Vec<Move>,
+    /// What is moved aside although the snapshot failed to save it, relative to the place: it may be nowhere
+    /// else. Journals of before this was written have none.
+    #[serde(with = "paths", default, skip_serializing_if = "Vec::is_empty")]
+    pub unsaved: Vec<PathBuf>,
 }
 
 /// One name.

@@ -8,8 +8,10 @@ use serde::Serialize;
 
 use super::holders::{Holder, Holders};
 use super::journal::{self, Journal, Move, NEW, OLD, UNDONE};
+use super::survey::Paths;
 use super::swap::{self, Stage, Swap};
 use super::turn::Turn;
+use super::unsaved::unsaved_in;
 use crate::durable::{Disk, Identity};
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -29,6 +31,8 @@ pub struct Kept {
     swap: Swap,
     /// How far it has come.
     pub state: KeptState,
+    /// Whether what no snapshot holds may go with the rest.
+    gives_up_unsaved: bool,
 }
 
 /// How far a restore in place has come.
@@ -191,7 +195,11 @@ impl Kept {
             Stage::HalfUndone => KeptState::HalfRolledBack,
             Stage::Undone => KeptState::RolledBack,
         };
-        Ok(Self { swap, state })
+        Ok(Self {
+            swap,
+            state,
+            gives_up_unsaved: false,
+        })
     }
 
     /// Its name.
@@ -229,6 +237,43 @@ impl Kept {
     pub fn bytes(&self) -> u64 {
         let folders = self.folders();
         folders.iter().map(|folder| bytes_below(folder)).sum()
+    }
+
+    /// What is kept and was not saved in the snapshot that took its place: this may be all that there is of it.
+    /// A folder counts as one.
+    #[must_use]
+    pub fn unsaved(&self, disk: &dyn Disk) -> Paths {
+        let folders = self.folders().into_iter();
+        unsaved_in(folders.zip(&self.swap.journal.places), disk)
+    }
+
+    /// The owner says that this may go as well.
+    #[must_use]
+    pub fn giving_up_unsaved(self) -> Self {
+        Self {
+            gives_up_unsaved: true,
+            ..self
+        }
+    }
+
+    /// Fails if something is kept that was not saved, unless its owner gives it up.
+    ///
+    /// # Errors
+    /// [`Error::OnlyCopy`].
+    pub fn require_saved(&self, disk: &dyn Disk) -> Result<()> {
+        if self.gives_up_unsaved {
+            return Ok(());
+        }
+        let unsaved = self.unsaved(disk);
+        match unsaved.first.into_iter().next() {
+            Some(path) => Err(Error::OnlyCopy {
+                id: self.id().to_owned(),
+                snapshot: self.snapshot().short(),
+                path,
+                others: unsaved.count - 1,
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Brings the old data back; what it displaces is kept.
@@ -270,8 +315,9 @@ impl Kept {
     /// Removes what is kept.
     ///
     /// # Errors
-    /// [`Error::UnfinishedRestore`] if live data is in it; [`Error::File`].
+    /// [`Error::UnfinishedRestore`] if live data is in it; [`Error::OnlyCopy`]; [`Error::File`].
     pub fn discard(self, registry: Option<&Registry>, disk: &dyn Disk) -> Result<()> {
+        self.require_saved(disk)?;
         if matches!(
             self.state,
             KeptState::Unfinished | KeptState::HalfRolledBack

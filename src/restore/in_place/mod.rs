@@ -17,6 +17,7 @@ mod stage;
 mod survey;
 mod swap;
 mod turn;
+mod unsaved;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;

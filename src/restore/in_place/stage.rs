@@ -53,6 +53,8 @@ struct Copy {
     stays: BTreeSet<PathBuf>,
     /// The folders that lead to it, and so are not moved: what else is in them is.
     divided: BTreeSet<PathBuf>,
+    /// What goes although the snapshot failed to save it, relative to the root.
+    unsaved: BTreeSet<PathBuf>,
 }
 
 /// What a restore in place has done.
@@ -98,6 +100,7 @@ impl InPlace {
                     verified,
                     divided: leading_to(&survey.stays),
                     stays: survey.stays,
+                    unsaved: survey.all_unsaved,
                 }),
                 Err(cause) => {
                     let others = copies.into_iter().map(|copy| copy.verified.staged.scratch);
@@ -267,6 +270,7 @@ impl Ready {
             let now = survey(copy.plan(), &copy.spot, &holders, monitor)?;
             copy.divided = leading_to(&now.stays);
             copy.stays = now.stays;
+            copy.unsaved = now.all_unsaved;
             if let Some((path, holder)) = now.open.into_iter().next() {
                 return Err(Error::InUse {
                     path,
@@ -308,10 +312,12 @@ impl Ready {
         let (mut places, mut scratches) = (Vec::new(), Vec::new());
         for (path, copies) in by_place {
             let scratch = Scratch::create(disk, &path, "swap", rng)?;
-            let mut moves = Vec::new();
+            let (mut moves, mut unsaved) = (Vec::new(), Vec::new());
             let whole = copies.iter().any(Copy::replaces_all);
             for copy in copies {
                 copy.dress(monitor)?;
+                let name = copy.spot.name();
+                unsaved.extend(copy.unsaved.iter().map(|inner| name.join(inner)));
                 moves.extend(copy.move_into(&scratch)?);
             }
             let metadata = std::fs::metadata(&path).map_err(Error::file("looking at", &path))?;
@@ -320,6 +326,7 @@ impl Ready {
                 inode: metadata.ino(),
                 whole,
                 moves,
+                unsaved,
             });
             scratches.push(scratch);
         }

@@ -33,7 +33,7 @@ pub struct Paths {
 }
 
 impl Paths {
-    fn add(&mut self, path: &Path) {
+    pub(super) fn add(&mut self, path: &Path) {
         self.count += 1;
         if self.first.len() < MAX_LISTED {
             self.first.push(path.to_owned());
@@ -54,6 +54,8 @@ pub struct Survey {
     pub unknown: Paths,
     /// Not in the snapshot either, and it may be what that failed to save.
     pub unsaved: Paths,
+    /// The same, relative to the root, all of it; of a folder that is such itself, only its own path.
+    pub(super) all_unsaved: BTreeSet<PathBuf>,
     /// Left out of the snapshot by rule: it stays where it is.
     pub left_out: Paths,
     /// The same, all of it, relative to the root.
@@ -75,6 +77,7 @@ impl Survey {
             changed: Paths::default(),
             unknown: Paths::default(),
             unsaved: Paths::default(),
+            all_unsaved: BTreeSet::new(),
             left_out: Paths::default(),
             stays: BTreeSet::new(),
             databases: Vec::new(),
@@ -261,6 +264,10 @@ impl Surveyor<'_> {
     fn add_unstored(&mut self, inner: &Path, path: &Path) {
         if (self.is_unsaved)(inner, path) {
             self.survey.unsaved.add(path);
+            let all = &mut self.survey.all_unsaved;
+            if !inner.ancestors().any(|folder| all.contains(folder)) {
+                all.insert(inner.to_owned());
+            }
         } else {
             self.survey.unknown.add(path);
         }
