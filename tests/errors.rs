@@ -60,6 +60,7 @@ fn every() -> Vec<Error> {
             holder: text("root on till, process 7, since noon"),
         },
         Error::WrongPassword {
+            whose: text("in the file /etc/shop.pass"),
             location: text("/backup"),
             tried: 2,
             left: 0,
@@ -87,6 +88,11 @@ fn every() -> Vec<Error> {
         Error::KeyRefused {
             finding: text("there are 20 key files, and restic tries no more than 20"),
             next: text("`tillsafe key list` shows them"),
+        },
+        Error::KeyTaken {
+            other: text("1a2b3c4d"),
+            old: text("5e0f7c1b"),
+            flags: text("-r /backup -p /etc/new.pass"),
         },
         Error::NoSuchPath {
             snapshot: text("1a2b3c4d"),

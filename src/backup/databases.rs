@@ -64,9 +64,15 @@ pub fn capture_all(
     let real: Vec<PathBuf> = places.values().flatten().cloned().collect();
     let together = sqlite::together(&real, &options.sqlite)?;
     if together.prepared.is_empty() && together.count > 1 {
+        let why = match &together.failed {
+            Some(cause) => format!("SQLite could not begin to read them together ({cause})"),
+            None => "there was none without somebody writing, or they are too many".to_owned(),
+        };
         monitor.problem(Problem {
             item: format!("{} databases", together.count),
-            finding: "each is of a moment of its own: there was none without somebody writing, or they are too many; whoever changes several of them in one transaction may find one side of it".to_owned(),
+            finding: format!(
+                "each is of a moment of its own: {why}; whoever changes several of them in one transaction may find one side of it"
+            ),
             incomplete: false,
         });
     }

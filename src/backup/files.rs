@@ -17,6 +17,7 @@ use crate::monitor::{Monitor, Problem, Progress, go_on};
 use crate::repository::Repository;
 use crate::repository::tree_writer::{PendingFile, Visit};
 use crate::repository::writer::Writer;
+use crate::source::files::exclude::Rule;
 use crate::source::files::{Change, Entries, FileReader, Step, unreadable};
 use crate::source::sqlite::{self, Signature};
 use crate::units::counted;
@@ -103,7 +104,10 @@ pub fn read_all(
         {
             return Ok(());
         }
-        if survey.walk.is_too_large(item.path(), item.size()).is_some() {
+        if let Some(rule) = survey.walk.is_too_large(item.path(), item.size()) {
+            if !survey.left_out.large.contains_key(item.path()) {
+                tell_outgrown(survey, item.path(), rule, monitor);
+            }
             return Ok(());
         }
         let entry = match names.meet(entry) {
@@ -191,6 +195,18 @@ fn tell_names(path: &Path, monitor: &dyn Monitor) {
         item: crate::units::shown(path),
         finding: "this database has several names, and each is restored as a file of its own"
             .to_owned(),
+        incomplete: false,
+    });
+}
+
+/// A file was still small enough when the backup began, and no count of what is left out has it.
+fn tell_outgrown(survey: &Survey, path: &Path, rule: Rule, monitor: &dyn Monitor) {
+    monitor.problem(Problem {
+        item: crate::units::shown(path),
+        finding: format!(
+            "outgrew the limit of {} during the backup, and is left out from now on",
+            survey.walk.excludes().shown(rule)
+        ),
         incomplete: false,
     });
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::monitor::{Monitor, Problem};
 use crate::source::files::Walk;
-use crate::source::files::exclude::{Judge, Rule};
+use crate::source::files::exclude::{Judge, Rule, literal_name};
 use crate::source::sqlite::{self, Signature};
 
 /// What was left out.
@@ -18,6 +18,8 @@ pub struct LeftOut {
     pub rules: Vec<Count>,
     /// The databases among it that were seen, each with its rule.
     pub databases: Vec<Database>,
+    /// Files that were larger than its owner's limit, with their bytes.
+    pub large: BTreeMap<PathBuf, u64>,
 }
 
 /// What one rule has left out.
@@ -40,6 +42,8 @@ pub struct Database {
     pub rule: String,
     /// Whether the rule names it, and does not merely fit.
     pub is_meant: bool,
+    /// Whether the rule is of `--iexclude`.
+    pub is_of_any_case: bool,
 }
 
 impl LeftOut {
@@ -52,13 +56,19 @@ impl LeftOut {
     /// Names each database that a wildcard has left out: that may be an accident, and the worst there is.
     pub fn tell(&self, monitor: &dyn Monitor) {
         for database in self.databases.iter().filter(|one| !one.is_meant) {
-            let name = database.path.file_name().unwrap_or_default();
+            let name = literal_name(database.path.file_name().unwrap_or_default());
+            let name = crate::units::Shown(name.as_bytes());
+            // Each kind of list is judged by itself.
+            let back = if database.is_of_any_case {
+                format!("--iexclude !{name}")
+            } else {
+                format!("!{name}")
+            };
             monitor.problem(Problem {
                 item: crate::units::shown(&database.path),
                 finding: format!(
-                    "is a database, and is not backed up: the rule {} leaves it out. Take it back with a pattern after that one (!{name}), or say that it is meant with one that names it ({name})",
+                    "is a database, and is not backed up: the rule {} leaves it out. Take it back with a pattern after that one ({back}), or say that it is meant with one that names it ({name})",
                     crate::units::Shown(database.rule.as_bytes()),
-                    name = crate::units::shown(Path::new(name)),
                 ),
                 incomplete: false,
             });
@@ -157,7 +167,7 @@ impl<'a> Counting<'a> {
     /// What was left out beside the databases that are captured, and its bytes that the walk had counted.
     #[must_use]
     pub fn finish(mut self, captured: &BTreeMap<PathBuf, bool>) -> (LeftOut, u64) {
-        let mut bytes = 0;
+        let (mut bytes, mut large) = (0, BTreeMap::new());
         let is_part = |path: &Path| {
             captured.contains_key(path)
                 || sqlite::main_of(path).is_some_and(|main| captured.contains_key(&main))
@@ -171,6 +181,7 @@ impl<'a> Counting<'a> {
             if !is_part(&path) {
                 bytes += size;
                 self.count(&path, rule);
+                large.insert(path, size);
             }
         }
         let excludes = self.walk.excludes();
@@ -178,10 +189,12 @@ impl<'a> Counting<'a> {
             path,
             rule: excludes.names()[rule].clone(),
             is_meant: excludes.is_meant(rule),
+            is_of_any_case: excludes.is_of_any_case(rule),
         });
         let left_out = LeftOut {
             rules: self.counts,
             databases: databases.collect(),
+            large,
         };
         (left_out, bytes)
     }

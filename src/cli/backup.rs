@@ -129,12 +129,7 @@ pub fn tell(session: &Session, location: &str, outcome: &Outcome) {
             database.point.not_after,
         ));
     }
-    let common = manifest.databases.iter().filter(|one| one.common_point);
-    if let count @ 2.. = common.count() {
-        session
-            .output
-            .good_news(format!("{count} databases as of one moment"));
-    }
+    tell_common(session, &manifest.databases);
     session.output.good_news(format!(
         "files: {} in {}, {}",
         manifest.files.files,
@@ -168,6 +163,24 @@ pub fn tell(session: &Session, location: &str, outcome: &Outcome) {
     }
 }
 
+/// Which databases are of one moment.
+fn tell_common(session: &Session, databases: &[Database]) {
+    let common = databases.iter().filter(|one| one.common_point);
+    let common: Vec<String> = common.map(|one| shown(&path_of(one))).collect();
+    if common.len() < 2 {
+        return;
+    }
+    let which = if common.len() == databases.len() {
+        String::new()
+    } else {
+        format!(": {}", common.join(", "))
+    };
+    session.output.good_news(format!(
+        "{} databases as of one moment{which}",
+        common.len()
+    ));
+}
+
 /// Its path as it is on the disk; a manifest has it as names in trees are.
 fn path_of(database: &Database) -> PathBuf {
     name::unquote_path(&database.path).unwrap_or_else(|| PathBuf::from(&database.path))
@@ -193,6 +206,31 @@ fn tell_left_out(session: &Session, left_out: &LeftOut) {
     session
         .output
         .good_news(format!("left out by rule: {what}"));
+    tell_large(session, left_out);
+}
+
+/// The files that a limit has taken, largest first: one that grows is gone from some night on.
+fn tell_large(session: &Session, left_out: &LeftOut) {
+    /// Most that are shown unless asked for more.
+    const MOST: usize = 5;
+    let most = if session.output.is_verbose() {
+        usize::MAX
+    } else {
+        MOST
+    };
+    let mut large: Vec<_> = left_out.large.iter().collect();
+    large.sort_by_key(|(path, bytes)| (std::cmp::Reverse(**bytes), *path));
+    for (path, bytes) in large.iter().take(most) {
+        let size = ByteSize(**bytes);
+        session
+            .output
+            .good_news(format!("  too large: {} ({size})", shown(path)));
+    }
+    if let more @ 1.. = large.len().saturating_sub(most) {
+        session
+            .output
+            .good_news(format!("  too large: {more} more; -v names them"));
+    }
 }
 
 pub fn outcome_fields(location: &str, outcome: &Outcome) -> serde_json::Value {
@@ -245,9 +283,15 @@ fn excluded_fields(left_out: &LeftOut) -> serde_json::Value {
     });
     let databases = left_out.databases.iter();
     let databases = databases.map(|one| one.path.to_string_lossy());
+    let large = left_out.large.iter().map(|(path, bytes)| {
+        let mut fields = path_fields(path);
+        fields["size_bytes"] = (*bytes).into();
+        fields
+    });
     json!({
         "items": left_out.items(),
         "rules": rules.collect::<Vec<_>>(),
         "databases": databases.collect::<Vec<_>>(),
+        "large": large.collect::<Vec<_>>(),
     })
 }

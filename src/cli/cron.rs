@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::id::Id;
-use crate::units::quoted;
+use crate::units::{in_quotes, quoted};
 
 /// How long a line waits for another that is still at work; what goes wrong then is mailed by cron.
 const WAIT: &str = "--retry-lock 2h";
@@ -33,7 +33,7 @@ impl Plan {
     /// What to type to install them: for root in `/etc/cron.d`, in a file that is this plan's own, for what
     /// others have there is not to go; for others in their own crontab.
     pub fn installing(&self) -> String {
-        let lines: Vec<String> = self.lines().iter().map(quoted).collect();
+        let lines: Vec<String> = self.lines().iter().map(|line| in_quotes(line)).collect();
         let print = format!("printf '%s\\n' {}", lines.join(" "));
         if is_root() {
             let own = Id::of(self.own_words().as_bytes()).short();
@@ -75,7 +75,7 @@ impl Plan {
         let all = [program.as_str(), "-q", self.flags.as_str(), flags];
         let all = all.into_iter().chain(words.iter().copied());
         let all: Vec<&str> = all.map(str::trim).filter(|word| !word.is_empty()).collect();
-        // In a crontab a percent sign ends the line.
+        // In a crontab a percent sign ends the line. No backslash stands before one: none is printed as itself.
         let command = all.join(" ").replace('%', "\\%");
         let user = if is_root() { "root " } else { "" };
         format!("{when} {user}{command}")

@@ -92,7 +92,7 @@ fn lines_of(session: &Session, configuration: &Configuration) -> Result<String> 
         }
     };
     let lines = cron::Plan {
-        flags: session.lasting_flags(None)?,
+        flags: session.lasting_flags(None)?.unwrap_or_default(),
         backups: vec![String::new()],
         series: shops
             .keys()
@@ -119,6 +119,13 @@ fn lines_without(
         _ => None,
     });
     let backups: Vec<String> = backups.collect();
+    if backups
+        .iter()
+        .any(|backup| backup.contains(char::REPLACEMENT_CHARACTER))
+    {
+        let words = "what was backed up here has a path that is not UTF-8, and a snapshot does not keep its bytes: write the crontab line by hand (`backup` with that path; `printf` writes odd bytes), or give the folder another name";
+        return Ok(words.to_owned());
+    }
     let (Some(choice), false) = (choices.first(), backups.is_empty()) else {
         let words = "`tillsafe setup` proposes a configuration and prints the lines; without one, back up by hand first: then `tillsafe doctor` has them here";
         return Ok(words.to_owned());
@@ -131,8 +138,14 @@ fn lines_without(
             format!("--host {} {}", quoted(&here), cron::KEEP),
         ),
     };
+    let Some(flags) = session.lasting_flags(Some(choice))? else {
+        return Ok(format!(
+            "cron has neither this environment nor anybody to type the password: put the password into a file that only you can read (mode 600), then `tillsafe -r {} -p THAT_FILE doctor` prints the lines",
+            quoted(&choice.path)
+        ));
+    };
     let lines = cron::Plan {
-        flags: session.lasting_flags(Some(choice))?,
+        flags,
         backups,
         series,
         keep: Some(keep),

@@ -10,7 +10,7 @@ use super::args;
 use super::choose::{Chosen, choose};
 use super::hooks::Hooks;
 use super::lost::tell_lost;
-use super::plan::{from_words, require, require_fit, short, tell_in_place};
+use super::plan::{from_words, require, require_fit, require_within_reach, short, tell_in_place};
 use super::proof::{exit_code, fields, proved, tell_databases};
 use super::session::Session;
 use crate::config::file::Configuration;
@@ -70,7 +70,9 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
     }
     require(args.plan.as_ref(), planned.hash)?;
     require_fit(&planned, &hooks)?;
-    if args.plan.is_none() {
+    if args.plan.is_some() {
+        require_within_reach(session, &repository, &index, &planned)?;
+    } else {
         tell_in_place(session, &repository, &index, &planned, &hooks, &from)?;
         ask(session, &planned)?;
     }

@@ -32,7 +32,7 @@ pub fn create(session: &Session, choice: &RepositoryChoice) -> Result<Value> {
     let made = found == Found::Nothing && make_password(session, &choice.password)?;
     let password = choice
         .password
-        .read(session.may_ask(), session.output.as_ref())?;
+        .read_new(session.may_ask(), session.output.as_ref())?;
     go_on(session.output.as_ref())?;
     let repository = Repository::create(
         backend,

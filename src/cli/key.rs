@@ -8,7 +8,7 @@ use super::session::Session;
 use super::table::{self, cell};
 use crate::config;
 use crate::config::password::NewPassword;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::monitor::go_on;
 use crate::repository::Repository;
 use crate::repository::key_ring::{FoundKey, NewKey};
@@ -132,8 +132,17 @@ fn remove(session: &Session, repository: &Repository, which: &KeyRemove) -> Resu
 fn passwd(session: &Session, repository: &Repository, from: Password) -> Result<Done> {
     // Before a password is made for nothing.
     repository.config()?;
+    let file = from.new_password_file.clone();
     let (password, made) = new_password(session, from)?;
-    let key = repository.change_password(&password, Cost::DEFAULT, session.output.as_ref())?;
+    let changed = repository.change_password(&password, Cost::DEFAULT, session.output.as_ref());
+    let key = changed.map_err(|cause| match (cause, file) {
+        (Error::KeyTaken { other, old, flags }, Some(file)) => Error::KeyTaken {
+            flags: session.flags_with(&file).unwrap_or(flags),
+            other,
+            old,
+        },
+        (cause, _) => cause,
+    })?;
     session.output.finish();
     session.output.good_news(if key.is_new {
         format!(

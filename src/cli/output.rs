@@ -225,6 +225,11 @@ impl Output {
             .take()
     }
 
+    /// Whether more was asked for than what everybody wants to see.
+    pub const fn is_verbose(&self) -> bool {
+        self.manner.verbose
+    }
+
     /// A line for people that is no result.
     pub fn note(&self, text: &str) {
         if !self.manner.json && !self.manner.quiet {

@@ -1,24 +1,25 @@
 //! The plan of a restore, as it is printed and hashed before anything is written.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::Done;
 use super::args;
 use super::hooks::Hooks;
-use super::lost::tell_lost;
+use super::lost::{self, tell_lost};
 use super::session::Session;
-use crate::error::{Error, Result};
+use crate::error::{Error, ExitCode, Result};
 use crate::hook::When;
 use crate::id::Id;
 use crate::repository::Repository;
 use crate::repository::index::Index;
 use crate::repository::snapshot::Snapshot;
 use crate::restore::in_place::{DatabaseChange, InPlace, NotCounted, Paths, Root};
-use crate::restore::{Estimate, Missing, Plan, Target};
+use crate::restore::{Estimate, Foreseen, Lost, Measured, Missing, Plan, Target};
 use crate::units::{ByteSize, OneLine, Span, counted, quoted, shown};
 
 /// Digits of a hash that are printed, and fewest that are taken.
@@ -26,7 +27,7 @@ const DIGITS: usize = 16;
 /// Most of what a snapshot lacks that is shown one by one; `--json` has all.
 const MAX_SHOWN: usize = 20;
 
-/// Prints what a restore into a target would do.
+/// Prints what a restore into a target would do; fails with what it would fail with.
 pub fn tell_target(
     session: &Session,
     repository: &Repository,
@@ -34,8 +35,10 @@ pub fn tell_target(
     plan: &Plan,
     target: &Target,
     from: &str,
-) -> Result<Value> {
+) -> Result<Done> {
     let disk = session.disk.as_ref();
+    let Foresight { estimate, losses } = Foresight::of(session, repository, index, &[plan])?;
+    let lost = all_lost(&losses);
     let hash = target.plan_hash(plan);
     let lacks = tell_snapshot(session, repository, &[plan], hash);
     let output = &session.output;
@@ -44,19 +47,20 @@ pub fn tell_target(
         shown(target.path()),
         target.words()
     ));
-    tell_amount(session, plan.files, plan.bytes);
+    tell_amount(session, plan.files, plan.bytes, &losses);
     output.line("  replaces   nothing");
-    tell_lost(session, &plan.lost);
+    tell_lost(session, &lost);
     let free_bytes = target.free_bytes(disk);
     tell_room(session, plan.needed_bytes(), free_bytes);
-    let estimate = tell_time(session, repository, index, &[plan])?;
-    let fields = json!({
+    let estimate = tell_time(session, estimate);
+    let mut fields = json!({
         "plan": short(hash),
         "snapshot_id": plan.snapshot.id,
         "snapshot_time": plan.snapshot.file.time,
         "target": target.path().to_string_lossy(),
         "in_place": false,
         "lacks": lacks,
+        "lost_items": lost.len(),
         "files": plan.files,
         "total_bytes": plan.bytes,
         "needed_bytes": plan.needed_bytes(),
@@ -77,7 +81,13 @@ pub fn tell_target(
         short(hash)
     );
     tell_command(session, &flags);
-    Ok(fields)
+    fields["repository"] = repository.location().into();
+    let rest =
+        "nothing was written; as far as index and packs tell, everything else can be brought back";
+    Ok(Done {
+        code: lost::end(session, &lost, rest.to_owned(), ExitCode::Done),
+        fields,
+    })
 }
 
 /// Prints what a restore in place would do. What is open is no obstacle if a hook will close it.
@@ -91,17 +101,23 @@ pub fn tell_in_place(
 ) -> Result<Value> {
     let output = &session.output;
     let plans: Vec<&Plan> = planned.roots.iter().map(|root| &root.plan).collect();
+    let Foresight { estimate, losses } = Foresight::of(session, repository, index, &plans)?;
+    let lost = all_lost(&losses);
     let lacks = tell_snapshot(session, repository, &plans, planned.hash);
     if planned.is_unfinished() {
         output.line("  state      this restore was interrupted in its swap; it will be completed");
     }
-    tell_amount(session, planned.files(), planned.bytes());
+    tell_amount(session, planned.files(), planned.bytes(), &losses);
     let mut changes = Vec::new();
-    for root in &planned.roots {
-        let databases = root.database_changes();
-        tell_root(session, root, &databases);
-        tell_lost(session, &root.plan.lost);
-        changes.push((root, databases));
+    for (root, losses) in planned.roots.iter().zip(&losses) {
+        let change = Change {
+            databases: root.database_changes(),
+            returning: root.returning(&losses.lost),
+            root,
+        };
+        tell_root(session, &change);
+        tell_lost(session, &losses.lost);
+        changes.push(change);
     }
     let (mut needed, mut free) = (0, None);
     for room in &planned.room {
@@ -115,24 +131,28 @@ pub fn tell_in_place(
             counted(planned.unseen_processes, "process")
         ));
     }
-    let estimate = tell_time(session, repository, index, &plans)?;
+    let estimate = tell_time(session, estimate);
     let fields = json!({
         "plan": short(planned.hash),
         "snapshot_id": planned.snapshot.id,
         "snapshot_time": planned.snapshot.file.time,
         "in_place": true,
         "lacks": lacks,
+        "lost_items": lost.len(),
         "unfinished": planned.is_unfinished(),
         "files": planned.files(),
         "total_bytes": planned.bytes(),
         "needed_bytes": needed,
         "free_bytes": free,
         "seconds": estimate,
-        "replaces": changes.iter().map(|(root, databases)| root_fields(root, databases)).collect::<Vec<_>>(),
+        "replaces": changes.iter().map(root_fields).collect::<Vec<_>>(),
     });
     output.object("plan", fields.clone());
     hooks.tell([When::BeforeRestore, When::AfterRestore]);
     require_fit(planned, hooks)?;
+    if !planned.is_unfinished() {
+        require_whole(&lost)?;
+    }
     tell_command(
         session,
         &format!("{from} --in-place --plan {}", short(planned.hash)),
@@ -148,6 +168,75 @@ pub fn require_fit(planned: &InPlace, hooks: &Hooks<'_>) -> Result<()> {
     } else {
         planned.require_fit()
     }
+}
+
+/// Fails if something cannot be brought back: then nothing is replaced.
+fn require_whole(lost: &[Lost]) -> Result<()> {
+    let Some(first) = lost.first() else {
+        return Ok(());
+    };
+    Err(Error::NotWhole {
+        count: lost.len(),
+        first: shown(&first.path),
+    })
+}
+
+/// The same of a plan that was printed before, from what index and packs tell, before anything is stopped or
+/// staged for it; what is lost is told.
+pub fn require_within_reach(
+    session: &Session,
+    repository: &Repository,
+    index: &Index,
+    planned: &InPlace,
+) -> Result<()> {
+    let mut lost = Vec::new();
+    for root in planned.roots.iter().filter(|_| !planned.is_unfinished()) {
+        let nothing = HashMap::new();
+        let foreseen = root
+            .plan
+            .foreseen(repository, index, &nothing, session.output.as_ref())?;
+        lost.extend(foreseen.lost);
+    }
+    tell_lost(session, &lost);
+    require_whole(&lost)
+}
+
+/// What is known of a restore before it is begun.
+struct Foresight {
+    estimate: Option<Estimate>,
+    /// Of each plan.
+    losses: Vec<Foreseen>,
+}
+
+impl Foresight {
+    fn of(
+        session: &Session,
+        repository: &Repository,
+        index: &Index,
+        plans: &[&Plan],
+    ) -> Result<Self> {
+        let monitor = session.output.as_ref();
+        let Measured { estimate, damaged } = Estimate::measure(repository, index, plans, monitor)?;
+        let losses = plans.iter();
+        let losses = losses.map(|plan| plan.foreseen(repository, index, &damaged, monitor));
+        Ok(Self {
+            estimate,
+            losses: losses.collect::<Result<_>>()?,
+        })
+    }
+}
+
+fn all_lost(losses: &[Foreseen]) -> Vec<Lost> {
+    let lost = losses.iter().flat_map(|losses| &losses.lost);
+    lost.cloned().collect()
+}
+
+/// What would become of one root.
+struct Change<'a> {
+    root: &'a Root,
+    databases: Vec<DatabaseChange>,
+    /// What comes back.
+    returning: Paths,
 }
 
 /// Fails unless `wanted`, if given, is this plan.
@@ -258,13 +347,25 @@ fn tell_missing(session: &Session, missing: &[Missing]) {
     }
 }
 
-fn tell_amount(session: &Session, files: u64, bytes: u64) {
+fn tell_amount(session: &Session, files: u64, bytes: u64, losses: &[Foreseen]) {
     let output = &session.output;
+    let lost_files: u64 = losses.iter().map(|losses| losses.files).sum();
+    let lost_bytes: u64 = losses.iter().map(|losses| losses.bytes).sum();
+    let but = match losses.iter().map(|losses| losses.lost.len()).sum::<usize>() {
+        0 => String::new(),
+        lost => format!(
+            "; {} CANNOT be brought back: see the lines that begin with lost",
+            counted(lost as u64, "item")
+        ),
+    };
     output.line(format!(
-        "  restores   {}, {}",
-        counted(files, "file"),
-        ByteSize(bytes)
+        "  restores   {}, {}{but}",
+        counted(files.saturating_sub(lost_files), "file"),
+        ByteSize(bytes.saturating_sub(lost_bytes))
     ));
+    output.line(
+        "  looked at  folders, index, and the names and sizes of packs; that contents are whole is proved only by reading them",
+    );
 }
 
 fn tell_room(session: &Session, needed_bytes: u64, free_bytes: Option<u64>) {
@@ -277,15 +378,9 @@ fn tell_room(session: &Session, needed_bytes: u64, free_bytes: Option<u64>) {
     ));
 }
 
-fn tell_time(
-    session: &Session,
-    repository: &Repository,
-    index: &Index,
-    plans: &[&Plan],
-) -> Result<Value> {
-    let estimate = Estimate::measure(repository, index, plans, session.output.as_ref())?;
+fn tell_time(session: &Session, estimate: Option<Estimate>) -> Value {
     let Some(estimate) = estimate else {
-        return Ok(Value::Null);
+        return Value::Null;
     };
     session.output.line(format!(
         "  time       {} to {} (from reading {} of it here, at {}/s)",
@@ -294,10 +389,15 @@ fn tell_time(
         ByteSize(estimate.sample_bytes),
         ByteSize(estimate.bytes_per_second)
     ));
-    Ok(json!({"least": estimate.least.as_secs_f64(), "most": estimate.most.as_secs_f64()}))
+    json!({"least": estimate.least.as_secs_f64(), "most": estimate.most.as_secs_f64()})
 }
 
-fn tell_root(session: &Session, root: &Root, databases: &[DatabaseChange]) {
+fn tell_root(session: &Session, change: &Change<'_>) {
+    let Change {
+        root,
+        databases,
+        returning,
+    } = change;
     let output = &session.output;
     let survey = &root.survey;
     let path = shown(&root.spot.live);
@@ -339,6 +439,7 @@ fn tell_root(session: &Session, root: &Root, databases: &[DatabaseChange]) {
     tell_paths(session, "NOT SAVED, and it stands there", &survey.unsaved);
     for (what, paths) in [
         ("changed since the snapshot", &survey.changed),
+        ("comes back, nothing stands there now", returning),
         ("not in the snapshot", &survey.unknown),
         ("stays, left out of the snapshot by rule", &survey.left_out),
     ] {
@@ -376,7 +477,12 @@ pub fn paths_fields(paths: &Paths) -> Value {
     json!({"count": paths.count, "first": first.collect::<Vec<_>>()})
 }
 
-fn root_fields(root: &Root, databases: &[DatabaseChange]) -> Value {
+fn root_fields(change: &Change<'_>) -> Value {
+    let Change {
+        root,
+        databases,
+        returning,
+    } = change;
     let survey = &root.survey;
     let paths = paths_fields;
     let databases: Vec<Value> = databases
@@ -399,6 +505,7 @@ fn root_fields(root: &Root, databases: &[DatabaseChange]) -> Value {
         "files": survey.files,
         "total_bytes": survey.bytes,
         "changed": paths(&survey.changed),
+        "comes_back": paths(returning),
         "not_in_snapshot": paths(&survey.unknown),
         "not_saved": paths(&survey.unsaved),
         "stays_left_out": paths(&survey.left_out),

@@ -37,9 +37,7 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
     } = plan(session, &args.snapshot, &args.filter, &args.choice)?;
     if args.dry_run {
         let from = from_words(&plan.snapshot, &plan.base, &args.choice);
-        let mut fields = tell_target(session, &repository, &index, &plan, &target, &from)?;
-        fields["repository"] = repository.location().into();
-        return Ok(Done::well(fields));
+        return tell_target(session, &repository, &index, &plan, &target, &from);
     }
     require(args.plan.as_ref(), target.plan_hash(&plan))?;
     session.output.note(&format!(

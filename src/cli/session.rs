@@ -223,7 +223,8 @@ impl Session {
         choice: &RepositoryChoice,
         cache: Option<Arc<dyn Backend>>,
     ) -> Result<Repository> {
-        let password = choice.password.read(self.may_ask(), self.output.as_ref())?;
+        let given = &choice.password;
+        let password = given.read(self.may_ask(), self.output.as_ref())?;
         // Whoever or whatever gives the password may take long; a signal may have come meanwhile.
         go_on(self.output.as_ref())?;
         self.output.step(crate::monitor::Step::Opening, None);
@@ -232,12 +233,27 @@ impl Session {
             Some(cache) => Arc::new(CachedBackend::new(storage, cache)),
             None => storage,
         };
-        Repository::open(
+        let opened = Repository::open(
             backend,
             self.services.clone(),
             &password,
             self.output.as_ref(),
-        )
+        );
+        // Only here is it known whose password it was.
+        opened.map_err(|cause| match cause {
+            Error::WrongPassword {
+                location,
+                tried,
+                left,
+                ..
+            } => Error::WrongPassword {
+                whose: given.words(),
+                location,
+                tried,
+                left,
+            },
+            other => other,
+        })
     }
 
     /// A lock for a command that only reads: taken if it can be, else it is said and we go on. A
@@ -307,9 +323,16 @@ impl Session {
             .replace("`restic ", &format!("`restic -r {repo}{theirs} "))
     }
 
+    /// The flags that open the repository with another password file.
+    pub fn flags_with(&self, password_file: &Path) -> Result<String> {
+        let choice = self.choice()?;
+        let (repository, file) = (quoted(&choice.path), quoted(password_file));
+        Ok(format!("-r {repository} -p {file}"))
+    }
+
     /// The flags that mean this configuration, repository and password from any folder and without this
-    /// environment.
-    pub fn lasting_flags(&self, choice: Option<&RepositoryChoice>) -> Result<String> {
+    /// environment; none if the password comes from that, or from somebody who types it: cron has neither.
+    pub fn lasting_flags(&self, choice: Option<&RepositoryChoice>) -> Result<Option<String>> {
         let file = match &self.global.config {
             Some(file) => Some(config::absolute(file)?),
             None => match config::environment("TILLSAFE_CONFIG") {
@@ -322,7 +345,7 @@ impl Session {
             words.push(format!("-c {}", quoted(&file)));
         }
         let Some(choice) = choice else {
-            return Ok(words.join(" "));
+            return Ok(Some(words.join(" ")));
         };
         words.push(format!("-r {}", quoted(&choice.path)));
         words.push(match &choice.password {
@@ -337,10 +360,9 @@ impl Session {
                 let words: Vec<String> = words.iter().map(quoted).collect();
                 format!("--password-command {}", quoted(words.join(" ")))
             }
-            // Cron has neither this environment nor anybody to ask.
-            PasswordSource::Value(_) | PasswordSource::Terminal { .. } => "-p FILE".to_owned(),
+            PasswordSource::Value { .. } | PasswordSource::Terminal { .. } => return Ok(None),
         });
-        Ok(words.join(" "))
+        Ok(Some(words.join(" ")))
     }
 
     fn has_several_repositories(&self) -> bool {

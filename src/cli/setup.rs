@@ -331,7 +331,7 @@ fn tell_next(session: &Session, place: &Path, shops: &[(String, Shop)]) -> Resul
         .map(|series| format!("  tillsafe{words} verify {series}\n"))
         .collect();
     let lines = cron::Plan {
-        flags: session.lasting_flags(None)?,
+        flags: session.lasting_flags(None)?.unwrap_or_default(),
         backups: vec![String::new()],
         series,
         keep: None,

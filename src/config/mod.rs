@@ -217,7 +217,10 @@ fn from_variables(
         return PasswordSource::Command(command.to_string_lossy().into_owned());
     }
     match variable("PASSWORD") {
-        Some(value) => PasswordSource::Value(value),
+        Some(value) => PasswordSource::Value {
+            variable: format!("{prefix}_PASSWORD"),
+            value,
+        },
         None if prefix == "RESTIC" => PasswordSource::Terminal {
             level: "RESTIC_REPOSITORY",
             flag: "RESTIC_PASSWORD_FILE",
@@ -379,7 +382,9 @@ mod tests {
         let theirs = variables(&[("RESTIC_REPOSITORY", "/theirs"), ("RESTIC_PASSWORD", "x")]);
         let chosen = choose(&flags(None, None), None, &theirs, &none).unwrap();
         assert_eq!(chosen.path, Path::new("/theirs"));
-        assert!(matches!(chosen.password, PasswordSource::Value(_)));
+        assert!(
+            matches!(chosen.password, PasswordSource::Value { variable, .. } if variable == "RESTIC_PASSWORD")
+        );
     }
 
     #[test]

@@ -23,7 +23,12 @@ pub enum PasswordSource {
     /// What a program with these arguments prints, without a shell.
     Program(Vec<String>),
     /// A variable of the environment.
-    Value(OsString),
+    Value {
+        /// Its name.
+        variable: String,
+        /// What it holds.
+        value: OsString,
+    },
     /// The person at the terminal, because nothing else was named.
     Terminal {
         /// Where the repository came from.
@@ -34,6 +39,45 @@ pub enum PasswordSource {
 }
 
 impl PasswordSource {
+    /// What it is, for who wonders why it does not open.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self {
+            Self::File(path) => format!("in the file {}", crate::units::shown(path)),
+            Self::Command(command) => {
+                let command = crate::units::Shown(command.as_bytes());
+                format!("that the command {command} prints")
+            }
+            Self::Program(words) => {
+                let words = words.join(" ");
+                let words = crate::units::Shown(words.as_bytes());
+                format!("that the command {words} prints")
+            }
+            Self::Value { variable, .. } => format!("in the variable {variable}"),
+            Self::Terminal { .. } => "that was typed".to_owned(),
+        }
+    }
+
+    /// Gets the password for a new key: as [`Self::read`], but one of several lines is no password that
+    /// anybody has chosen. One that opens already is read as it is, whoever made it.
+    ///
+    /// # Errors
+    /// As [`Self::read`], and [`Error::Usage`] for more than one line.
+    pub fn read_new(&self, may_ask: bool, monitor: &dyn Monitor) -> Result<Secret> {
+        let secret = self.read(may_ask, monitor)?;
+        let lines = secret.expose().split(|byte| *byte == b'\n').count();
+        if lines > 1 {
+            return Err(Error::Usage {
+                finding: format!(
+                    "the password {} has {lines} lines: that is some other text, all of which would be the password",
+                    self.words()
+                ),
+                next: "give a file with nothing but the password in one line; one that does not exist is made, with a strong password in it".to_owned(),
+            });
+        }
+        Ok(secret)
+    }
+
     /// Gets the password. Nobody is asked if `may_ask` is false or there is no terminal.
     ///
     /// # Errors
@@ -49,7 +93,7 @@ impl PasswordSource {
                 run(Command::new(program).args(arguments))?
             }
             // Not trimmed, as in restic: a variable holds no line end by accident.
-            Self::Value(value) => Secret::new(value.clone().into_vec()),
+            Self::Value { value, .. } => Secret::new(value.clone().into_vec()),
             Self::Terminal { level, flag } => ask(level, flag, may_ask)?,
         };
         if secret.is_empty() {
@@ -98,7 +142,7 @@ impl NewPassword {
             Self::Command(command) => PasswordSource::Command(command),
             Self::Terminal => return Ok((ask_twice(may_ask)?, false)),
         };
-        Ok((source.read(may_ask, monitor)?, made))
+        Ok((source.read_new(may_ask, monitor)?, made))
     }
 }
 

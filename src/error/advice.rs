@@ -126,6 +126,19 @@ impl Error {
                 "name a file that does not exist yet, or move this one aside (mv)",
             ),
             Self::KeyRefused { next, .. } => ("no key was added or removed", next.as_str()),
+            Self::KeyTaken { other, old, flags } => {
+                let how = if flags.is_empty() {
+                    format!("open the repository with the new password and `key remove {old}`")
+                } else {
+                    format!("tillsafe {flags} key remove {old}")
+                };
+                return Advice {
+                    safe: "no key was added or removed".into(),
+                    next: format!(
+                        "give a password that opens no key yet; but if an interrupted `key passwd` has made {other}, finish it: {how}"
+                    ),
+                };
+            }
             Self::NoSuchPath { snapshot, .. } => {
                 return Advice {
                     safe: "nothing was written".into(),
@@ -219,7 +232,7 @@ impl Error {
             ),
             Self::NoConsent { next, .. } => ("nothing was touched", *next),
             Self::NotWhole { .. } => (
-                "what is live was not touched, and the copy was removed",
+                "what is live was not touched, and nothing is left beside it",
                 "leave the lost items out (--exclude), so that what stands there in their place stays, or restore what is left to a new folder (--target); each is named with the snapshots in which it is intact",
             ),
             Self::TargetChanged { .. } => (

@@ -110,8 +110,10 @@ pub enum Error {
     #[error("a record of proofs is damaged: nobody can tell which snapshot is the last proven one")]
     ProofsUncertain,
     /// No key file opens with the password.
-    #[error("the password opens none of the {tried} key(s) of {location}{}", untried(*.left))]
+    #[error("the password {whose} opens none of the {tried} key(s) of {location}{}", untried(*.left))]
     WrongPassword {
+        /// Where it came from: the file, the variable.
+        whose: String,
         /// Where.
         location: String,
         /// How many key files were tried.
@@ -170,6 +172,16 @@ pub enum Error {
         /// What to do instead.
         next: String,
     },
+    /// The new password is that of another key: somebody else's, or one that a run which was cut short has made.
+    #[error("the new password opens another key already, {other}")]
+    KeyTaken {
+        /// That key.
+        other: String,
+        /// The key that was to be replaced.
+        old: String,
+        /// The flags that open the repository with the new password; empty if nobody knows them.
+        flags: String,
+    },
     /// The snapshot does not hold the path.
     #[error("snapshot {snapshot} holds no {path}{}", finding.as_ref().map_or(String::new(), |finding| format!(": {finding}")))]
     NoSuchPath {
@@ -191,7 +203,7 @@ pub enum Error {
         words: String,
     },
     /// Some of what was asked for is lost; all the rest was brought back.
-    #[error("{} could not be brought back: no whole copy is in the repository", counted(*.count, "item"))]
+    #[error("{} cannot be brought back: no whole copy is in the repository", counted(*.count, "item"))]
     ItemsLost {
         /// How many items.
         count: u64,
@@ -327,9 +339,7 @@ pub enum Error {
         next: &'static str,
     },
     /// A copy lacks something, so it does not replace what is there.
-    #[error(
-        "{count} item(s) could not be brought back, {first} among them, so nothing was replaced"
-    )]
+    #[error("{count} item(s) cannot be brought back, {first} among them, so nothing was replaced")]
     NotWhole {
         /// How many.
         count: usize,
@@ -486,6 +496,7 @@ impl Error {
             | Self::PlanChanged { .. }
             | Self::NoConsent { .. }
             | Self::KeyRefused { .. }
+            | Self::KeyTaken { .. }
             | Self::TargetChanged { .. }
             | Self::NothingKept { .. }
             | Self::LaterRestore { .. }

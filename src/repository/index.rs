@@ -149,6 +149,8 @@ struct Pack {
     standing: Standing,
     /// Seen to be gone or too short.
     lost: bool,
+    /// Its bytes, once looked for: none of one that is not there.
+    seen_bytes: Option<u64>,
 }
 
 /// All index files together.
@@ -194,6 +196,7 @@ impl Index {
                 id,
                 standing,
                 lost: false,
+                seen_bytes: None,
             });
             u32::try_from(self.packs.len() - 1).unwrap_or(u32::MAX)
         });
@@ -228,6 +231,24 @@ impl Index {
                 self.conflicts.insert(self.packs[pack as usize].id);
             }
         }
+    }
+
+    /// Notes the packs that are there, with their sizes: what [`Self::is_within_reach`] goes by.
+    pub fn note_sizes(&mut self, there: &HashMap<Id, u64>) {
+        for pack in &mut self.packs {
+            pack.seen_bytes = Some(there.get(&pack.id).copied().unwrap_or(0));
+        }
+    }
+
+    /// Whether a copy of the blob lies in a pack that is there and long enough, as far as the sizes of packs
+    /// are known. What its bytes are, only reading them tells.
+    #[must_use]
+    pub fn is_within_reach(&self, kind: BlobKind, id: Id) -> bool {
+        self.compacts(kind, id).any(|compact| {
+            let seen = self.packs[compact.pack as usize].seen_bytes;
+            let end = u64::from(compact.offset) + u64::from(compact.length);
+            seen.is_none_or(|bytes| end <= bytes)
+        })
     }
 
     /// Compares with the packs that are there (name and size). Blobs of one that is gone or too short

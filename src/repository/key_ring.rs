@@ -99,8 +99,8 @@ impl Repository {
     /// both open; the old one goes only after the new one was read back and opened.
     ///
     /// # Errors
-    /// As [`Repository::add_key`], and [`Error::KeyRefused`] if it is no other password, or one that opens
-    /// another key: two keys do not become one unasked; [`Error::LockLost`].
+    /// As [`Repository::add_key`], and [`Error::KeyRefused`] if it is no other password, [`Error::KeyTaken`] if it
+    /// opens another key: two keys do not become one unasked; [`Error::LockLost`].
     pub fn change_password(
         &self,
         password: &Secret,
@@ -238,11 +238,10 @@ impl Repository {
 /// The new password is that of another key: somebody else's, or one that a run which was cut short has made.
 fn taken(other: Id, old: Id) -> Error {
     let (other, old) = (other.short(), old.short());
-    Error::KeyRefused {
-        finding: format!("the new password opens another key already, {other}"),
-        next: format!(
-            "give a password that opens no key yet; but if an interrupted `key passwd` has made {other}, finish it: open the repository with the new password (`-p` names its file) and `key remove {old}`"
-        ),
+    Error::KeyTaken {
+        other,
+        old,
+        flags: String::new(),
     }
 }
 

@@ -49,7 +49,7 @@ impl Repository {
     pub fn load_index(&self, monitor: &dyn Monitor) -> Result<Index> {
         let mut files = self.read_index_files(monitor)?;
         tell_damaged(&files, monitor);
-        let sizes = match self.list(Class::Data) {
+        let sizes: HashMap<Id, u64> = match self.list(Class::Data) {
             // Strange names among the packs are the business of who writes there, or checks.
             Ok(listing) => listing.objects.into_iter().collect(),
             // What the index names can be read all the same.
@@ -62,6 +62,7 @@ impl Repository {
                 return Ok(files.index);
             }
         };
+        files.index.note_sizes(&sizes);
         let unindexed = self.add_unindexed(&mut files.index, &sizes, monitor)?;
         // With all index files readable, such packs are what an interrupted backup left.
         if !files.damaged.is_empty() || files.count == 0 {

@@ -95,6 +95,7 @@ pub(super) fn find_key(
         });
     }
     Err(Error::WrongPassword {
+        whose: "that was given".to_owned(),
         location: backend.location(),
         tried,
         left: count - tried,

@@ -1,10 +1,12 @@
 //! How long a restore will take, from reading a part of it here and now.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::plan::Plan;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::monitor::{Monitor, go_on};
 use crate::parallel;
@@ -17,6 +19,15 @@ use crate::repository::tree::Content;
 const SAMPLE: u64 = 32 * 1024 * 1024;
 /// Time after which no more is read.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What reading a part of a plan has shown.
+#[derive(Debug)]
+pub struct Measured {
+    /// How long it will take; none if nothing could be read.
+    pub estimate: Option<Estimate>,
+    /// Blobs of which no copy is whole, and what is wrong with one.
+    pub damaged: HashMap<Id, String>,
+}
 
 /// A range of time that a restore will take, and what it was reckoned from.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,7 +44,7 @@ pub struct Estimate {
 
 impl Estimate {
     /// Reads blobs from all over the plans, and reckons with a target between as quick as this and
-    /// 50 MB/s. `None` if nothing could be read; why not is what the restore itself will say.
+    /// 50 MB/s. A storage that does not answer is what the restore itself will tell.
     ///
     /// # Errors
     /// [`crate::error::Error::Interrupted`].
@@ -42,21 +53,34 @@ impl Estimate {
         index: &Index,
         plans: &[&Plan],
         monitor: &dyn Monitor,
-    ) -> Result<Option<Self>> {
+    ) -> Result<Measured> {
         let total: u64 = plans.iter().map(|plan| plan.bytes).sum();
         let blobs = sample(index, plans);
         let (begun, read) = (Instant::now(), AtomicU64::new(0));
+        let damaged = Mutex::new(HashMap::new());
         parallel::for_each(&blobs, |id| {
             go_on(monitor)?;
-            if begun.elapsed() < PATIENCE
-                && let Ok(plain) = repository.read_blob(index, BlobKind::Data, *id)
-            {
-                read.fetch_add(plain.len() as u64, Ordering::Relaxed);
+            if begun.elapsed() >= PATIENCE {
+                return Ok(());
+            }
+            match repository.read_blob(index, BlobKind::Data, *id) {
+                Ok(plain) => {
+                    read.fetch_add(plain.len() as u64, Ordering::Relaxed);
+                }
+                Err(cause @ Error::Damaged { .. }) => {
+                    let mut damaged = damaged.lock().unwrap_or_else(PoisonError::into_inner);
+                    damaged.insert(*id, cause.to_string());
+                }
+                Err(_) => {}
             }
             Ok(())
         })?;
         let sample_bytes = read.into_inner();
-        Ok((sample_bytes > 0).then(|| Self::reckon(total, sample_bytes, begun.elapsed())))
+        Ok(Measured {
+            estimate: (sample_bytes > 0)
+                .then(|| Self::reckon(total, sample_bytes, begun.elapsed())),
+            damaged: damaged.into_inner().unwrap_or_else(PoisonError::into_inner),
+        })
     }
 
     #[allow(

@@ -130,6 +130,7 @@ impl Plan {
             &self.snapshot,
             &mut self.lost,
             known,
+            lost::MAX_READ,
             monitor,
         )
     }

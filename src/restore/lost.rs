@@ -20,8 +20,8 @@ use crate::repository::tree::{Content, Node};
 const MAX_NAMED: usize = 3;
 /// Most items that are looked for elsewhere.
 const MAX_SEARCHED: usize = 1000;
-/// Most bytes that are read for it.
-const MAX_READ: u64 = 16 * 1024 * 1024 * 1024;
+/// Most bytes that a restore reads for it.
+pub(super) const MAX_READ: u64 = 16 * 1024 * 1024 * 1024;
 /// Most nodes of trees that are kept in memory meanwhile.
 const MAX_KEPT: usize = 500_000;
 
@@ -100,8 +100,8 @@ pub(super) fn read_fault(
     Ok(None)
 }
 
-/// Looks for what is lost in all snapshots but `of`, newest first. `known` says of some blobs whether
-/// they are whole.
+/// Looks for what is lost in all snapshots but `of`, newest first, and reads at most so many bytes for it.
+/// `known` says of some blobs whether they are whole.
 ///
 /// # Errors
 /// [`Error::Storage`], [`Error::Interrupted`].
@@ -111,6 +111,7 @@ pub(super) fn search(
     of: &Snapshot,
     lost: &mut [Lost],
     known: HashMap<Id, bool>,
+    max_read: u64,
     monitor: &dyn Monitor,
 ) -> Result<()> {
     if lost.is_empty() {
@@ -127,7 +128,7 @@ pub(super) fn search(
         trees: HashMap::new(),
         kept: 0,
         blobs: known,
-        readable: Some(MAX_READ),
+        readable: Some(max_read),
     };
     for snapshot in others.iter().rev() {
         let wanting = lost

@@ -11,6 +11,7 @@
 mod estimate;
 mod fetch;
 mod filter;
+mod foreseen;
 mod holes;
 pub mod in_place;
 mod item;
@@ -28,9 +29,10 @@ mod target;
 mod verify;
 
 pub use crate::records::ProofLevel;
-pub use estimate::Estimate;
+pub use estimate::{Estimate, Measured};
 pub use fetch::Staged;
 pub use filter::{Filter, Selection};
+pub use foreseen::Foreseen;
 pub use item::Item;
 pub use lost::{Holder, Lost};
 pub use missing::Missing;

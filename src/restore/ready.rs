@@ -147,7 +147,15 @@ impl Target {
         plan.lose(&found);
         let known = HashMap::new();
         let of = plan.snapshot.clone();
-        lost::search(repository, index, &of, &mut plan.lost, known, monitor)
+        lost::search(
+            repository,
+            index,
+            &of,
+            &mut plan.lost,
+            known,
+            lost::MAX_READ,
+            monitor,
+        )
     }
 
     /// The plan's items under the names that they have now: still waiting, or moved up already.

@@ -20,6 +20,7 @@ use super::ready::{self, Restored, is_top_folder};
 use super::target::{TargetKind, is_content};
 use super::verify::Verified;
 use crate::durable::Folder;
+use crate::entry::Entry;
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Problem, Step, go_on};
 use crate::records::ProofLevel;
@@ -122,13 +123,22 @@ pub(super) fn tell_kept(
     target: &Path,
     monitor: &dyn Monitor,
 ) {
-    let Some(entry) = &plan.base_folder else {
-        return;
-    };
+    if let Some(entry) = &plan.base_folder {
+        tell_kept_folder(old, entry, target, monitor);
+    }
+}
+
+/// The same of any folder that stays.
+pub(super) fn tell_kept_folder(
+    old: &std::fs::Metadata,
+    entry: &Entry,
+    path: &Path,
+    monitor: &dyn Monitor,
+) {
     let kept = (old.uid(), old.gid(), old.mode() & 0o7777);
     if kept != (entry.owner.uid, entry.owner.gid, entry.mode) {
         monitor.problem(Problem {
-            item: crate::units::shown(target),
+            item: crate::units::shown(path),
             finding: format!(
                 "was there before and keeps its owner and mode ({}:{} {:04o}); the captured folder had {}:{} {:04o}",
                 kept.0, kept.1, kept.2, entry.owner.uid, entry.owner.gid, entry.mode

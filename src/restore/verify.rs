@@ -208,7 +208,7 @@ impl Staged {
 
     /// Files were read back already; with a manifest, and all of the snapshot, its databases must all
     /// be there, and the number and bytes of its files must be those of the capture too. Unless
-    /// another program wrote the snapshot anew, perhaps without some of them.
+    /// somebody wrote the snapshot anew, perhaps without some of them.
     fn files_level(&self, absent: &[&str], monitor: &dyn Monitor) -> Result<ProofLevel> {
         let Some(manifest) = &self.plan.manifest else {
             return Ok(ProofLevel::Opened);
@@ -230,11 +230,24 @@ impl Staged {
         monitor.problem(Problem {
             item: name,
             finding: format!(
-                "{finding}; another program has written this snapshot anew since, and what it holds now is restored"
+                "{finding}; {}, and what it holds now is restored",
+                self.by_whom(manifest)
             ),
             incomplete: false,
         });
         Ok(ProofLevel::Opened)
+    }
+
+    /// Who wrote the snapshot anew: `repair snapshots` marks as incomplete what was whole when it was captured.
+    fn by_whom(&self, manifest: &Manifest) -> &'static str {
+        let is_marked = self.plan.snapshot.file.is_incomplete();
+        match (is_marked, manifest.incomplete.is_empty()) {
+            (true, true) => "`repair snapshots` has left out since what was lost",
+            (true, false) => {
+                "it was written anew since, by `repair snapshots` or by another program"
+            }
+            (false, _) => "another program has written this snapshot anew since",
+        }
     }
 
     fn files_difference(&self, manifest: &Manifest, absent: &[&str]) -> Option<String> {

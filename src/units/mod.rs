@@ -5,7 +5,7 @@ mod shell;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-pub use shell::quoted;
+pub use shell::{in_quotes, quoted};
 
 /// A number of bytes, printed with a binary unit: `1.04 GiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

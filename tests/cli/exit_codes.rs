@@ -450,3 +450,31 @@ fn verify_says_what_restore_would_say() {
     assert_eq!(scene.usual("restore").code, 3);
     assert_eq!(scene.usual("verify").code, 3);
 }
+
+/// Two pages tell which code counts where there are several: both as the program does.
+#[test]
+fn the_pages_have_the_order_of_codes_that_counts() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    for page in ["docs/scripting.md", "docs/configuration.md"] {
+        let text = std::fs::read_to_string(root.join(page)).unwrap();
+        let list = text.split("130, 143, ").nth(1).unwrap_or_default();
+        let end = list.find(|letter: char| !letter.is_ascii_digit() && !", \n".contains(letter));
+        let list = format!("130, 143, {}", &list[..end.unwrap_or(list.len())]);
+        let codes = list.split(|letter: char| !letter.is_ascii_digit());
+        let codes: Vec<ExitCode> = codes
+            .filter_map(|code| ExitCode::of_number(code.parse().ok()?))
+            .collect();
+        for pair in codes.windows(2) {
+            assert_eq!(
+                ExitCode::first_of(&[pair[1], pair[0]]),
+                pair[0],
+                "{page}: {pair:?}"
+            );
+        }
+        let all = ExitCode::TABLE.iter().map(|(code, _)| *code);
+        let missing: Vec<_> = all
+            .filter(|code| *code != ExitCode::Done && !codes.contains(code))
+            .collect();
+        assert_eq!(missing, [], "{page}");
+    }
+}

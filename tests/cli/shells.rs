@@ -1,12 +1,19 @@
 //! What shells and `man` are given: completion scripts that complete, and pages that can be read.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::process::Command;
+
+use tillsafe::units::quoted;
 
 use super::as_text;
 use super::words::{commands_of, help};
 use crate::common::Place;
-use crate::common::program::{Run, bare};
+use crate::common::library::{self, PASSWORD};
+use crate::common::program::{Program, Run, bare};
+use crate::common::shop::Shop;
 use crate::common::tools::skipped;
 
 fn script(shell: &str) -> String {
@@ -109,4 +116,144 @@ fn there_is_a_page_for_each_command_and_man_reads_it() {
     if output.status.success() && !text.is_empty() {
         assert!(text.contains("--in-place"), "{text}");
     }
+}
+
+/// Names that a shell, a terminal or cron would make something else of.
+const HOSTILE: [&[u8]; 12] = [
+    b"two\nlines",
+    b"ends\n\n",
+    b"it's \"here\"",
+    b"back\\slash\\",
+    b"\\%n 100%",
+    b"caf\xe9 1",
+    b"-n",
+    b"$HOME `id` $(id) !x",
+    b"a;b|c&d>e<f*?[x]{y}~#",
+    b"\x1b[2Jred\x07\ttab",
+    "T\u{f6}pfe\u{202e}".as_bytes(),
+    b"%d\xff%s\\012",
+];
+
+/// What cron gives to the shell of the rest of a line; cron programs differ in whether a backslash takes the
+/// meaning from a backslash, too.
+fn through_cron(line: &str, takes_backslashes: bool) -> Option<String> {
+    let mut command = String::new();
+    let mut is_escaped = false;
+    for letter in line.chars() {
+        if is_escaped {
+            is_escaped = false;
+            if letter == '%' || (takes_backslashes && letter == '\\') {
+                command.pop();
+            }
+        } else if letter == '%' {
+            return None;
+        } else {
+            is_escaped = letter == '\\';
+        }
+        command.push(letter);
+    }
+    Some(command)
+}
+
+#[test]
+fn a_quoted_word_is_the_same_word_in_each_shell() {
+    for shell in ["dash", "bash", "sh", "zsh"] {
+        let mut tried = 0;
+        for word in HOSTILE {
+            let word = OsStr::from_bytes(word);
+            let line = format!("printf '<%s>' {}", quoted(word));
+            let Ok(output) = Command::new(shell).args(["-c", &line]).output() else {
+                break;
+            };
+            let expected = [b"<", word.as_bytes(), b">"].concat();
+            assert_eq!(output.stdout, expected, "{shell}: {line}");
+            tried += 1;
+        }
+        if tried == 0 && shell != "zsh" {
+            skipped(shell, "it is not installed");
+        }
+    }
+}
+
+#[test]
+fn the_lines_for_cron_do_what_they_say_whatever_the_names() {
+    for name in HOSTILE {
+        let place = Place::new();
+        let folder = place.path().join(OsStr::from_bytes(name));
+        fs::create_dir(&folder).unwrap();
+        // A location, and the paths that a snapshot keeps, are text.
+        let is_text = folder.to_str().is_some();
+        let inner = if is_text {
+            folder.as_path()
+        } else {
+            place.path()
+        };
+        let shop = Shop::open(&inner.join("shop"), 3, "delete");
+        let mut program = Program::with_cheap_repository(inner);
+        let password = folder.join("password of ours");
+        fs::rename(&program.password_file, &password).unwrap();
+        program.password_file = password;
+        let backup = || {
+            let mut command = program.command(&["backup"]);
+            Run::of(command.arg(&shop.folder))
+        };
+        let run = backup();
+        assert_eq!(run.code, 0, "{}", run.text());
+        let (_, objects) = program.json(&["doctor"]);
+        let cure = objects
+            .iter()
+            .filter_map(|one| one["cure"].as_str())
+            .find(|cure| cure.contains("printf '%s"))
+            .unwrap_or_else(|| panic!("{objects:#?}"));
+        let print = &cure[cure.find("printf '%s").unwrap()..];
+        let end = print
+            .find(" > /etc/cron.d")
+            .or_else(|| print.find(") | crontab -"));
+        let print = &print[..end.unwrap()];
+        let printed = Command::new("sh").args(["-c", print]).output().unwrap();
+        let lines = String::from_utf8(printed.stdout).expect("a crontab is text");
+        assert_eq!(lines.lines().count(), 4, "{lines}");
+        let line = lines.lines().next().unwrap();
+        // Five times, and for root the user.
+        let from = line.find('/').unwrap();
+        let from = line[from..].find(char::is_alphabetic).unwrap() + from - 1;
+        let before = library::snapshots(&program.backend()).len();
+        for takes_backslashes in [false, true] {
+            let command = through_cron(&line[from..], takes_backslashes)
+                .unwrap_or_else(|| panic!("cut short: {line}"));
+            let mut shell = Command::new("sh");
+            shell.env_clear().args(["-c", &command]);
+            let run = Run::of(&mut shell);
+            assert_eq!(
+                (run.code, run.stdout.as_str()),
+                (0, ""),
+                "{line}: {}",
+                run.text()
+            );
+        }
+        let after = library::snapshots(&program.backend()).len();
+        assert_eq!(after, before + 2, "{line}");
+    }
+}
+
+/// Cron has neither an environment nor anybody who types.
+#[test]
+fn without_a_file_for_the_password_there_is_no_line_but_what_to_do() {
+    let place = Place::new();
+    let shop = Shop::open(&place.join("shop"), 3, "delete");
+    let program = Program::with_cheap_repository(place.path());
+    program.ok(&["backup", as_text(&shop.folder)]);
+    let mut command = bare();
+    command.env("TILLSAFE_REPOSITORY", &program.repository);
+    command.env("TILLSAFE_PASSWORD", PASSWORD);
+    let run = Run::of(command.arg("doctor"));
+    assert!(!run.text().contains("-p FILE"), "{}", run.text());
+    assert!(!run.text().contains("cron.d/tillsafe"), "{}", run.text());
+    assert!(
+        run.stdout
+            .contains("put the password into a file that only you can read"),
+        "{}",
+        run.text()
+    );
+    assert!(Path::new(&program.password_file).exists());
 }

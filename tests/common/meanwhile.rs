@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 
 use tillsafe::backend::Backend;
-use tillsafe::backup::{self, Outcome};
+use tillsafe::backup::{self, Options, Outcome};
 use tillsafe::durable::{Disk, OsDisk};
 use tillsafe::error::Result;
 use tillsafe::monitor::{Monitor, Problem, Progress, Step};
@@ -38,9 +38,18 @@ pub fn back_up_and_act(
     act: impl FnMut(Progress) + Send,
 ) -> Result<Outcome> {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-    let monitor = Meanwhile(Mutex::new(act));
     let options = options(&[path], path.parent().unwrap(), &disk);
-    backup::backup(&open(backend).unwrap(), &options, &monitor)
+    back_up_by(backend, &options, act)
+}
+
+/// The same with options of the test's own.
+pub fn back_up_by(
+    backend: &Arc<dyn Backend>,
+    options: &Options,
+    act: impl FnMut(Progress) + Send,
+) -> Result<Outcome> {
+    let monitor = Meanwhile(Mutex::new(act));
+    backup::backup(&open(backend).unwrap(), options, &monitor)
 }
 
 /// The same, and calls it once, when the first file or database has been read.

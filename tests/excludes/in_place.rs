@@ -2,6 +2,7 @@
 //! it moves aside.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use serde_json::Value;
 
@@ -141,6 +142,34 @@ fn what_was_left_out_stays_and_what_is_new_moves_aside_until_it_is_taken_back() 
         assert_eq!(now(file).as_deref(), Some(text), "{file}");
     }
     assert!(!world.shop.join("whole/d").exists());
+}
+
+/// A folder that is divided is not moved, at any depth: that it keeps its mode is said of each.
+#[test]
+fn a_folder_in_which_something_stays_keeps_its_mode_and_that_is_said() {
+    let world = World::new(&["a", "sub/deep/b", "other/c"]);
+    world.backed_up(&RULES);
+    world.write("sub/deep/y.log", "later");
+    for folder in ["sub/deep", "other"] {
+        let mode = fs::Permissions::from_mode(0o711);
+        fs::set_permissions(world.shop.join(folder), mode).unwrap();
+    }
+    let from = format!("latest:{}", world.path());
+    let hash = world.program.plan_in_place(&[&from]);
+    let words = ["restore", &from, "--in-place", "--plan", &hash];
+    let run = world.program.ok(&words);
+    let mode = |folder: &str| fs::metadata(world.shop.join(folder)).unwrap().mode() & 0o777;
+    assert_eq!((mode("sub/deep"), mode("other")), (0o711, 0o755));
+    let said: Vec<&str> = run
+        .stderr
+        .lines()
+        .filter(|line| line.contains("keeps its"))
+        .collect();
+    assert_eq!(said.len(), 1, "{}", run.stderr);
+    assert!(
+        said[0].contains("sub/deep: ") && said[0].contains("0711"),
+        "{said:?}"
+    );
 }
 
 #[test]

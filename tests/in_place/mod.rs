@@ -2,6 +2,7 @@
 
 mod crash;
 mod discard;
+mod foreseen;
 mod hostile;
 mod meanwhile;
 mod unsaved;

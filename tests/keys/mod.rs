@@ -19,7 +19,7 @@ use tillsafe::secret::Secret;
 use crate::common::Place;
 use crate::common::files::names_with;
 use crate::common::library::{self, PASSWORD, services};
-use crate::common::program::{Program, Run};
+use crate::common::program::{Program, Run, bare};
 use crate::common::restic::Restic;
 use crate::common::terminal::type_hidden;
 use crate::common::tools::skipped;
@@ -273,10 +273,82 @@ fn a_change_to_no_new_password_says_so() {
     }
     strong.ok(&["snapshots"]);
     // If that was meant, the message says how.
-    let id = next.split("key remove ").nth(1).unwrap();
-    let id = id.split('`').next().unwrap();
-    other.ok(&["key", "remove", id]);
+    let typed = next.split("finish it: tillsafe ").nth(1).unwrap();
+    let run = Run::of(bare().args(typed.split_whitespace()));
+    assert_eq!(run.code, 0, "{}", run.text());
     assert_eq!(strong.run(&["snapshots"]).code, 12);
+}
+
+/// The wrong file, named by accident, would make a password that nobody has chosen.
+#[test]
+fn a_text_of_several_lines_becomes_no_password_and_one_that_opens_goes_on_opening() {
+    let place = Place::new();
+    let program = Program::with_cheap_repository(place.path());
+    let script = with_password(&program, place.path(), "till.py", "import os\nsell()\n\n");
+    let file = as_text(&script.password_file);
+    let before = key_files(&program);
+    for words in [
+        &["key", "add", "--new-password-file", file][..],
+        &["key", "passwd", "--new-password-file", file],
+        &["key", "add", "--new-password-command", "printf 'a\\nb'"],
+    ] {
+        let run = program.run(words);
+        assert_eq!(run.code, 2, "{words:?}: {}", run.text());
+        assert!(run.stderr.contains("has 2 lines"), "{}", run.stderr);
+        assert_eq!(key_files(&program), before);
+    }
+    let new = Program {
+        repository: place.join("new"),
+        password_file: script.password_file.clone(),
+    };
+    assert_eq!(new.run(&["init"]).code, 2);
+    assert!(!new.repository.join("config").exists());
+    // restic takes the whole text: what was made with it opens.
+    let repository = library::open(&program.backend()).unwrap();
+    let text = secret("import os\nsell()");
+    repository
+        .add_key(&text, Cost::CHEAP, &Quiet::default())
+        .unwrap();
+    script.ok(&["snapshots"]);
+}
+
+#[test]
+fn a_wrong_password_is_told_with_where_it_came_from() {
+    let place = Place::new();
+    let program = Program::with_cheap_repository(place.path());
+    let wrong = with_password(&program, place.path(), "wrong.pass", "porridge\n");
+    let file = as_text(&wrong.password_file);
+    let repository = as_text(&program.repository);
+    for (words, variables, said) in [
+        (
+            &["-r", repository, "-p", file, "snapshots"][..],
+            &[][..],
+            file,
+        ),
+        (
+            &[
+                "-r",
+                repository,
+                "--password-command",
+                "echo no",
+                "snapshots",
+            ],
+            &[],
+            "that the command echo no prints",
+        ),
+        (
+            &["snapshots"],
+            &[
+                ("TILLSAFE_REPOSITORY", repository),
+                ("TILLSAFE_PASSWORD", "no"),
+            ],
+            "in the variable TILLSAFE_PASSWORD",
+        ),
+    ] {
+        let run = Run::of(bare().args(words).envs(variables.iter().copied()));
+        assert_eq!(run.code, 12, "{}", run.text());
+        assert!(run.stderr.contains(said), "{}", run.stderr);
+    }
 }
 
 /// A stray is the business of who looks after keys.

@@ -362,8 +362,7 @@ fn the_program_names_what_is_lost_and_ends_with_4() {
             run.stdout
         );
         assert!(
-            run.stderr
-                .contains("error: 1 item could not be brought back"),
+            run.stderr.contains("error: 1 item cannot be brought back"),
             "{}",
             run.stderr
         );

@@ -134,6 +134,12 @@ fn from_damage_to_a_clean_check() {
         "{}",
         run.stderr
     );
+    assert!(
+        run.stderr.contains("`repair snapshots` has left out since")
+            && !run.stderr.contains("another program"),
+        "{}",
+        run.stderr
+    );
     let restored = target.join(shop.strip_prefix("/").unwrap());
     assert!(restored.join("notes.txt").exists() && !restored.join("cup.jpg").exists());
 

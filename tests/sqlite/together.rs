@@ -3,8 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Child;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use rusqlite::Connection;
+use tillsafe::clock::{Clock, SystemClock};
 use tillsafe::source::sqlite::{Options, Prepared, together};
 
 use super::{application, begun, options};
@@ -133,6 +138,64 @@ fn a_transaction_over_two_databases_is_in_both_or_in_none() {
     );
     assert!(common > CAPTURES / 2, "{common}");
     assert!(torn > 0, "the application is too slow to tell anything");
+}
+
+/// A clock at whose ticks something happens: the library asks for the time between its steps.
+#[derive(Debug)]
+struct Meanwhile {
+    tick: AtomicUsize,
+    /// By the number of the tick: what is done to which database.
+    acts: Vec<(usize, PathBuf, &'static str)>,
+}
+
+impl Clock for Meanwhile {
+    fn now(&self) -> Timestamp {
+        let tick = self.tick.fetch_add(1, Ordering::SeqCst);
+        for (_, path, act) in self.acts.iter().filter(|(when, ..)| *when == tick) {
+            Connection::open(path).unwrap().execute_batch(act).unwrap();
+        }
+        SystemClock.now()
+    }
+
+    fn sleep(&self, _: Duration) {}
+}
+
+impl Scene {
+    /// Options with which that happens, counted from the first tick of the first try: 0 before any read
+    /// transaction is begun, 3 between the two.
+    fn options_with(&self, acts: Vec<(usize, PathBuf, &'static str)>) -> Options {
+        Options {
+            clock: Arc::new(Meanwhile {
+                tick: AtomicUsize::new(0),
+                acts,
+            }),
+            ..options(self.place.path())
+        }
+    }
+}
+
+#[test]
+fn a_commit_between_the_two_beginnings_costs_that_try_and_the_next_has_both_sides() {
+    const BETWEEN: usize = 3;
+    let scene = Scene::new();
+    let sale = "INSERT INTO sold VALUES (NULL)";
+    let acts = scene.databases.iter();
+    let acts = acts.map(|path| (BETWEEN, path.clone(), sale)).collect();
+    let options = scene.options_with(acts);
+    assert_eq!(scene.capture(&options, true), Some([1, 1]));
+}
+
+#[test]
+fn what_sqlite_says_is_told_and_nobody_is_blamed_for_writing() {
+    let scene = Scene::new();
+    let broken = "INSERT INTO sold VALUES (NULL); PRAGMA writable_schema = ON;
+         UPDATE sqlite_schema SET sql = 'nonsense' WHERE name = 'ballast';
+         PRAGMA schema_version = 1000;";
+    let acts = vec![(0, scene.databases[1].clone(), broken)];
+    let shared = together(&scene.databases, &scene.options_with(acts)).unwrap();
+    assert!(shared.prepared.is_empty() && shared.count == 2);
+    let said = shared.failed.unwrap_or_default();
+    assert!(said.contains("malformed"), "{said:?}");
 }
 
 /// The repository may be slow: an application waits for none of what is in the spools.

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::holders::{Holder, Holders};
 use super::journal::{self, Journal, Move, NEW, OLD, UNDONE};
+use super::spot::{beside_its_name, through_links};
 use super::survey::Paths;
 use super::swap::{self, Stage, Swap};
 use super::turn::Turn;
@@ -367,7 +368,7 @@ fn missing(noted: &Journal) -> Error {
 
 /// A path through links as it was replaced; and as it is, for a link may have been replaced itself.
 fn real_paths(path: &Path) -> Vec<PathBuf> {
-    let real = [super::through_links(path), super::beside_its_name(path)];
+    let real = [through_links(path), beside_its_name(path)];
     real.into_iter().flatten().collect()
 }
 

@@ -6,7 +6,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::Spot;
+use super::spot::Spot;
 use crate::monitor::{Monitor, Problem};
 use crate::restore::plan::Plan;
 use crate::source::files::exclude::{Excludes, Judge, Named, Rules, Wrong};

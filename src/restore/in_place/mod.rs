@@ -11,8 +11,10 @@ mod journal;
 mod kept;
 mod left_out;
 mod loss;
+mod mounts;
 mod moves;
 mod place;
+mod spot;
 mod stage;
 mod survey;
 mod swap;
@@ -32,15 +34,16 @@ use crate::repository::index::Index;
 use crate::repository::snapshot::Snapshot;
 
 use super::filter::Selection;
-use super::item::Item;
+use super::lost::Lost;
 use super::plan::Plan;
-use super::target::{Target, add_machine, add_part, is_movable};
+use super::target::{Target, add_machine, add_part};
 use holders::Holders;
 use left_out::Left;
 use swap::{Stage, Swap};
 
 pub use kept::{Kept, KeptState, Registry};
 pub use loss::{DatabaseChange, NotCounted, TableChange};
+pub use spot::Spot;
 pub use stage::{Ready, Swapped};
 pub use survey::{Paths, Survey};
 
@@ -53,19 +56,6 @@ pub struct Root {
     pub plan: Plan,
     /// What stands there now.
     pub survey: Survey,
-}
-
-/// Where one thing is replaced.
-#[derive(Debug, Clone)]
-pub struct Spot {
-    /// Its path in the snapshot.
-    pub path: PathBuf,
-    /// Where it really is on this machine.
-    pub live: PathBuf,
-    /// The folder in which names are exchanged: its parent, or itself.
-    place: PathBuf,
-    /// Whether that is itself: every name in it is replaced.
-    whole: bool,
 }
 
 /// The plan of a restore in place.
@@ -311,60 +301,17 @@ impl Root {
         open.map(|(path, holder)| format!("{} in {holder}", crate::units::shown(path)))
             .collect()
     }
-}
 
-impl Spot {
-    fn look_at(path: PathBuf, plan: &Plan) -> Result<Self> {
-        let live = real_path(&path, plan)?;
-        let unfit = |finding: &str| Error::TargetUnfit {
-            path: live.clone(),
-            finding: finding.to_owned(),
-        };
-        if let Some((file, part)) = plan.parts_left().first() {
-            return Err(unfit(&format!(
-                "the snapshot has {part} beside {}, and a database is not whole without it: restore both",
-                crate::units::shown(file)
-            )));
-        }
-        let parent = live
-            .parent()
-            .ok_or_else(|| unfit("it is the whole machine"))?;
-        let whole = match std::fs::symlink_metadata(&live) {
-            Ok(metadata)
-                if metadata.is_dir()
-                    && (!is_movable(parent, metadata.dev())
-                        || survey::mount_points().contains(&live)) =>
-            {
-                if plan.is_file() {
-                    return Err(unfit("it is a mount point, and a file in the snapshot"));
-                }
-                true
-            }
-            _ => false,
-        };
-        Ok(Self {
-            place: if whole { &live } else { parent }.to_owned(),
-            path,
-            whole,
-            live,
-        })
-    }
-
-    /// Its name in the place; nothing if it is the place.
-    fn name(&self) -> &Path {
-        if self.whole {
-            return Path::new("");
-        }
-        Path::new(self.live.file_name().unwrap_or_default())
-    }
-
-    /// Where an item of its plan goes, relative to the place.
-    fn place_of(&self, plan: &Plan, item: &Item) -> PathBuf {
-        if plan.is_file() {
-            self.name().to_owned()
-        } else {
-            self.name().join(&item.path)
-        }
+    /// What comes back where nothing stands now, without what is lost.
+    #[must_use]
+    pub fn returning(&self, lost: &[Lost]) -> Paths {
+        let spot = &self.spot;
+        let at = |place: &Path, inner: &Path| -> PathBuf { place.iter().chain(inner).collect() };
+        let lost: BTreeSet<&Path> = lost.iter().map(|lost| lost.path.as_path()).collect();
+        let returning = self.survey.returns.iter();
+        let returning = returning.filter(|inner| !lost.contains(at(&spot.path, inner).as_path()));
+        let paths: Vec<PathBuf> = returning.map(|inner| at(&spot.live, inner)).collect();
+        Paths::of(paths.iter().map(PathBuf::as_path))
     }
 }
 
@@ -409,47 +356,6 @@ fn require_apart(roots: &[Root]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Where a path of the snapshot is on this machine: through links, which its owner made; but a link in
-/// the snapshot stands for itself.
-fn real_path(path: &Path, plan: &Plan) -> Result<PathBuf> {
-    let found = if plan.is_link() {
-        beside_its_name(path)
-    } else {
-        through_links(path)
-    };
-    found.map_err(Error::file("looking at", path))
-}
-
-/// Where a path really is, also if nothing stands there: in the middle of a swap, or before it is made.
-fn through_links(path: &Path) -> std::io::Result<PathBuf> {
-    /// As many as the kernel follows.
-    const MOST_LINKS: usize = 40;
-    let mut path = path.to_owned();
-    for _ in 0..MOST_LINKS {
-        match std::fs::canonicalize(&path) {
-            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
-            other => return other,
-        }
-        path = beside_its_name(&path)?;
-        match std::fs::read_link(&path) {
-            Ok(target) => path = path.parent().unwrap_or(&path).join(target),
-            Err(_) => break,
-        }
-    }
-    Ok(path)
-}
-
-/// The same without following the last name. A parent that is not there is made.
-fn beside_its_name(path: &Path) -> std::io::Result<PathBuf> {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Ok(path.to_owned());
-    };
-    match std::fs::canonicalize(parent) {
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(path.to_owned()),
-        other => Ok(other?.join(name)),
-    }
 }
 
 /// The plan of one root. Patterns are meant from the base of the selection.

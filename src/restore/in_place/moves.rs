@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::Spot;
 use super::journal::Move;
+use super::spot::Spot;
 use crate::durable::Folder;
 use crate::error::{Error, Result};
 use crate::restore::verify::DatabaseProof;

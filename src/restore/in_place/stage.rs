@@ -10,10 +10,11 @@ use super::journal::{Journal, Move, NEW, OLD, Place};
 use super::kept::{Registry, holder_of, require_closed};
 use super::moves::MoveFinder;
 use super::place::changed;
+use super::spot::Spot;
 use super::survey::survey;
 use super::swap::{Stage, Swap};
 use super::turn::Turn;
-use super::{InPlace, Root, Spot};
+use super::{InPlace, Root};
 use crate::durable::scratch::Scratch;
 use crate::durable::{Disk, Folder};
 use crate::entry::Kind;
@@ -30,7 +31,7 @@ use crate::restore::metadata::Metadata;
 use crate::restore::plan::Plan;
 use crate::restore::read_back::read_back;
 use crate::restore::resume::keep_after;
-use crate::restore::swap::tell_kept;
+use crate::restore::swap::{tell_kept, tell_kept_folder};
 use crate::restore::target::{Target, is_content};
 use crate::restore::verify::{DatabaseProof, Verified};
 
@@ -443,6 +444,12 @@ impl Copy {
                 tell_kept(&old, plan, &spot.live, monitor);
             }
             None => {}
+        }
+        let divided = plan.items.iter();
+        for item in divided.filter(|item| self.divided.contains(&item.path)) {
+            let live = spot.place.join(spot.place_of(plan, item));
+            let old = std::fs::metadata(&live).map_err(Error::file("looking at", &live))?;
+            tell_kept_folder(&old, &item.entry, &live, monitor);
         }
         Ok(())
     }

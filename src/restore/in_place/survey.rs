@@ -1,22 +1,26 @@
 //! What stands where a copy is to go: what would be replaced, and what of it the snapshot does not have.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs::Metadata;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::Spot;
 use super::holders::{Holder, Holders};
 use super::left_out::Left;
+use super::mounts::mount_points;
+use super::spot::Spot;
 use crate::durable::Identity;
 use crate::durable::scratch::is_scratch;
 use crate::entry::Kind;
 use crate::error::{Error, Result};
 use crate::id::{Hasher, Id};
 use crate::monitor::{Monitor, go_on};
+use crate::repository::tree::Content;
+use crate::restore::item::Item;
 use crate::restore::plan::Plan;
 use crate::source::sqlite::{self, SIDE_FILES};
 
@@ -33,6 +37,14 @@ pub struct Paths {
 }
 
 impl Paths {
+    /// Those of a list.
+    #[must_use]
+    pub fn of<'a>(paths: impl Iterator<Item = &'a Path>) -> Self {
+        let mut all = Self::default();
+        paths.for_each(|path| all.add(path));
+        all
+    }
+
     pub(super) fn add(&mut self, path: &Path) {
         self.count += 1;
         if self.first.len() < MAX_LISTED {
@@ -54,6 +66,8 @@ pub struct Survey {
     pub unknown: Paths,
     /// Not in the snapshot either, and it may be what that failed to save.
     pub unsaved: Paths,
+    /// In the snapshot and not there: it comes back. Relative to the root.
+    pub(super) returns: Vec<PathBuf>,
     /// The same, relative to the root, all of it; of a folder that is such itself, only its own path.
     pub(super) all_unsaved: BTreeSet<PathBuf>,
     /// Left out of the snapshot by rule: it stays where it is.
@@ -77,6 +91,7 @@ impl Survey {
             changed: Paths::default(),
             unknown: Paths::default(),
             unsaved: Paths::default(),
+            returns: Vec::new(),
             all_unsaved: BTreeSet::new(),
             left_out: Paths::default(),
             stays: BTreeSet::new(),
@@ -100,11 +115,15 @@ pub(super) fn survey(
     let (root, live) = (PathBuf::new(), spot.live.as_path());
     let (left, _) = Left::of(plan, spot);
     let mut watch = left.watch(spot);
-    let stored: BTreeSet<&Path> = plan.items.iter().map(|item| item.path.as_path()).collect();
-    let is_stored = &|inner: &Path| plan.is_file() || inner == root || stored.contains(inner);
+    let stored: BTreeMap<&Path, &Item> = plan
+        .items
+        .iter()
+        .map(|item| (below_root(plan, item), item))
+        .collect();
+    let is_stored = &|inner: &Path| plan.is_file() || inner == root || stored.contains_key(inner);
     // Of a folder that the snapshot holds more of than its name, what is mounted there hides the place.
     let is_bare = |inner: &Path| {
-        let mut stored = stored.iter();
+        let mut stored = stored.keys();
         !stored.any(|path| *path != inner && path.starts_with(inner))
     };
     let folders = plan.items.iter();
@@ -113,7 +132,7 @@ pub(super) fn survey(
     // A folder that a file or a link is to replace goes with all it holds.
     let goes = |inner: &Path| {
         let mut names = inner.ancestors();
-        names.any(|name| stored.contains(name) && !folders.contains(name))
+        names.any(|name| stored.contains_key(name) && !folders.contains(name))
     };
     // With a filter, what was not selected stays as it is.
     let stays = |inner: &Path| {
@@ -131,6 +150,8 @@ pub(super) fn survey(
     let mut surveyor = Surveyor {
         snapshot_time: plan.snapshot.file.time,
         is_stored,
+        stored: &stored,
+        met: BTreeSet::new(),
         is_unsaved,
         holders,
         survey: Survey::nothing(),
@@ -169,16 +190,10 @@ pub(super) fn survey(
                 finding: "another file system is mounted there, and would be moved aside: unmount it, or leave it out with --exclude and restore it by its own path".to_owned(),
             });
         }
+        surveyor.met.insert(inner.clone());
         surveyor.look_at(&inner, &path, &metadata);
         if metadata.is_dir() {
-            let mut names = Vec::new();
-            let failed = || Error::file("reading", &path);
-            for listed in std::fs::read_dir(&path).map_err(failed())? {
-                names.push(listed.map_err(failed())?.file_name());
-            }
-            // In a fixed order, for the hash; the last is taken first.
-            names.sort_unstable_by(|a, b| b.cmp(a));
-            let names = names.into_iter().filter(|name| !is_scratch(name));
+            let names = names_in(&path)?.into_iter();
             waiting.extend(names.map(|name| inner.join(name)));
         } else if inner == root {
             // A database's side files go with it.
@@ -192,41 +207,59 @@ pub(super) fn survey(
         }
     }
     let Surveyor {
-        mut survey, hasher, ..
+        mut survey,
+        hasher,
+        met,
+        ..
     } = surveyor;
+    survey.returns = returns(plan, &met);
     survey.hash = hasher.finish();
     survey.stays = watch.stays;
     Ok(survey)
 }
 
-/// Where file systems are mounted, as this process sees them.
-pub(super) fn mount_points() -> BTreeSet<PathBuf> {
-    let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
-    let lines = mounts.split(|byte| *byte == b'\n');
-    let points = lines.filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
-    points.map(mount_point).collect()
+/// What a folder holds, in a fixed order, for the hash; the last is taken first.
+fn names_in(path: &Path) -> Result<Vec<OsString>> {
+    let failed = || Error::file("reading", path);
+    let mut names = Vec::new();
+    for listed in std::fs::read_dir(path).map_err(failed())? {
+        names.push(listed.map_err(failed())?.file_name());
+    }
+    names.retain(|name| !is_scratch(name));
+    names.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(names)
 }
 
-/// One of them: spaces, tabs, line ends and backslashes are written as three octal digits.
-fn mount_point(mut text: &[u8]) -> PathBuf {
-    let mut path = Vec::new();
-    while let Some((first, rest)) = text.split_first() {
-        let digits = rest.get(..3).and_then(|digits| str::from_utf8(digits).ok());
-        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        if let Some(byte) = byte.filter(|_| *first == b'\\') {
-            path.push(byte);
-            text = &rest[3..];
-        } else {
-            path.push(*first);
-            text = rest;
-        }
+/// What the plan brings and was not met there. Folders speak by what they hold.
+fn returns(plan: &Plan, met: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
+    let brought = plan.items.iter().filter(|item| {
+        !matches!(
+            item.entry.kind,
+            Kind::Folder | Kind::Socket | Kind::Other(_)
+        )
+    });
+    let paths = brought.map(|item| below_root(plan, item));
+    paths
+        .filter(|path| !met.contains(*path))
+        .map(Path::to_owned)
+        .collect()
+}
+
+/// Where an item goes, relative to the root; a plan of a single file has the root for it.
+fn below_root<'a>(plan: &Plan, item: &'a Item) -> &'a Path {
+    if plan.is_file() {
+        Path::new("")
+    } else {
+        &item.path
     }
-    std::ffi::OsString::from_vec(path).into()
 }
 
 struct Surveyor<'a> {
     snapshot_time: Timestamp,
     is_stored: &'a dyn Fn(&Path) -> bool,
+    stored: &'a BTreeMap<&'a Path, &'a Item>,
+    /// What stands there, relative to the root.
+    met: BTreeSet<PathBuf>,
     /// Whether something that is not stored may be what the snapshot failed to save, by its path below the
     /// root and in full.
     is_unsaved: &'a dyn Fn(&Path, &Path) -> bool,
@@ -251,14 +284,38 @@ impl Surveyor<'_> {
             self.survey.bytes += metadata.len();
             is_side_file = self.look_for_database(path, metadata);
         }
-        let changed = Timestamp::new(metadata.mtime(), 0).is_ok_and(|at| at > self.snapshot_time);
         if is_side_file {
             // Part of its database; a snapshot never holds it.
         } else if !is_stored {
             self.add_unstored(inner, path);
-        } else if changed {
+        } else if self.is_changed(inner, path, metadata) {
             self.survey.changed.add(path);
         }
+    }
+
+    /// Whether what stands there is not what the snapshot has, as far as times and sizes tell. A database
+    /// writes into the files beside it first, and its own size is not that of its image.
+    fn is_changed(&self, inner: &Path, path: &Path, metadata: &Metadata) -> bool {
+        let is_later = |metadata: &Metadata| {
+            modified(metadata).is_none_or(|modified| modified > self.snapshot_time)
+        };
+        if is_later(metadata) {
+            return true;
+        }
+        if sqlite::is_database(path) {
+            return ["-wal", "-journal"].iter().any(|suffix| {
+                let beside = std::fs::symlink_metadata(sqlite::beside(path, suffix));
+                beside.is_ok_and(|beside| beside.len() > 0 && is_later(&beside))
+            });
+        }
+        // One that was put there with an older time has changed as well.
+        let stored = self.stored.get(inner);
+        stored.is_some_and(|item| match &item.content {
+            Content::File { size, .. } if metadata.is_file() => {
+                *size != metadata.len() || modified(metadata) != Some(item.entry.modified)
+            }
+            _ => false,
+        })
     }
 
     fn add_unstored(&mut self, inner: &Path, path: &Path) {
@@ -308,20 +365,7 @@ impl Surveyor<'_> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mount_points_are_read_as_they_are_written() {
-        for (text, path) in [
-            (&b"/srv"[..], "/srv"),
-            (b"/a\\040b\\134c", "/a b\\c"),
-            (b"/a\\", "/a\\"),
-            (b"/\\999", "/\\999"),
-        ] {
-            assert_eq!(mount_point(text), Path::new(path));
-        }
-        assert!(mount_points().contains(Path::new("/")));
-    }
+fn modified(metadata: &Metadata) -> Option<Timestamp> {
+    let nanoseconds = i32::try_from(metadata.mtime_nsec()).ok()?;
+    Timestamp::new(metadata.mtime(), nanoseconds).ok()
 }

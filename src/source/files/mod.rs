@@ -2,6 +2,7 @@
 //! bytes.
 
 pub mod exclude;
+mod facts;
 mod finding;
 mod item;
 mod metadata;

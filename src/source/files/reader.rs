@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::metadata::{Names, time};
+use super::facts::{Names, time};
 use crate::durable::Identity;
 use crate::entry::Entry;
 

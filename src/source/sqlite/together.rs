@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
 use super::capture::Prepared;
 use super::header::Header;
@@ -42,6 +42,8 @@ pub struct Together {
     pub prepared: BTreeMap<PathBuf, Prepared>,
     /// How many are in WAL mode.
     pub count: usize,
+    /// Why none was looked for any further, if it was not for somebody who wrote.
+    pub failed: Option<String>,
 }
 
 /// Opens those of the databases that can have a moment in common, which are those in WAL mode, and begins
@@ -58,7 +60,7 @@ pub fn together(paths: &[PathBuf], options: &Options) -> Result<Together> {
         let found = candidates.into_iter();
         members.extend(found.filter_map(|path| Member::open(path, options)));
     }
-    let mut agree = false;
+    let (mut agree, mut failed) = (false, None);
     for _ in 0..TRIES {
         if members.len() < 2 || agree {
             break;
@@ -66,7 +68,15 @@ pub fn together(paths: &[PathBuf], options: &Options) -> Result<Together> {
         if let Some(watch) = &options.watch {
             go_on(watch.as_ref())?;
         }
-        agree = begin(&mut members, options).unwrap_or(false);
+        match begin(&mut members, options) {
+            Ok(all) => agree = all,
+            Err(cause) if is_of_a_writer(&cause) => {}
+            // Another try would end in the same way.
+            Err(cause) => {
+                failed = Some(cause.to_string());
+                break;
+            }
+        }
         if !agree {
             std::thread::sleep(PAUSE);
         }
@@ -76,7 +86,16 @@ pub fn together(paths: &[PathBuf], options: &Options) -> Result<Together> {
     Ok(Together {
         prepared: prepared.map(|one| (one.path.clone(), one)).collect(),
         count,
+        failed,
     })
+}
+
+/// Whether somebody else's work is the reason, which ends.
+fn is_of_a_writer(cause: &rusqlite::Error) -> bool {
+    matches!(
+        cause.sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+    )
 }
 
 /// One try; whether all have a moment in common. If not, none has a transaction left.

@@ -57,6 +57,27 @@ impl Component {
         Ok(Self { tokens })
     }
 
+    /// The one name that it fits, if nothing in it has a meaning of its own.
+    pub fn only_name(&self) -> Option<Vec<u8>> {
+        let mut name = Vec::new();
+        for token in &self.tokens {
+            match token {
+                Token::Plain(bytes) => name.extend(bytes),
+                Token::Class {
+                    negated: false,
+                    ranges,
+                } => match ranges.as_slice() {
+                    [(low, high)] if low == high => {
+                        name.extend(low.encode_utf8(&mut [0; 4]).bytes());
+                    }
+                    _ => return None,
+                },
+                _ => return None,
+            }
+        }
+        Some(name)
+    }
+
     /// Whether all of a name fits. Costs at most as many steps as the name has bytes, times the length of
     /// the part: when something does not fit, only the last star takes one byte more.
     pub fn fits(&self, name: &[u8]) -> bool {

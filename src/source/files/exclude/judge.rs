@@ -108,8 +108,10 @@ impl<'a> Judge<'a> {
             let mut decides = None;
             for (rule, pattern) in &list.patterns {
                 let state = *states.next()?;
-                // What would change nothing need not be read.
-                if pattern.is_negated == decides.is_none() {
+                // What would change nothing need not be read; but what its owner has named is left out by that,
+                // and not by a wildcard before it.
+                let is_named = decides.is_some() && pattern.names_its_last();
+                if pattern.is_negated == decides.is_none() && !is_named {
                     continue;
                 }
                 if pattern.is_met(pattern.step(state, name)) {

@@ -8,7 +8,8 @@ mod component;
 mod judge;
 mod pattern;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -146,6 +147,25 @@ pub fn literal(path: &str) -> String {
     text
 }
 
+/// The same for a name that may be no text: what is none fits `?`. What has a meaning stands in brackets, for a
+/// backslash would have to be written twice where it is shown.
+#[must_use]
+pub fn literal_name(name: &OsStr) -> String {
+    let mut text = String::new();
+    for part in name.as_bytes().utf8_chunks() {
+        for letter in part.valid().chars() {
+            match letter {
+                '*' | '?' | '[' => text.extend(['[', letter, ']']),
+                '\\' => text.push_str("[\\\\]"),
+                '!' if text.is_empty() => text.push_str("\\!"),
+                _ => text.push(letter),
+            }
+        }
+        text.extend(part.invalid().iter().map(|_| '?'));
+    }
+    text
+}
+
 impl Excludes {
     /// Reads the rules.
     ///
@@ -268,6 +288,14 @@ impl Excludes {
     #[must_use]
     pub const fn stays_on_one_file_system(&self) -> bool {
         self.other_file_system.is_some()
+    }
+
+    /// Whether a rule is a pattern for which capital and small letters are the same: only one of that kind takes
+    /// back what it leaves out.
+    #[must_use]
+    pub fn is_of_any_case(&self, rule: Rule) -> bool {
+        let mut lists = self.lists.iter().filter(|list| list.any_case);
+        lists.any(|list| list.patterns.iter().any(|(other, _)| *other == rule))
     }
 
     /// Whether the owner has meant the very items that this rule leaves out: a pattern whose last name is

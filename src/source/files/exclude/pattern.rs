@@ -67,7 +67,13 @@ impl Pattern {
         for part in inner.split('/').filter(|part| !part.is_empty()) {
             parts.push(match part {
                 "**" => Part::Folders,
-                _ if has_wildcard(part) => Part::Wild(Component::parse(part)?),
+                _ if has_wildcard(part) => {
+                    let component = Component::parse(part)?;
+                    match component.only_name() {
+                        Some(name) => Part::Name(name),
+                        None => Part::Wild(component),
+                    }
+                }
                 name => Part::Name(name.into()),
             });
         }
