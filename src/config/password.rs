@@ -44,15 +44,8 @@ impl PasswordSource {
     pub fn words(&self) -> String {
         match self {
             Self::File(path) => format!("in the file {}", crate::units::shown(path)),
-            Self::Command(command) => {
-                let command = crate::units::Shown(command.as_bytes());
-                format!("that the command {command} prints")
-            }
-            Self::Program(words) => {
-                let words = words.join(" ");
-                let words = crate::units::Shown(words.as_bytes());
-                format!("that the command {words} prints")
-            }
+            // Not its words: somebody may have written the password into them.
+            Self::Command(_) | Self::Program(_) => "that the password command prints".to_owned(),
             Self::Value { variable, .. } => format!("in the variable {variable}"),
             Self::Terminal { .. } => "that was typed".to_owned(),
         }

@@ -334,7 +334,7 @@ fn a_wrong_password_is_told_with_where_it_came_from() {
                 "snapshots",
             ],
             &[],
-            "that the command echo no prints",
+            "that the password command prints",
         ),
         (
             &["snapshots"],
