@@ -1,12 +1,19 @@
 //! Cron starts the next run before the last one is done: both end well.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
 
+use tillsafe::backend::{self, Backend, Class, Listing, Object};
+use tillsafe::error::Error;
 use tillsafe::monitor::Quiet;
-use tillsafe::repository::lock::Access;
+use tillsafe::repository::lock::{Access, Lock};
 
 use crate::common::Place;
+use crate::common::files::names_with;
+use crate::common::forge::Forge;
 use crate::common::library::open;
 use crate::common::program::{Program, Run, Started};
 use crate::common::restic::Restic;
@@ -91,4 +98,76 @@ fn the_lock_of_somebody_whom_we_may_not_see_holds() {
     drop(lock);
     let run = Run::of(&mut hidden);
     assert_eq!(run.code, 0, "{}", run.text());
+}
+
+/// A storage on which another machine locks all out in the moment after we have written our lock.
+#[derive(Debug)]
+struct Contested {
+    backend: Arc<dyn Backend>,
+    repository: PathBuf,
+}
+
+impl Backend for Contested {
+    fn location(&self) -> String {
+        self.backend.location()
+    }
+
+    fn create(&self) -> backend::Result<()> {
+        self.backend.create()
+    }
+
+    fn put_new(&self, object: Object, bytes: &[u8]) -> backend::Result<()> {
+        self.backend.put_new(object, bytes)?;
+        if matches!(object, Object::Named(Class::Locks, _)) {
+            Forge::open(&self.repository).lock_exclusively("depot");
+        }
+        Ok(())
+    }
+
+    fn get(&self, object: Object, limit: u64) -> backend::Result<Vec<u8>> {
+        self.backend.get(object, limit)
+    }
+
+    fn get_range(&self, object: Object, offset: u64, length: usize) -> backend::Result<Vec<u8>> {
+        self.backend.get_range(object, offset, length)
+    }
+
+    fn list(&self, class: Class) -> backend::Result<Listing> {
+        self.backend.list(class)
+    }
+
+    fn delete(&self, object: Object) -> backend::Result<()> {
+        self.backend.delete(object)
+    }
+}
+
+/// What is done while others get to see our lock is not done under a lock that we turn out not to have; and who only
+/// reads does not wait, and hears of it.
+#[test]
+fn who_was_there_at_the_same_moment_has_the_lock() {
+    let place = Place::new();
+    let program = Program::with_cheap_repository(place.path());
+    let locks = || names_with(&program.repository.join("locks"), "").len();
+    let backend: Arc<dyn Backend> = Arc::new(Contested {
+        backend: program.backend(),
+        repository: program.repository.clone(),
+    });
+    let repository = open(&backend).unwrap();
+    let mut done = 0;
+    let taken = repository.lock_meanwhile(Access::Shared, &Quiet::default(), || {
+        done += 1;
+        Ok(())
+    });
+    let taken = taken.map(drop);
+    assert!(matches!(taken, Err(Error::Locked { .. })), "{taken:?}");
+    assert_eq!((done, locks()), (1, 1), "ours is taken back");
+    fs::remove_dir_all(program.repository.join("locks")).unwrap();
+    let (told, heard) = channel();
+    let lock = Lock::take_to_read(&repository, move |cause| {
+        told.send(cause.to_string()).unwrap();
+    });
+    let finding = heard.recv().unwrap();
+    assert!(finding.contains("depot"), "{finding}");
+    drop(lock.unwrap());
+    assert_eq!(locks(), 1, "ours is taken back");
 }

@@ -34,7 +34,7 @@ def arguments():
     parser.add_argument("--blobs", type=int, default=None, help="in the repository of W3; three million at 1024 MiB")
     parser.add_argument("--cold", action="store_true", help="empty the page cache before each command (as root)")
     parser.add_argument("--only", default="", help="work whose name holds this: W1, W2, W3")
-    parser.add_argument("--folder", default=None, help="where to work; needs about twelve times the size")
+    parser.add_argument("--folder", default=None, help="where to work; needs about twenty times the size")
     parser.add_argument("--json", default=None)
     parser.add_argument("--markdown", default=None)
     options = parser.parse_args()
@@ -67,11 +67,11 @@ class Bench:
 
     def work(self, kind):
         """One kind of data: full, unchanged, a day, restore, check; with each tool in each run."""
-        folder, kept = (os.path.join(self.scratch, name) for name in ("shop", "kept"))
+        folder, kept, aside = (os.path.join(self.scratch, name) for name in ("shop", "kept", "aside"))
+        os.makedirs(aside)
         made = kind(folder, self.options.size_mib, self.options.seed)
         shutil.move(folder, kept)
         for number in range(self.options.runs):
-            shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(kept, folder)
             measure.rest()
             work = copy.deepcopy(made)
@@ -88,9 +88,13 @@ class Bench:
             expected = data.content_of(folder)
             for tool in turn:
                 self.time(tool, f"{kind.name} after the day", tool.backup(folder))
-                self.restore(tool, kind, folder, expected)
+                self.restore(tool, kind, folder, os.path.join(aside, f"target-{number}-{tool.name}"), expected)
                 self.time(tool, f"{kind.name} check, all data read", tool.check())
                 shutil.rmtree(tool.repository)
+            shutil.move(folder, os.path.join(aside, f"shop-{number}"))
+        # Only now: for some minutes ext4 goes past each inode that was freed just before it gives a file another,
+        # and whoever comes next would pay for a thousand files that somebody else has removed.
+        shutil.rmtree(aside)
         shutil.rmtree(kept)
 
     def scale(self):
@@ -115,15 +119,12 @@ class Bench:
                 if not isinstance(tool, tools.Borg):
                     self.time(tool, f"W3 unchanged, {self.options.blobs:,} blobs", tool.backup(folder))
 
-    def restore(self, tool, kind, folder, expected):
+    def restore(self, tool, kind, folder, target, expected):
         """The newest state, compared with its source."""
-        target = os.path.join(self.scratch, "target")
-        shutil.rmtree(target, ignore_errors=True)
         self.time(tool, f"{kind.name} restore", tool.restore(folder, target))
         found = data.content_of(target)
         if found != expected:
             sys.exit(f"{tool.name} restored something else to {target}")
-        shutil.rmtree(target)
 
     def require_shop(self, work, before):
         """The figures count only if the database is like a shop's. A small one has hot pages in proportion."""

@@ -98,9 +98,7 @@ impl Backend for LocalBackend {
             .open_file(Path::new(&object.to_string()), false)?;
         let length = file.length()?;
         super::within(length, limit)?;
-        let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
-        file.read_exact_at(&mut bytes, 0)?;
-        Ok(bytes)
+        Ok(file.read_at(0, usize::try_from(length).map_err(io::Error::other)?)?)
     }
 
     fn get_range(&self, object: Object, offset: u64, length: usize) -> Result<Vec<u8>> {
@@ -112,9 +110,7 @@ impl Backend for LocalBackend {
         if file.length()? < end {
             return Err(Error::NotFound);
         }
-        let mut bytes = vec![0; length];
-        file.read_exact_at(&mut bytes, offset)?;
-        Ok(bytes)
+        Ok(file.read_at(offset, length)?)
     }
 
     fn list(&self, class: Class) -> Result<Listing> {

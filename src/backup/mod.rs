@@ -108,7 +108,7 @@ pub fn backup(
     options: &Options,
     monitor: &dyn Monitor,
 ) -> Result<Outcome> {
-    backup_when(&mut || Ok(()), repository, options, monitor)
+    run(None, repository, options, monitor)
 }
 
 /// The same; `ready` is called once all waiting is over, before the first source is looked at: what it
@@ -122,24 +122,55 @@ pub fn backup_when(
     options: &Options,
     monitor: &dyn Monitor,
 ) -> Result<Outcome> {
+    run(Some(ready), repository, options, monitor)
+}
+
+fn run(
+    ready: Option<&mut dyn FnMut() -> Result<()>>,
+    repository: &Repository,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Outcome> {
     repository.require_writable()?;
     let begun = repository.services().clock.now();
-    let lock = repository.lock(Access::Shared, monitor)?;
-    monitor.step(Step::Opening, None);
     let noted = Noted::new(monitor);
-    let index = Arc::new(sound_index(repository, &noted)?);
-    let earlier = earlier(repository, options, &noted)?;
-    let before = earlier.first().filter(|_| !options.recognition.force);
+    let survey = |index: &Arc<Index>, before: Option<&Snapshot>| {
+        let parent = Parent::new(repository, index, before, options.recognition);
+        Survey::take(
+            &options.paths,
+            &excluded(options),
+            &options.excludes,
+            Some(&parent),
+            &noted,
+        )
+    };
+    let is_still_at_work = ready.is_none();
+    let mut open = || {
+        monitor.step(Step::Opening, None);
+        let names = repository.index_names()?;
+        let index = Arc::new(sound_index(repository, &noted)?);
+        let earlier = earlier(repository, options, &noted)?;
+        // Nobody has to stand still for it: then it is looked around while others see our lock.
+        let surveyed = is_still_at_work.then(|| survey(&index, followed(&earlier, options)));
+        Ok((names, index, earlier, surveyed.transpose()?))
+    };
+    let (lock, mut opened) = repository.lock_meanwhile(Access::Shared, monitor, &mut open)?;
+    // If we were stopped just before our lock was written, somebody may have pruned beside us, and be done by now.
+    if !opened.0.is_subset(&repository.index_names()?) {
+        opened = open()?;
+    }
+    let (_, index, earlier, surveyed) = opened;
+    let before = followed(&earlier, options);
     let parent = Parent::new(repository, &index, before, options.recognition);
     // While nobody stands still for it: an application may be stopped from `ready` on.
     let images = parent.images(begun);
-    ready()?;
-    let survey = Survey::take(
-        &options.paths,
-        &excluded(options),
-        &options.excludes,
-        &noted,
-    )?;
+    if let Some(ready) = ready {
+        ready()?;
+    }
+    let survey = match surveyed {
+        Some(survey) => survey,
+        None => survey(&index, before)?,
+    };
     monitor.step(Step::BackingUp, Some(survey.bytes));
     let writer = Writer::begin(repository, Arc::clone(&index))?;
     let captured = capture(
@@ -235,6 +266,11 @@ fn earlier(
     let now = repository.services().clock.now();
     series::tell_future(&snapshots, options, now, monitor);
     Ok(series::earlier(snapshots, options, now))
+}
+
+/// Which of them what is read now is compared with.
+fn followed<'a>(earlier: &'a [Snapshot], options: &Options) -> Option<&'a Snapshot> {
+    earlier.first().filter(|_| !options.recognition.force)
 }
 
 /// What is never read: what the owner of `options` excludes, and where our own facts are stored.

@@ -19,6 +19,7 @@ use crate::source::files::exclude::Excludes;
 use crate::source::files::{Item, Step, Walk};
 use crate::source::sqlite::{self, SIDE_FILES, Signature};
 use left_out::{Counting, LeftOut};
+use parent::{Descent, Parent};
 
 /// What there is to capture.
 #[derive(Debug)]
@@ -36,7 +37,8 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Looks at everything below `roots`, but for `excluded` and what the `rules` say.
+    /// Looks at everything below `roots`, but for `excluded` and what the `rules` say. What the `parent`
+    /// tells to be no database is not opened.
     ///
     /// # Errors
     /// [`crate::error::Error::Source`] if a root cannot be looked at; [`crate::error::Error::Usage`] if a
@@ -45,6 +47,7 @@ impl Survey {
         roots: &[PathBuf],
         excluded: &[PathBuf],
         rules: &Excludes,
+        parent: Option<&Parent<'_>>,
         monitor: &dyn Monitor,
     ) -> Result<Self> {
         monitor.step(monitor::Step::Surveying, None);
@@ -63,13 +66,17 @@ impl Survey {
         let mut parts = Vec::new();
         let mut counting = Counting::new(&walk);
         // What this walk finds wrong is said by the second one, which reads.
-        walk.run(&Unheard(monitor), &mut |step| {
+        let unheard = Unheard(monitor);
+        let mut before = Before::new(parent, roots, &unheard);
+        walk.run(&unheard, &mut |step| {
             let (database, siblings) = match step {
-                Step::Enter(_) => {
+                Step::Enter(item) => {
+                    before.enter(item);
                     met.push(Names::default());
                     return Ok(());
                 }
                 Step::Leave => {
+                    before.leave();
                     met.pop();
                     return Ok(());
                 }
@@ -87,7 +94,9 @@ impl Survey {
                         parts.push(path.to_owned());
                     }
                     let siblings = met.last_mut().map(|names| names.meet(item.name()));
-                    (database_of(item, roots), siblings)
+                    let is_told = before.tells_no_database(item);
+                    let database = (!is_told).then(|| database_of(item, roots));
+                    (database.flatten(), siblings)
                 }
             };
             if let Some(path) = database {
@@ -182,6 +191,48 @@ fn has_log(path: &Path) -> bool {
 
 fn is_empty_folder(path: &Path) -> bool {
     std::fs::read_dir(path).is_ok_and(|mut listed| listed.next().is_none())
+}
+
+/// What the snapshot before says of files, beside a walk.
+#[derive(Debug)]
+struct Before<'a> {
+    roots: &'a [PathBuf],
+    way: Option<(&'a Parent<'a>, Descent<'a>)>,
+}
+
+impl<'a> Before<'a> {
+    fn new(parent: Option<&'a Parent<'a>>, roots: &'a [PathBuf], monitor: &'a dyn Monitor) -> Self {
+        let way = parent.map(|parent| (parent, parent.descend(monitor)));
+        Self { roots, way }
+    }
+
+    fn enter(&mut self, folder: &Item) {
+        if let Some((_, descent)) = &mut self.way {
+            descent.enter(folder.name());
+        }
+    }
+
+    fn leave(&mut self) {
+        if let Some((_, descent)) = &mut self.way {
+            descent.leave();
+        }
+    }
+
+    /// Whether it tells, without a look at the file, that it is no database. What lies beside a database may
+    /// be what it was, and now belong to one; what was asked for by name is always looked at.
+    fn tells_no_database(&mut self, item: &Item) -> bool {
+        let Some((parent, descent)) = &mut self.way else {
+            return false;
+        };
+        let before = descent.take(item.name());
+        let name = item.name().as_bytes();
+        let is_beside = SIDE_FILES
+            .iter()
+            .any(|suffix| name.ends_with(suffix.as_bytes()));
+        !is_beside
+            && !self.roots.iter().any(|root| root == item.path())
+            && before.is_some_and(|before| parent.tells_no_database(&before, item))
+    }
 }
 
 /// The database that a file of the walk is, or belongs to.

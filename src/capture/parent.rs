@@ -23,6 +23,7 @@ use crate::repository::pack::BlobKind;
 use crate::repository::snapshot::{PROGRAM, Snapshot};
 use crate::repository::tree::{Content, Node};
 use crate::repository::tree_writer::StoredFile;
+use crate::source::files::{Entries, Item};
 use crate::source::sqlite::{self, Standing};
 
 /// How long before a snapshot was begun a file must have been left alone for its times to tell.
@@ -178,6 +179,13 @@ impl<'a> Parent<'a> {
             blobs: blobs.to_vec(),
             size,
         })
+    }
+
+    /// Whether a file was read when this snapshot was made, was no database, and is still as it was.
+    #[must_use]
+    pub fn tells_no_database(&self, before: &Node, item: &Item) -> bool {
+        let entry = Entries::bare(item, Kind::File);
+        self.is_no_database(before) && self.unchanged(before, &entry, item.size()).is_some()
     }
 
     /// The length of a blob that is in a pack that stays.

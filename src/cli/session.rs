@@ -263,17 +263,20 @@ impl Session {
             // It was told when we opened it, and nobody else can write there either.
             return None;
         }
-        match repository.lock(Access::Shared, self.output.as_ref()) {
-            Ok(lock) => Some(lock),
-            Err(cause) => {
-                self.output.problem(Problem {
-                    item: "lock".to_owned(),
-                    finding: format!("{cause}; reading goes on without one"),
-                    incomplete: false,
-                });
-                None
-            }
-        }
+        let tell = |output: &Output, cause: &Error| {
+            output.problem(Problem {
+                item: "lock".to_owned(),
+                finding: format!("{cause}; reading goes on without one"),
+                incomplete: false,
+            });
+        };
+        let output = Arc::clone(&self.output);
+        let locked = if self.services.patience.is_zero() {
+            Lock::take_to_read(repository, move |cause| tell(&output, cause))
+        } else {
+            repository.lock(Access::Shared, self.output.as_ref())
+        };
+        locked.inspect_err(|cause| tell(&self.output, cause)).ok()
     }
 
     /// Commands in an advice, written so that they can be typed: with the repository and the password

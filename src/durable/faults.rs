@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jiff::Timestamp;
 use rustix::process::{Signal, getpid, kill_process};
 
-use super::{Disk, File, Folder, Identity, Listed, Special};
+use super::{Disk, File, Folder, Identity, Listed, Rights, Special};
 
 /// When mutating operations fail.
 #[derive(Debug)]
@@ -266,6 +266,10 @@ impl File for FaultyFile {
         self.file.read_exact_at(bytes, offset)
     }
 
+    fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        self.file.read_at(offset, length)
+    }
+
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         if let Err(cause) = self.fault.strike() {
             // A disk that fills up in the middle of a write has written the first part of it.
@@ -282,6 +286,25 @@ impl File for FaultyFile {
 
     fn length(&self) -> io::Result<u64> {
         self.file.length()
+    }
+
+    fn rights(&self) -> io::Result<Rights> {
+        self.file.rights()
+    }
+
+    fn set_owner(&self, uid: u32, gid: u32) -> io::Result<()> {
+        self.fault.strike_metadata()?;
+        self.file.set_owner(uid, gid)
+    }
+
+    fn set_mode(&self, mode: u32) -> io::Result<()> {
+        self.fault.strike_metadata()?;
+        self.file.set_mode(mode)
+    }
+
+    fn set_modified(&self, modified: Timestamp) -> io::Result<()> {
+        self.fault.strike_metadata()?;
+        self.file.set_modified(modified)
     }
 
     fn sync(&self) -> io::Result<()> {

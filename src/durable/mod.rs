@@ -83,6 +83,17 @@ impl Identity {
     }
 }
 
+/// Owner and mode of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rights {
+    /// Number of its user.
+    pub uid: u32,
+    /// Number of its group.
+    pub gid: u32,
+    /// Permission bits.
+    pub mode: u32,
+}
+
 /// A file of no bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Special {
@@ -252,6 +263,12 @@ pub trait File: Debug + Send + Sync {
     /// As the system reports them; `UnexpectedEof` if the file ends before.
     fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
 
+    /// Reads `length` bytes from `offset`.
+    ///
+    /// # Errors
+    /// As the system reports them; `UnexpectedEof` if the file ends before.
+    fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>>;
+
     /// Writes all of `bytes` at `offset`.
     ///
     /// # Errors
@@ -269,6 +286,30 @@ pub trait File: Debug + Send + Sync {
     /// # Errors
     /// As the system reports them.
     fn length(&self) -> io::Result<u64>;
+
+    /// Who owns the file and what its mode is, as the system says now.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn rights(&self) -> io::Result<Rights>;
+
+    /// Sets the owner.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn set_owner(&self, uid: u32, gid: u32) -> io::Result<()>;
+
+    /// Sets the permission bits.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn set_mode(&self, mode: u32) -> io::Result<()>;
+
+    /// Sets the modification time (and the access time to the same).
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn set_modified(&self, modified: Timestamp) -> io::Result<()>;
 
     /// Makes content and length durable. A failed sync loses the file: write it again.
     ///

@@ -9,12 +9,15 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use rustix::buffer::spare_capacity;
 use rustix::fs::{
     AtFlags, Dir, FileType, FlockOperation, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Timespec,
     Timestamps, Uid,
 };
 
-use super::{Disk, File, Folder, Identity, Listed, ListedKind, Special, attributes, descriptor};
+use super::{
+    Disk, File, Folder, Identity, Listed, ListedKind, Rights, Special, attributes, descriptor,
+};
 
 /// The file system of this machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -271,15 +274,10 @@ impl Folder for OsFolder {
 
     fn set_modified(&self, path: &Path, modified: Timestamp) -> io::Result<()> {
         let (parent, name) = self.parent_of(path)?;
-        let time = timespec(modified);
-        let times = Timestamps {
-            last_access: time,
-            last_modification: time,
-        };
         Ok(rustix::fs::utimensat(
             parent,
             name,
-            &times,
+            &times(modified),
             AtFlags::SYMLINK_NOFOLLOW,
         )?)
     }
@@ -366,8 +364,32 @@ impl File for OsFile {
         self.0.read_exact_at(bytes, offset)
     }
 
+    fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        // Into memory that nobody has filled with zeros first.
+        let mut bytes = Vec::with_capacity(length);
+        while bytes.len() < length {
+            let at = offset + bytes.len() as u64;
+            match rustix::io::pread(&self.0, spare_capacity(&mut bytes), at) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(cause) => return Err(cause.into()),
+            }
+        }
+        // Whoever allocates may have given more than was asked for.
+        bytes.truncate(length);
+        Ok(bytes)
+    }
+
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+        /// Bytes of one call. The kernel takes memory for all of it in as large blocks as it can: those it may have to put
+        /// together first, or to ask its own host for.
+        const PIECE: usize = 256 * 1024;
+        let mut at = offset;
+        for piece in bytes.chunks(PIECE) {
+            self.0.write_all_at(piece, at)?;
+            at += piece.len() as u64;
+        }
+        Ok(())
     }
 
     fn set_length(&self, bytes: u64) -> io::Result<()> {
@@ -376,6 +398,28 @@ impl File for OsFile {
 
     fn length(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    fn rights(&self) -> io::Result<Rights> {
+        let stat = rustix::fs::fstat(&self.0)?;
+        Ok(Rights {
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            mode: stat.st_mode & 0o7777,
+        })
+    }
+
+    fn set_owner(&self, uid: u32, gid: u32) -> io::Result<()> {
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        Ok(rustix::fs::fchown(&self.0, Some(uid), Some(gid))?)
+    }
+
+    fn set_mode(&self, mode: u32) -> io::Result<()> {
+        Ok(rustix::fs::fchmod(&self.0, Mode::from_raw_mode(mode))?)
+    }
+
+    fn set_modified(&self, modified: Timestamp) -> io::Result<()> {
+        Ok(rustix::fs::futimens(&self.0, &times(modified))?)
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -389,6 +433,15 @@ fn sync_unless_refused(folder: &OwnedFd) -> io::Result<()> {
     match rustix::fs::fsync(folder.as_fd()) {
         Ok(()) | Err(Errno::INVAL | Errno::NOTSUP) => Ok(()),
         Err(cause) => Err(cause.into()),
+    }
+}
+
+/// Both times of a file that was modified then.
+fn times(modified: Timestamp) -> Timestamps {
+    let time = timespec(modified);
+    Timestamps {
+        last_access: time,
+        last_modification: time,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The index, and what stands in for it: packs that no readable index file names are read by their own
 //! headers, so that losing an index file costs nobody any data.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -85,6 +85,15 @@ impl Repository {
         tell_damaged(&files, monitor);
         let lost = files.index.note_lost(&self.packs(monitor)?);
         Ok((files.index, lost))
+    }
+
+    /// Which index files there are: as long as they are the same, no prune has taken anything away.
+    ///
+    /// # Errors
+    /// [`Error::Storage`], [`Error::FolderMissing`].
+    pub fn index_names(&self) -> Result<BTreeSet<Id>> {
+        let listing = self.list(Class::Index)?;
+        Ok(listing.objects.into_iter().map(|(id, _)| id).collect())
     }
 
     pub(super) fn read_index_files(&self, monitor: &dyn Monitor) -> Result<IndexFiles> {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::holes;
@@ -284,11 +285,11 @@ struct Files<'a> {
     left: Vec<bool>,
     /// Further names of files, each with the first.
     further: HashMap<usize, usize>,
+    created: Vec<AtomicBool>,
     state: Mutex<FileState>,
 }
 
 struct FileState {
-    created: Vec<bool>,
     open: HashMap<usize, Arc<dyn File>>,
     /// Files of which something is in no whole copy, and why.
     lost: BTreeMap<usize, String>,
@@ -303,8 +304,8 @@ impl<'a> Files<'a> {
             folder,
             items,
             further: further_names(items),
+            created: left.iter().copied().map(AtomicBool::new).collect(),
             state: Mutex::new(FileState {
-                created: left.clone(),
                 open: HashMap::new(),
                 lost: BTreeMap::new(),
             }),
@@ -328,8 +329,8 @@ impl<'a> Files<'a> {
             }
             self.open(first)?;
             let linked = self.folder.create_link(of, path);
-            let linked = refused.attempt(&HARD_LINK, &self.path(number), linked)?;
-            self.state().created[number] = linked;
+            let linked = refused.attempt(&HARD_LINK, (number, &self.path(number)), linked)?;
+            self.created[number].store(linked, Ordering::Relaxed);
             if linked {
                 self.further.insert(number, first);
                 let bytes = self.items[number].content.size();
@@ -377,7 +378,8 @@ impl<'a> Files<'a> {
                 state.lost.insert(*number, finding);
             }
         }
-        for number in state.lost.keys().filter(|number| state.created[**number]) {
+        let is_there = |number: &&usize| self.created[**number].load(Ordering::Relaxed);
+        for number in state.lost.keys().filter(is_there) {
             self.folder
                 .remove_file(&self.items[*number].path)
                 .map_err(Error::file("removing", path(*number)))?;
@@ -390,6 +392,9 @@ impl<'a> Files<'a> {
     }
 
     fn write(&self, (number, offset): Place, bytes: &[u8]) -> Result<()> {
+        if self.is_new_and_all_in_one(number) {
+            return self.create_whole(number, bytes);
+        }
         let file = self.open(number)?;
         let write = |stretch: Range<usize>| {
             file.write_all_at(&bytes[stretch.clone()], offset + stretch.start as u64)
@@ -400,6 +405,32 @@ impl<'a> Files<'a> {
         }
         // What was never written is a hole, and stays one.
         holes::data(bytes, offset).into_iter().try_for_each(write)
+    }
+
+    /// Whether a file is not there yet, and is one blob: nobody else will write to it.
+    fn is_new_and_all_in_one(&self, number: usize) -> bool {
+        matches!(&self.items[number].content, Content::File { blobs, .. } if blobs.len() == 1)
+            && !self.created[number].load(Ordering::Relaxed)
+    }
+
+    /// Makes a file of these bytes. Most files are small: no two threads wait here for each other.
+    fn create_whole(&self, number: usize, bytes: &[u8]) -> Result<()> {
+        let file = self
+            .folder
+            .create_file(&self.items[number].path, 0o600)
+            .map_err(Error::file("creating", self.path(number)))?;
+        self.created[number].store(true, Ordering::Relaxed);
+        let stretches = holes::data(bytes, 0);
+        let end = stretches.last().map_or(0, |stretch| stretch.end);
+        if end < bytes.len() {
+            // What is not written then is a hole.
+            file.set_length(bytes.len() as u64)
+                .map_err(Error::file("creating", self.path(number)))?;
+        }
+        stretches.into_iter().try_for_each(|stretch| {
+            file.write_all_at(&bytes[stretch.clone()], stretch.start as u64)
+                .map_err(Error::file("writing", self.path(number)))
+        })
     }
 
     fn path(&self, number: usize) -> std::path::PathBuf {
@@ -413,7 +444,7 @@ impl<'a> Files<'a> {
         }
         let path: &Path = &self.items[number].path;
         let size = self.items[number].content.size();
-        let file = if state.created[number] {
+        let file = if self.created[number].load(Ordering::Relaxed) {
             self.folder.open_file(path, true)
         } else {
             self.folder.create_file(path, 0o600)
@@ -428,7 +459,7 @@ impl<'a> Files<'a> {
         let file: Arc<dyn File> = file
             .map_err(Error::file("creating", self.path(number)))?
             .into();
-        state.created[number] = true;
+        self.created[number].store(true, Ordering::Relaxed);
         if state.open.len() >= OPEN_FILES {
             state.open.clear();
         }

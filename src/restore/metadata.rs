@@ -6,13 +6,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::item::Item;
 use crate::durable::attributes::SECURITY_LABEL;
-use crate::durable::{Folder, Special};
+use crate::durable::{File, Folder, Special};
 use crate::entry::{Attribute, Entry, Kind, Owner};
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Problem, Progress};
+use crate::parallel;
 
 /// One kind of what is set: the words for a failure, and for a refusal.
 pub(super) struct Setting {
@@ -59,12 +61,17 @@ const ROOTS: Setting = Setting {
     incomplete: false,
 };
 
+/// Set-id bits lend an owner's rights: not those of whoever it belongs to now.
+const SET_ID: u32 = 0o6000;
+
 /// What was refused: of each kind the first item, why, and how many there are.
 #[derive(Default)]
 pub(super) struct Refusals(BTreeMap<&'static str, Refused>);
 
 struct Refused {
     first: PathBuf,
+    /// Its turn: several threads are at work, and the same run says the same each time.
+    turn: usize,
     cause: String,
     count: u64,
     incomplete: bool,
@@ -75,28 +82,32 @@ impl Refusals {
     pub(super) fn attempt(
         &mut self,
         setting: &Setting,
-        path: &Path,
+        (turn, path): (usize, &Path),
         done: io::Result<()>,
     ) -> Result<bool> {
         match done {
             Ok(()) => Ok(true),
             Err(cause) if is_refusal(&cause) => {
-                self.note(setting, path, cause.to_string());
+                self.note(setting, (turn, path), cause.to_string());
                 Ok(false)
             }
             Err(cause) => Err(Error::file(setting.doing, path)(cause)),
         }
     }
 
-    fn note(&mut self, setting: &Setting, path: &Path, cause: String) {
+    fn note(&mut self, setting: &Setting, (turn, path): (usize, &Path), cause: String) {
         let refused = self.0.entry(setting.refused);
         let refused = refused.or_insert_with(|| Refused {
             first: path.to_owned(),
-            cause,
+            turn,
+            cause: cause.clone(),
             count: 0,
             incomplete: setting.incomplete,
         });
         refused.count += 1;
+        if turn < refused.turn {
+            (refused.first, refused.turn, refused.cause) = (path.to_owned(), turn, cause);
+        }
     }
 
     /// Tells one line a kind of finding, not one an item.
@@ -120,8 +131,21 @@ impl Refusals {
 pub struct Metadata<'a> {
     target: &'a Path,
     monitor: &'a dyn Monitor,
-    owners: Owners<'a>,
-    refusals: Refusals,
+    is_root: bool,
+    owners: Mutex<Owners<'a>>,
+    refusals: Mutex<Refusals>,
+}
+
+/// An item that is given what its entry says.
+#[derive(Clone, Copy)]
+struct Dressed<'a> {
+    folder: &'a dyn Folder,
+    /// Where it stands in the folder.
+    path: &'a Path,
+    /// What messages call it, below the target.
+    named: &'a Path,
+    /// Which turn it has: of several that are refused the same, messages name the first.
+    turn: usize,
 }
 
 impl<'a> Metadata<'a> {
@@ -130,36 +154,56 @@ impl<'a> Metadata<'a> {
         Self {
             target,
             monitor,
-            owners: Owners::new(monitor),
-            refusals: Refusals::default(),
+            is_root: rustix::process::geteuid().is_root(),
+            owners: Mutex::new(Owners::new(monitor)),
+            refusals: Mutex::default(),
         }
     }
 
     /// Makes links, devices and pipes, gives all items their owner, attributes, mode and times, and tells
-    /// what was refused: one line a kind of finding, not one an item.
+    /// what was refused: one line a kind of finding, not one an item. All but folders on all cores.
     ///
     /// # Errors
     /// [`Error::File`].
     pub fn apply(&mut self, folder: &dyn Folder, items: &[&Item]) -> Result<()> {
-        let is_folder = |item: &&&Item| item.entry.kind == Kind::Folder;
-        for item in items.iter().filter(|item| !is_folder(item)) {
-            if self.make(folder, item)? {
-                self.apply_one(folder, item)?;
+        let dressed = |turn, item: &'_ Item| -> Result<()> {
+            let path = item.path.as_path();
+            let dressed = Dressed {
+                folder,
+                path,
+                named: path,
+                turn,
+            };
+            if self.make(dressed, item)? {
+                self.monitor.progress(Progress { bytes: 0, files: 1 });
+                self.apply_entry(dressed, &item.entry)?;
             }
+            Ok(())
+        };
+        let is_folder = |item: &&Item| item.entry.kind == Kind::Folder;
+        let (mut folders, others): (Vec<&Item>, Vec<&Item>) =
+            items.iter().partition(|item| is_folder(item));
+        let count = others.len();
+        let others = others.into_iter().enumerate();
+        // Two names of one file would undo each other's work: who gives it an owner takes its capabilities.
+        let (linked, others): (Vec<_>, Vec<_>) =
+            others.partition(|(_, item)| item.entry.place.links > 1);
+        parallel::for_each(&others, |(turn, item)| dressed(*turn, item))?;
+        for (turn, item) in linked {
+            dressed(turn, item)?;
         }
         // Innermost folders first: what is done inside changes a folder's own time.
-        let mut folders: Vec<&Item> = items.iter().filter(is_folder).copied().collect();
         folders.sort_by_key(|item| std::cmp::Reverse(item.path.components().count()));
-        for item in folders {
-            self.apply_one(folder, item)?;
+        for (turn, item) in folders.into_iter().enumerate() {
+            dressed(count + turn, item)?;
         }
         self.tell();
         Ok(())
     }
 
     /// Makes an item that has no content; files and folders are there. Whether it stands there now.
-    fn make(&mut self, folder: &dyn Folder, item: &Item) -> Result<bool> {
-        let path = &item.path;
+    fn make(&self, dressed: Dressed<'_>, item: &Item) -> Result<bool> {
+        let (folder, path) = (dressed.folder, dressed.path);
         let (setting, made) = match &item.entry.kind {
             // No system has links to nothing; the kernel takes it for a name that is missing.
             Kind::Symlink { target } if target.is_empty() => {
@@ -179,7 +223,7 @@ impl<'a> Metadata<'a> {
             Kind::Socket | Kind::Other(_) => return Ok(false),
             Kind::File | Kind::Folder => return Ok(true),
         };
-        self.attempt(setting, path, made)
+        self.attempt(setting, dressed, made)
     }
 
     /// Gives copies the security labels of what they replace: a snapshot of a machine without such
@@ -205,7 +249,7 @@ impl<'a> Metadata<'a> {
             });
             match kept {
                 Err(cause) if has_none(&cause) => {}
-                other => drop(self.attempt(&LABEL, &live, other)?),
+                other => drop(self.attempt(&LABEL, itself(folder, &live, &live), other)?),
             }
         }
         Ok(())
@@ -216,7 +260,7 @@ impl<'a> Metadata<'a> {
     /// # Errors
     /// [`Error::File`].
     pub fn apply_base(&mut self, parent: &dyn Folder, name: &Path, entry: &Entry) -> Result<()> {
-        self.apply_entry(parent, name, Path::new(""), entry)?;
+        self.apply_entry(itself(parent, name, Path::new("")), entry)?;
         self.tell();
         Ok(())
     }
@@ -232,55 +276,73 @@ impl<'a> Metadata<'a> {
         owner: Option<(u32, u32)>,
         mode: u32,
     ) -> Result<()> {
-        let itself = Path::new("");
+        let copy = itself(parent, name, Path::new(""));
         if let Some((uid, gid)) = owner {
-            self.attempt(&OWNER, itself, parent.set_owner(name, uid, gid))?;
+            self.attempt(&OWNER, copy, parent.set_owner(name, uid, gid))?;
         }
-        self.attempt(&MODE, itself, parent.set_mode(name, mode))?;
+        self.attempt(&MODE, copy, parent.set_mode(name, mode))?;
         self.tell();
         Ok(())
     }
 
-    fn apply_one(&mut self, folder: &dyn Folder, item: &Item) -> Result<()> {
-        self.monitor.progress(Progress { bytes: 0, files: 1 });
-        self.apply_entry(folder, &item.path, &item.path, &item.entry)
-    }
-
-    /// Gives what stands at `path` in `folder` what its entry says; messages call it `item`.
-    fn apply_entry(
-        &mut self,
-        folder: &dyn Folder,
-        path: &Path,
-        item: &Path,
-        entry: &Entry,
-    ) -> Result<()> {
-        let mut mode = entry.mode;
-        if let Some((uid, gid)) = self.owners.here(&entry.owner)
-            && !self.attempt(&OWNER, item, folder.set_owner(path, uid, gid))?
+    /// Gives an item what its entry says.
+    fn apply_entry(&self, dressed: Dressed<'_>, entry: &Entry) -> Result<()> {
+        let owner = lock(&self.owners).here(&entry.owner);
+        if entry.kind == Kind::File
+            && let Ok(file) = dressed.folder.open_file(dressed.path, false)
         {
-            // Set-id bits lend an owner's rights: not those of whoever it belongs to now.
-            mode &= !0o6000;
+            return self.apply_to_file(dressed, file.as_ref(), owner, entry);
+        }
+        let Dressed { folder, path, .. } = dressed;
+        let mut mode = entry.mode;
+        if let Some((uid, gid)) = owner
+            && !self.attempt(&OWNER, dressed, folder.set_owner(path, uid, gid))?
+        {
+            mode &= !SET_ID;
         }
         // After the owner, for changing that removes capabilities; before the mode, which may forbid it.
         for attribute in &entry.attributes {
-            self.apply_attribute(folder, path, item, attribute)?;
+            self.apply_attribute(dressed, attribute)?;
         }
         // After the owner, for changing that clears the set-id bits.
         if !matches!(entry.kind, Kind::Symlink { .. }) {
-            self.attempt(&MODE, item, folder.set_mode(path, mode))?;
+            self.attempt(&MODE, dressed, folder.set_mode(path, mode))?;
         }
-        let set = folder.set_modified(path, entry.modified);
-        self.attempt(&TIME, item, set)?;
+        self.attempt(&TIME, dressed, folder.set_modified(path, entry.modified))?;
+        Ok(())
+    }
+
+    /// The same for a file that is open, in the same order: its path is gone down once, and what is right
+    /// already is not set again.
+    fn apply_to_file(
+        &self,
+        dressed: Dressed<'_>,
+        file: &dyn File,
+        owner: Option<(u32, u32)>,
+        entry: &Entry,
+    ) -> Result<()> {
+        let mut mode = entry.mode;
+        let rights = file.rights().ok();
+        let is_theirs = |owner| rights.map(|rights| (rights.uid, rights.gid)) == Some(owner);
+        if let Some((uid, gid)) = owner.filter(|owner| !is_theirs(*owner))
+            && !self.attempt(&OWNER, dressed, file.set_owner(uid, gid))?
+        {
+            mode &= !SET_ID;
+        }
+        for attribute in &entry.attributes {
+            self.apply_attribute(dressed, attribute)?;
+        }
+        self.attempt(&MODE, dressed, file.set_mode(mode))?;
+        self.attempt(&TIME, dressed, file.set_modified(entry.modified))?;
         Ok(())
     }
 
     fn apply_attribute(
-        &mut self,
-        folder: &dyn Folder,
-        path: &Path,
-        item: &Path,
+        &self,
+        dressed: Dressed<'_>,
         Attribute { name, value }: &Attribute,
     ) -> Result<()> {
+        let Dressed { folder, path, .. } = dressed;
         let set = folder.set_attribute(path, name, value);
         // What is lost on the way is noticed here. The kernel keeps access lists in a form of its own.
         let set = set.and_then(|()| match folder.attribute(path, name)? {
@@ -290,23 +352,27 @@ impl<'a> Metadata<'a> {
         });
         let setting = match &set {
             _ if name == SECURITY_LABEL => &LABEL,
-            Err(cause) if !self.owners.root && is_denied(cause) && is_roots(name) => &ROOTS,
+            Err(cause) if !self.is_root && is_denied(cause) && is_roots(name) => &ROOTS,
             _ => &ATTRIBUTE,
         };
         match set {
             Err(cause) if is_refusal(&cause) || has_no_place(&cause) => {
                 let cause = format!("{name}: {cause}");
-                self.refusals.note(setting, &self.named(item), cause);
+                let path = self.named(dressed.named);
+                lock(&self.refusals).note(setting, (dressed.turn, &path), cause);
                 Ok(())
             }
-            other => self.attempt(setting, item, other).map(drop),
+            other => self.attempt(setting, dressed, other).map(drop),
         }
     }
 
-    fn attempt(&mut self, setting: &Setting, item: &Path, done: io::Result<()>) -> Result<bool> {
+    fn attempt(&self, setting: &Setting, item: Dressed<'_>, done: io::Result<()>) -> Result<bool> {
         match done {
             Ok(()) => Ok(true),
-            failed => self.refusals.attempt(setting, &self.named(item), failed),
+            failed => {
+                let path = self.named(item.named);
+                lock(&self.refusals).attempt(setting, (item.turn, &path), failed)
+            }
         }
     }
 
@@ -321,8 +387,22 @@ impl<'a> Metadata<'a> {
     }
 
     fn tell(&mut self) {
-        self.refusals.tell(self.monitor);
+        lock(&self.refusals).tell(self.monitor);
     }
+}
+
+/// The only one of its turn.
+const fn itself<'a>(folder: &'a dyn Folder, path: &'a Path, named: &'a Path) -> Dressed<'a> {
+    Dressed {
+        folder,
+        path,
+        named,
+        turn: 0,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether the system says that this is not to be had here, and not that something is broken or full.
@@ -368,6 +448,7 @@ fn has_none(cause: &io::Error) -> bool {
 /// Who an owner is on this machine: by name where it knows the name, else by number.
 struct Owners<'a> {
     root: bool,
+    ours: (u32, u32),
     told: bool,
     monitor: &'a dyn Monitor,
     users: HashMap<String, Option<u32>>,
@@ -378,6 +459,10 @@ impl<'a> Owners<'a> {
     fn new(monitor: &'a dyn Monitor) -> Self {
         Self {
             root: rustix::process::geteuid().is_root(),
+            ours: (
+                rustix::process::geteuid().as_raw(),
+                rustix::process::getegid().as_raw(),
+            ),
             told: false,
             monitor,
             users: HashMap::new(),
@@ -390,14 +475,10 @@ impl<'a> Owners<'a> {
         let group = |name: &str| uzers::get_group_by_name(name).map(|group| group.gid());
         let uid = number(&mut self.users, &owner.user, user).unwrap_or(owner.uid);
         let gid = number(&mut self.groups, &owner.group, group).unwrap_or(owner.gid);
-        let ours = (
-            rustix::process::geteuid().as_raw(),
-            rustix::process::getegid().as_raw(),
-        );
         if self.root {
             return Some((uid, gid));
         }
-        if (uid, gid) == ours {
+        if (uid, gid) == self.ours {
             return None;
         }
         if !std::mem::replace(&mut self.told, true) {

@@ -1,7 +1,10 @@
 //! Reading a copy back: every byte of it again, in stretches on all cores, against the hashes of its
 //! blobs.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use super::item::Item;
 use super::links::further_names;
@@ -13,12 +16,18 @@ use crate::parallel;
 use crate::repository::index::Index;
 use crate::repository::pack::BlobKind;
 use crate::repository::tree::Content;
+use crate::source::sqlite::{HEAD, Signature};
 
 /// Bytes that one thread reads back at a stretch.
 const STRETCH: u64 = 32 * 1024 * 1024;
 
 /// Bytes that are held of it at a time.
-const PIECE: usize = 1024 * 1024;
+const PIECE: usize = 256 * 1024;
+
+thread_local! {
+    /// What one thread holds, for one file after the other.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 pub(super) fn length_of(index: &Index, id: Id) -> u64 {
     index
@@ -27,21 +36,24 @@ pub(super) fn length_of(index: &Index, id: Id) -> u64 {
 }
 
 /// A stretch of a file to read back: which of its blobs, and the offset of the first.
-type Stretch<'a> = (&'a Item, Range<usize>, u64);
+type Stretch<'a> = (usize, &'a Item, Range<usize>, u64);
 
-/// Reads every staged file again and compares the hash of each blob's range, on all cores.
+/// Reads every staged file again and compares the hash of each blob's range, on all cores. Returns the
+/// numbers of those that begin as databases do.
 pub(super) fn read_back(
     folder: &dyn Folder,
     items: &[Item],
     index: &Index,
     monitor: &dyn Monitor,
-) -> Result<()> {
+) -> Result<HashSet<usize>> {
     let mut stretches: Vec<Stretch<'_>> = Vec::new();
     let further = further_names(items);
+    let mut again = Vec::new();
     for (number, item) in items.iter().enumerate() {
         if let Content::File { blobs, size } = &item.content {
-            let first = further.get(&number).map(|first| &items[*first]);
-            if first.is_some_and(|first| is_same(folder, first, item)) {
+            let first = further.get(&number);
+            if let Some(first) = first.filter(|first| is_same(folder, &items[**first], item)) {
+                again.push((number, *first));
                 monitor.progress(Progress {
                     bytes: *size,
                     files: 1,
@@ -50,13 +62,27 @@ pub(super) fn read_back(
             }
             let lengths = blobs.iter().map(|id| length_of(index, *id));
             let cuts = cut(lengths).into_iter();
-            stretches.extend(cuts.map(|(blobs, offset)| (item, blobs, offset)));
+            stretches.extend(cuts.map(|(blobs, offset)| (number, item, blobs, offset)));
         }
     }
+    let databases: Mutex<HashSet<usize>> = Mutex::default();
     parallel::for_each(&stretches, |stretch| {
         go_on(monitor)?;
-        read_back_stretch(folder, stretch, index, monitor)
-    })
+        if read_back_stretch(folder, stretch, index, monitor)? == Signature::Database {
+            let mut databases = databases.lock().unwrap_or_else(PoisonError::into_inner);
+            databases.insert(stretch.0);
+        }
+        Ok::<(), Error>(())
+    })?;
+    let mut databases = databases
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    for (number, first) in again {
+        if databases.contains(&first) {
+            databases.insert(number);
+        }
+    }
+    Ok(databases)
 }
 
 /// Whether two names are of one file: then it is read once.
@@ -83,14 +109,16 @@ pub(super) fn cut(lengths: impl Iterator<Item = u64>) -> Vec<(Range<usize>, u64)
     cuts
 }
 
+/// Reads a stretch back, and says what a file that begins with it begins as.
 fn read_back_stretch(
     folder: &dyn Folder,
-    (item, range, offset): &Stretch<'_>,
+    (_, item, range, offset): &Stretch<'_>,
     index: &Index,
     monitor: &dyn Monitor,
-) -> Result<()> {
+) -> Result<Signature> {
+    let mut signature = Signature::Other;
     let Content::File { blobs, size } = &item.content else {
-        return Ok(());
+        return Ok(signature);
     };
     let path = folder.path().join(&item.path);
     let differs = |finding: String| Error::NotVerified {
@@ -107,7 +135,14 @@ fn read_back_stretch(
         )));
     }
     let mut offset = *offset;
-    let mut buffer = Vec::new();
+    if offset == 0 {
+        // From the file itself: its first blob may be shorter.
+        let mut head = [0; HEAD];
+        let head = &mut head[..HEAD.min(usize::try_from(length).unwrap_or(HEAD))];
+        file.read_exact_at(head, 0)
+            .map_err(Error::file("reading back", &path))?;
+        signature = Signature::of(head);
+    }
     for id in &blobs[range.clone()] {
         go_on(monitor)?;
         let bytes = length_of(index, *id);
@@ -115,10 +150,15 @@ fn read_back_stretch(
         let (mut hasher, mut at, end) = (Hasher::default(), offset, offset + bytes);
         while at < end {
             let length = usize::try_from(end - at).map_or(PIECE, |left| left.min(PIECE));
-            buffer.resize(length, 0);
-            file.read_exact_at(&mut buffer, at)
+            BUFFER
+                .with_borrow_mut(|buffer| {
+                    buffer.resize(PIECE, 0);
+                    let piece = &mut buffer[..length];
+                    file.read_exact_at(piece, at)?;
+                    hasher.update(piece);
+                    Ok(())
+                })
                 .map_err(Error::file("reading back", &path))?;
-            hasher.update(&buffer);
             at += length as u64;
         }
         if hasher.finish() != *id {
@@ -132,7 +172,7 @@ fn read_back_stretch(
     if range.end == blobs.len() {
         monitor.progress(Progress { bytes: 0, files: 1 });
     }
-    Ok(())
+    Ok(signature)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The copy is read back and compared, and the engines open what is theirs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::records::ProofLevel;
 use crate::repository::index::Index;
 use crate::repository::name;
 use crate::repository::tree::Content;
-use crate::source::sqlite::{self, Fingerprint, SIDE_FILES, Signature};
+use crate::source::sqlite::{self, Fingerprint, SIDE_FILES};
 
 /// An item that is a database, and what the manifest says of it.
 type Found<'a> = (&'a Item, Option<&'a Database>);
@@ -67,13 +67,13 @@ impl Staged {
         monitor: &Arc<dyn Monitor>,
     ) -> Result<(Vec<DatabaseProof>, ProofLevel)> {
         monitor.step(Step::Verifying, Some(self.plan.bytes));
-        read_back(
+        let like_databases = read_back(
             self.scratch.folder(),
             &self.plan.items,
             index,
             monitor.as_ref(),
         )?;
-        let (found, absent) = self.databases()?;
+        let (found, absent) = self.databases(&like_databases);
         let files = self.files_level(&absent, monitor.as_ref())?;
         if !found.is_empty() {
             monitor.step(Step::EngineChecking, None);
@@ -90,19 +90,22 @@ impl Staged {
     }
 
     /// The items that are databases, each with what the manifest says of it, and the paths of those
-    /// that the manifest describes but that are no items.
-    fn databases(&self) -> Result<(Vec<Found<'_>>, Vec<&str>)> {
+    /// that the manifest describes but that are no items. `like_databases` are the numbers of items that
+    /// begin as databases do.
+    fn databases(&self, like_databases: &HashSet<usize>) -> (Vec<Found<'_>>, Vec<&str>) {
         let manifest = self.plan.manifest.iter();
         let mut described: HashMap<&str, &Database> = manifest
             .flat_map(|manifest| &manifest.databases)
             .map(|database| (database.path.as_str(), database))
             .collect();
         let mut found = Vec::new();
-        let is_file = |item: &&Item| item.entry.kind == Kind::File;
-        for item in self.plan.items.iter().filter(is_file) {
+        for (number, item) in self.plan.items.iter().enumerate() {
+            if item.entry.kind != Kind::File {
+                continue;
+            }
             let path = manifest::quoted(&self.plan.path_in_snapshot(item));
             let described = described.remove(path.as_str());
-            if described.is_some() || self.is_database(item)? {
+            if described.is_some() || like_databases.contains(&number) {
                 found.push((item, described));
             }
         }
@@ -112,14 +115,7 @@ impl Staged {
         };
         let mut absent: Vec<&str> = described.into_keys().filter(is_missed).collect();
         absent.sort_unstable();
-        Ok((found, absent))
-    }
-
-    /// Whether a staged file looks like a database.
-    fn is_database(&self, item: &Item) -> Result<bool> {
-        let path = self.scratch.path().join(&item.path);
-        let signature = sqlite::signature(&path).map_err(Error::file("reading", &path))?;
-        Ok(signature == Signature::Database)
+        (found, absent)
     }
 
     fn prove(

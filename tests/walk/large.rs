@@ -74,6 +74,7 @@ fn a_database_is_found_whatever_comes_between_it_and_its_log() {
         std::slice::from_ref(&shop),
         &[],
         &Excludes::default(),
+        None,
         &Quiet::default(),
     )
     .unwrap();

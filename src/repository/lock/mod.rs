@@ -6,7 +6,7 @@
 mod file;
 mod remove;
 
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -66,11 +66,25 @@ impl Repository {
     /// [`Error::Locked`] if somebody holds one that excludes it; [`Error::Damaged`] if the config cannot
     /// be read, for then nothing is written; [`Error::Storage`], [`Error::Interrupted`].
     pub fn lock(&self, access: Access, monitor: &dyn Monitor) -> Result<Lock> {
+        Ok(self.lock_meanwhile(access, monitor, || Ok(()))?.0)
+    }
+
+    /// The same; `work` is done while we wait for others to have seen it. That may read, and nothing else:
+    /// if somebody else has the lock after all, it is done again once we have it.
+    ///
+    /// # Errors
+    /// As [`Self::lock`], and those of `work`.
+    pub fn lock_meanwhile<T>(
+        &self,
+        access: Access,
+        monitor: &dyn Monitor,
+        mut work: impl FnMut() -> Result<T>,
+    ) -> Result<(Lock, T)> {
         self.config()?;
         let services = &self.inner.services;
         let mut left = services.patience;
         loop {
-            let holder = match Lock::take(self, access) {
+            let holder = match Lock::take(self, access, &mut work) {
                 Err(Error::Locked { holder }) if !left.is_zero() => holder,
                 other => return other,
             };
@@ -91,19 +105,61 @@ impl Repository {
 }
 
 impl Lock {
-    fn take(repository: &Repository, access: Access) -> Result<Self> {
+    fn take<T>(
+        repository: &Repository,
+        access: Access,
+        work: &mut impl FnMut() -> Result<T>,
+    ) -> Result<(Self, T)> {
         look(repository, access, None)?;
         let lock = write(repository, access)?;
-        repository.inner.services.clock.sleep(SETTLE);
-        if let Err(cause) = look(repository, access, Some(lock.id)) {
-            remove(repository, lock.id);
-            return Err(cause);
+        let clock = &repository.inner.services.clock;
+        let done = std::thread::scope(|scope| {
+            scope.spawn(|| clock.sleep(SETTLE));
+            work()
+        });
+        let looked = look(repository, access, Some(lock.id));
+        match looked.and(done) {
+            Ok(done) => Ok((Self::hold(repository, lock, |_| Ok(())), done)),
+            Err(cause) => {
+                remove(repository, lock.id);
+                Err(cause)
+            }
         }
+    }
+
+    /// Takes a shared lock for who only reads, and goes on at once: without a lock it would read as well. If
+    /// another turns out to exclude it, `refused` is told.
+    ///
+    /// # Errors
+    /// As [`Repository::lock`].
+    pub fn take_to_read(
+        repository: &Repository,
+        refused: impl FnOnce(&Error) + Send + 'static,
+    ) -> Result<Self> {
+        repository.config()?;
+        look(repository, Access::Shared, None)?;
+        let lock = write(repository, Access::Shared)?;
+        let (looks, id) = (repository.clone(), lock.id);
+        Ok(Self::hold(repository, lock, move |stopped| {
+            if stopped.recv_timeout(SETTLE) == Err(RecvTimeoutError::Timeout) {
+                look(&looks, Access::Shared, Some(id)).inspect_err(refused)?;
+            }
+            Ok(())
+        }))
+    }
+
+    /// Refreshes a lock that was written, once `settle` is through, until it is dropped.
+    fn hold(
+        repository: &Repository,
+        lock: Current,
+        settle: impl FnOnce(&Receiver<()>) -> Result<()> + Send + 'static,
+    ) -> Self {
         let current = Arc::new(Mutex::new(lock));
         let (stop, stopped) = channel();
         let (held, object) = (repository.clone(), Arc::clone(&current));
         let refresher = std::thread::spawn(move || {
-            while stopped.recv_timeout(REFRESH) == Err(RecvTimeoutError::Timeout) {
+            let is_ours = settle(&stopped).is_ok();
+            while is_ours && stopped.recv_timeout(REFRESH) == Err(RecvTimeoutError::Timeout) {
                 let mut current = object.lock().unwrap_or_else(PoisonError::into_inner);
                 // A lock that somebody may have acted against is not made to look whole again: the
                 // holder must learn of it. A refresh that fails is tried again later.
@@ -118,12 +174,12 @@ impl Lock {
             let current = object.lock().unwrap_or_else(PoisonError::into_inner);
             remove(&held, current.id);
         });
-        Ok(Self {
+        Self {
             repository: repository.clone(),
             current,
             stop: Some(stop),
             refresher: Some(refresher),
-        })
+        }
     }
 
     /// Fails unless the lock has kept others out all the time: a machine that slept, or a storage that

@@ -171,7 +171,7 @@ impl Item {
     /// As the system reports them.
     pub fn open(&self) -> io::Result<FileReader> {
         let by_name = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        match open_at(CWD, descriptor::path(&*self.file).as_os_str(), by_name) {
+        match descriptor::reopen(&*self.file, by_name) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound && !descriptor::are_shown() => {
                 let file = open_at(&self.folder, &self.name, by_name | OFlags::NOFOLLOW)?;
                 let reader = FileReader::of(file)?;
@@ -180,7 +180,7 @@ impl Item {
                 }
                 Ok(reader)
             }
-            opened => FileReader::of(opened?),
+            opened => FileReader::of(File::from(opened?)),
         }
     }
 

@@ -1,12 +1,13 @@
 //! What a file system says of an item, in the words of entries.
 
+use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 
 use super::facts::{Names, time};
 use super::finding::Notes;
 use super::item::Item;
 use crate::durable::{attributes, descriptor};
-use crate::entry::{Attribute, Entry, Kind, Place};
+use crate::entry::{Attribute, Entry, Kind, Owner, Place};
 use crate::monitor::Monitor;
 
 /// What is told of an item that is stored without its extended attributes.
@@ -29,17 +30,29 @@ impl Entries {
         let metadata = &item.metadata;
         Entry {
             name: item.name().to_owned(),
+            owner: self.names.owner(metadata.uid(), metadata.gid()),
+            attributes,
+            ..Self::bare(item, kind)
+        }
+    }
+
+    /// The same without what takes time: name, owner, attributes.
+    #[must_use]
+    pub fn bare(item: &Item, kind: Kind) -> Entry {
+        let metadata = &item.metadata;
+        Entry {
+            name: OsString::new(),
             kind,
             mode: metadata.mode() & 0o7777,
             modified: time(metadata.mtime(), metadata.mtime_nsec()),
             changed: time(metadata.ctime(), metadata.ctime_nsec()),
-            owner: self.names.owner(metadata.uid(), metadata.gid()),
+            owner: Owner::default(),
             place: Place {
                 device: metadata.dev(),
                 inode: metadata.ino(),
                 links: metadata.nlink(),
             },
-            attributes,
+            attributes: Vec::new(),
         }
     }
 

@@ -45,6 +45,22 @@ pub enum Signature {
     Other,
 }
 
+/// Bytes at the beginning of a file that tell what it is.
+pub const HEAD: usize = 16;
+
+impl Signature {
+    /// What a file is that begins with these bytes: [`HEAD`] of them, or all that it has.
+    #[must_use]
+    pub fn of(head: &[u8]) -> Self {
+        match head {
+            b"SQLite format 3\0" => Self::Database,
+            [0x37, 0x7f, 0x06, 0x82 | 0x83, ..] => Self::Wal,
+            [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7, ..] => Self::Journal,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// Whether a file begins as a database does; one that cannot be read does not. Only while no connection
 /// to it is open.
 #[must_use]
@@ -95,12 +111,7 @@ pub fn signature(path: &Path) -> std::io::Result<Signature> {
 /// # Errors
 /// As the system reports them.
 pub fn signature_of(reader: &FileReader) -> std::io::Result<Signature> {
-    let mut head = [0; 16];
+    let mut head = [0; HEAD];
     let length = reader.head(&mut head)?;
-    Ok(match &head[..length] {
-        b"SQLite format 3\0" => Signature::Database,
-        [0x37, 0x7f, 0x06, 0x82 | 0x83, ..] => Signature::Wal,
-        [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7, ..] => Signature::Journal,
-        _ => Signature::Other,
-    })
+    Ok(Signature::of(&head[..length]))
 }

@@ -28,7 +28,7 @@ mod view;
 pub use capture::{Prepared, capture};
 pub use captured::{Captured, Method};
 pub use detect::{
-    SIDE_FILES, Signature, beside, is_database, main_of, signature, signature_of, without,
+    HEAD, SIDE_FILES, Signature, beside, is_database, main_of, signature, signature_of, without,
 };
 pub use fingerprint::Fingerprint;
 pub use header::Header;
