@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::detect::beside;
+use super::header::Header;
 use crate::durable::Disk;
 use crate::durable::claim::Claim;
 
@@ -24,7 +25,10 @@ pub(super) struct Tidy {
 impl Tidy {
     /// Looks at what lies beside the database. Before its first connection.
     pub(super) fn before(path: &Path, disk: &Arc<dyn Disk>) -> Self {
-        let is_missing = |suffix: &&str| beside(path, suffix).symlink_metadata().is_err();
+        // In rollback mode a reader makes none of them.
+        let may_be_made = !matches!(Header::read(path), Ok(Some(header)) if !header.is_wal);
+        let is_missing =
+            |suffix: &&str| may_be_made && beside(path, suffix).symlink_metadata().is_err();
         Self {
             path: path.to_owned(),
             disk: Arc::clone(disk),
