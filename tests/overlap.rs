@@ -1,20 +1,21 @@
 //! Cron starts the next run before the last one is done: both end well.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 
-use tillsafe::backend::{self, Backend, Class, Listing, Object};
+use tillsafe::backend::{self, Backend, Class, Listing, MemBackend, Object};
 use tillsafe::error::Error;
 use tillsafe::monitor::Quiet;
 use tillsafe::repository::lock::{Access, Lock};
+use tillsafe::repository::prune;
 
 use crate::common::Place;
 use crate::common::files::names_with;
 use crate::common::forge::Forge;
-use crate::common::library::open;
+use crate::common::library::{back_up, create, full_check, open};
 use crate::common::program::{Program, Run, Started};
 use crate::common::restic::Restic;
 use crate::common::shop::{Shop, noise};
@@ -100,14 +101,25 @@ fn the_lock_of_somebody_whom_we_may_not_see_holds() {
     assert_eq!(run.code, 0, "{}", run.text());
 }
 
-/// A storage on which another machine locks all out in the moment after we have written our lock.
-#[derive(Debug)]
-struct Contested {
-    backend: Arc<dyn Backend>,
-    repository: PathBuf,
+/// What a run of ours does, and another machine sees.
+enum Seen<'a> {
+    Written(Object, &'a [u8]),
+    Listed(Class),
 }
 
-impl Backend for Contested {
+/// A storage on which another machine acts at some moment of ours.
+struct Shared {
+    backend: Arc<dyn Backend>,
+    other: Box<dyn Fn(&Seen<'_>) + Send + Sync>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shared")
+    }
+}
+
+impl Backend for Shared {
     fn location(&self) -> String {
         self.backend.location()
     }
@@ -118,9 +130,7 @@ impl Backend for Contested {
 
     fn put_new(&self, object: Object, bytes: &[u8]) -> backend::Result<()> {
         self.backend.put_new(object, bytes)?;
-        if matches!(object, Object::Named(Class::Locks, _)) {
-            Forge::open(&self.repository).lock_exclusively("depot");
-        }
+        (self.other)(&Seen::Written(object, bytes));
         Ok(())
     }
 
@@ -133,12 +143,60 @@ impl Backend for Contested {
     }
 
     fn list(&self, class: Class) -> backend::Result<Listing> {
+        (self.other)(&Seen::Listed(class));
         self.backend.list(class)
     }
 
     fn delete(&self, object: Object) -> backend::Result<()> {
         self.backend.delete(object)
     }
+}
+
+/// We were stopped between our look at the locks and the writing of ours: a prune has begun beside us, does not see us, and
+/// is done before we look again. What we have read of the index meanwhile names what is no more.
+#[test]
+fn a_prune_that_ends_while_we_take_our_lock_costs_no_snapshot_its_blobs() {
+    let place = Place::new();
+    let memory: Arc<dyn Backend> = Arc::new(MemBackend::default());
+    create(&memory);
+    let folder = place.join("pictures");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("cup.jpg"), noise(3, 300_000)).unwrap();
+    let forgotten = back_up(&memory, &folder).unwrap().snapshot.id;
+    let snapshot = Object::Named(Class::Snapshots, forgotten);
+    memory.delete(snapshot).unwrap();
+    let (raw, ours) = (Arc::clone(&memory), Mutex::new(None));
+    let pruned = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&pruned);
+    let shared: Arc<dyn Backend> = Arc::new(Shared {
+        backend: Arc::clone(&memory),
+        other: Box::new(move |seen| match seen {
+            Seen::Written(lock @ Object::Named(Class::Locks, _), bytes) => {
+                *ours.lock().unwrap() = Some((*lock, bytes.to_vec()));
+            }
+            // After the index was read.
+            Seen::Listed(Class::Snapshots) => {
+                let Some((lock, bytes)) = ours.lock().unwrap().take() else {
+                    return;
+                };
+                // It has looked before our lock was there.
+                raw.delete(lock).unwrap();
+                let options = prune::Options {
+                    now: true,
+                    max_unused: prune::MaxUnused::Bytes(0),
+                    dry_run: false,
+                };
+                let report = prune::prune(&open(&raw).unwrap(), &options, &Quiet::default());
+                counted.fetch_add(report.unwrap().removed_packs, Ordering::SeqCst);
+                raw.put_new(lock, &bytes).unwrap();
+            }
+            _ => {}
+        }),
+    });
+    back_up(&shared, &folder).unwrap();
+    assert!(pruned.load(Ordering::SeqCst) > 0, "there was no prune");
+    let report = full_check(&memory);
+    assert!(report.damage.is_empty(), "{report:?}");
 }
 
 /// What is done while others get to see our lock is not done under a lock that we turn out not to have; and who only
@@ -148,9 +206,15 @@ fn who_was_there_at_the_same_moment_has_the_lock() {
     let place = Place::new();
     let program = Program::with_cheap_repository(place.path());
     let locks = || names_with(&program.repository.join("locks"), "").len();
-    let backend: Arc<dyn Backend> = Arc::new(Contested {
+    let path = program.repository.clone();
+    // Another machine locks all out in the moment after we have written our lock.
+    let backend: Arc<dyn Backend> = Arc::new(Shared {
         backend: program.backend(),
-        repository: program.repository.clone(),
+        other: Box::new(move |seen| {
+            if matches!(seen, Seen::Written(Object::Named(Class::Locks, _), _)) {
+                Forge::open(&path).lock_exclusively("depot");
+            }
+        }),
     });
     let repository = open(&backend).unwrap();
     let mut done = 0;

@@ -147,6 +147,8 @@ fn run(
     let is_still_at_work = ready.is_none();
     let mut open = || {
         monitor.step(Step::Opening, None);
+        // What is found a second time is said once.
+        drop(noted.take());
         let names = repository.index_names()?;
         let index = Arc::new(sound_index(repository, &noted)?);
         let earlier = earlier(repository, options, &noted)?;

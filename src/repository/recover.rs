@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::budget::Budget;
 use super::index::{Builder, Index, IndexFile};
 use super::pack::{self, PackedBlob};
-use super::{Repository, finding, report_strays};
+use super::{MAX_INDEX, Repository, finding, report_strays};
 use crate::backend::{Class, Listing, Object};
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -16,6 +17,9 @@ use crate::parallel;
 
 /// restic refuses longer headers.
 const MAX_HEADER: u64 = 16 * 1024 * 1024;
+
+/// Bytes that an honest index file takes while it is read, for each byte of it: JSON, and what it says.
+const UNFOLDED: u64 = 8;
 
 /// What is found where a folder should be.
 pub(super) const MISSING: &str = "the folder is not there";
@@ -113,9 +117,13 @@ impl Repository {
         loop {
             files.count = listing.objects.len();
             let has_gone = AtomicBool::new(false);
-            let listed = listing.objects.iter().map(|(id, _)| *id);
-            let new: Vec<Id> = listed.filter(|id| read.insert(*id)).collect();
-            parallel::for_each(&new, |id| {
+            let listed = listing.objects.iter().copied();
+            let new: Vec<(Id, u64)> = listed.filter(|(id, _)| read.insert(*id)).collect();
+            parallel::for_each(&new, |(id, size)| {
+                // As it lies there, and unfolded to what is plausible: two of the largest are read one after the other.
+                let unfolded = size.saturating_mul(UNFOLDED).min(MAX_INDEX);
+                let bytes = usize::try_from(unfolded).unwrap_or(0);
+                let _held = Budget::take(&self.inner.memory, bytes);
                 match self.load_json::<IndexFile>(Class::Index, *id) {
                     Ok(file) => lock(&builder).add(&file),
                     // Somebody prunes, and has written what it said into another.
@@ -162,7 +170,9 @@ impl Repository {
         })?;
         let mut unindexed = found.into_inner().unwrap_or_else(PoisonError::into_inner);
         let headers = unindexed.headers.iter();
-        index.add_unindexed(headers.map(|(id, blobs)| (*id, blobs.as_slice())));
+        if !unindexed.headers.is_empty() {
+            index.add_unindexed(headers.map(|(id, blobs)| (*id, blobs.as_slice())));
+        }
         unindexed.unreadable.sort_unstable_by_key(|(id, _)| *id);
         Ok(unindexed)
     }

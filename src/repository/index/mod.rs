@@ -1,11 +1,12 @@
 //! The index: in which pack each blob lies.
 //!
-//! A repository may have millions of blobs, so they lie in one [table](table::Table) that is sorted once, when all
+//! A repository may have millions of blobs, so they lie in one table that is sorted once, when all
 //! index files are read: 48 bytes for each blob, and nothing of a hostile index makes it slower.
 
 mod file;
 mod table;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
 use super::crypto;
@@ -124,10 +125,14 @@ impl Index {
 
     fn settle(&mut self) {
         let packs = &self.packs;
-        let id_of = |number: u32| packs[number as usize].id;
+        // Those that will stay come first: of very many places they are the ones that count.
+        let rank = |number: u32| {
+            let pack = &packs[number as usize];
+            (Reverse(pack.standing), pack.id)
+        };
         let conflicts = &mut self.conflicts;
-        self.blobs.settle(&id_of, &mut |pack| {
-            conflicts.insert(id_of(pack));
+        self.blobs.settle(&rank, &mut |pack| {
+            conflicts.insert(rank(pack).1);
         });
     }
 
@@ -391,6 +396,21 @@ mod tests {
         assert_eq!(index.find(BlobKind::Data, id("tea")).unwrap().pack, id("a"));
         assert!(index.names(id("a")));
         assert_eq!(index.packs().len(), 1);
+    }
+
+    #[test]
+    fn of_very_many_places_that_which_stays_counts() {
+        let left = [packed("tea", 50)];
+        let names: Vec<Id> = (0..150).map(|number| id(&number.to_string())).collect();
+        let unindexed = || names.iter().map(|pack| (*pack, left.as_slice()));
+        for named in ["a", "b", "c", "d"] {
+            let mut index = Index::of(&file(&[(named, packed("tea", 60))], &[]));
+            index.add_unindexed(unindexed());
+            assert!(index.contains(BlobKind::Data, id("tea")), "{named}");
+            let found = index.find(BlobKind::Data, id("tea")).unwrap();
+            assert_eq!(found.pack, id(named));
+            assert_eq!(index.packs()[&id(named)].len(), 1);
+        }
     }
 
     #[test]

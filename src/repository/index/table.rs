@@ -88,11 +88,11 @@ impl Table {
         }
     }
 
-    /// Sorts what was pushed, in an order that does not depend on who came first: by id, then by what `pack_id` says of the
-    /// pack's number. What was said twice is kept once; a pack that was described in two ways is told to `conflict`.
-    pub fn settle(&mut self, pack_id: &dyn Fn(u32) -> Id, conflict: &mut dyn FnMut(u32)) {
-        self.data.settle(pack_id, conflict);
-        self.trees.settle(pack_id, conflict);
+    /// Sorts what was pushed, in an order that does not depend on who came first: by id, then by the
+    /// pack's `rank`, which is another for each pack. What was said twice is kept once; a pack that was described in two ways is told to `conflict`.
+    pub fn settle<R: Ord>(&mut self, rank: &dyn Fn(u32) -> R, conflict: &mut dyn FnMut(u32)) {
+        self.data.settle(rank, conflict);
+        self.trees.settle(rank, conflict);
     }
 
     /// The places of a blob.
@@ -117,12 +117,12 @@ impl Table {
 }
 
 impl Sorted {
-    fn settle(&mut self, pack_id: &dyn Fn(u32) -> Id, conflict: &mut dyn FnMut(u32)) {
+    fn settle<R: Ord>(&mut self, rank: &dyn Fn(u32) -> R, conflict: &mut dyn FnMut(u32)) {
         self.places.sort_unstable_by(|a, b| {
             let by_id = a.id.cmp(&b.id);
             by_id.then_with(|| {
                 let rest = |place: &Place| (place.offset, place.length, place.plain_length);
-                let packs = pack_id(a.pack()).cmp(&pack_id(b.pack()));
+                let packs = rank(a.pack()).cmp(&rank(b.pack()));
                 packs.then_with(|| rest(a).cmp(&rest(b)))
             })
         });
@@ -141,6 +141,7 @@ impl Sorted {
             of_one += 1;
             of_one > MAX_PLACES
         });
+        self.places.shrink_to_fit();
         self.begin = vec![0; PREFIXES + 1];
         for place in &self.places {
             self.begin[prefix(place.id) + 1] += 1;

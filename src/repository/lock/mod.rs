@@ -111,20 +111,19 @@ impl Lock {
         work: &mut impl FnMut() -> Result<T>,
     ) -> Result<(Self, T)> {
         look(repository, access, None)?;
-        let lock = write(repository, access)?;
+        // From here on it is refreshed: the work may last, and whoever has a lock that is not refreshed is taken for dead.
+        let held = Self::hold(repository, write(repository, access)?, |_| Ok(()));
         let clock = &repository.inner.services.clock;
         let done = std::thread::scope(|scope| {
             scope.spawn(|| clock.sleep(SETTLE));
             work()
         });
-        let looked = look(repository, access, Some(lock.id));
-        match looked.and(done) {
-            Ok(done) => Ok((Self::hold(repository, lock, |_| Ok(())), done)),
-            Err(cause) => {
-                remove(repository, lock.id);
-                Err(cause)
-            }
-        }
+        let looked = {
+            // Held while we look, or the refresher could exchange the object in between.
+            let current = held.current.lock().unwrap_or_else(PoisonError::into_inner);
+            look(repository, access, Some(current.id))
+        };
+        Ok((held, looked.and(done)?))
     }
 
     /// Takes a shared lock for who only reads, and goes on at once: without a lock it would read as well. If

@@ -2,6 +2,7 @@
 //! know of, so it does not go with the rest unasked.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -50,16 +51,18 @@ fn look_at(
     found: &mut BTreeSet<PathBuf>,
     others: &mut Vec<PathBuf>,
 ) {
-    for part in folders_in(kept) {
+    for part in folders_in(kept, found) {
         for inner in places.iter().flat_map(|place| &place.unsaved) {
             let path = part.join(inner);
-            if std::fs::symlink_metadata(&path).is_ok() {
+            // What cannot be looked at may well be there.
+            let looked = std::fs::symlink_metadata(&path);
+            if !looked.is_err_and(|cause| is_absence(&cause)) {
                 found.insert(path);
             }
         }
         let mut waiting = vec![part];
         while let Some(folder) = waiting.pop() {
-            for path in folders_in(&folder) {
+            for path in folders_in(&folder, found) {
                 let name = path.file_name().unwrap_or_default().as_bytes();
                 if name.starts_with(KEPT.as_bytes()) {
                     others.push(path);
@@ -71,8 +74,24 @@ fn look_at(
     }
 }
 
-fn folders_in(folder: &Path) -> Vec<PathBuf> {
-    let listed = std::fs::read_dir(folder).into_iter().flatten().flatten();
+fn is_absence(cause: &io::Error) -> bool {
+    matches!(
+        cause.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+/// The folders in a folder. One that cannot be read may hold anything: it is found.
+fn folders_in(folder: &Path, found: &mut BTreeSet<PathBuf>) -> Vec<PathBuf> {
+    let listed = match std::fs::read_dir(folder) {
+        Ok(listed) => listed.flatten(),
+        Err(cause) => {
+            if !is_absence(&cause) {
+                found.insert(folder.to_owned());
+            }
+            return Vec::new();
+        }
+    };
     let is_folder = |item: &std::fs::DirEntry| item.file_type().is_ok_and(|kind| kind.is_dir());
     listed.filter(is_folder).map(|item| item.path()).collect()
 }
