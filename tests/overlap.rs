@@ -162,6 +162,11 @@ fn a_prune_that_ends_while_we_take_our_lock_costs_no_snapshot_its_blobs() {
     let folder = place.join("pictures");
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("cup.jpg"), noise(3, 300_000)).unwrap();
+    // One snapshot stays.
+    let other = place.join("texts");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("terms.txt"), "no returns").unwrap();
+    back_up(&memory, &other).unwrap();
     let forgotten = back_up(&memory, &folder).unwrap().snapshot.id;
     let snapshot = Object::Named(Class::Snapshots, forgotten);
     memory.delete(snapshot).unwrap();
