@@ -103,9 +103,14 @@ impl Program {
 
     /// The hash that `restore WORDS --in-place --dry-run` prints.
     pub fn plan_in_place(&self, words: &[&str]) -> String {
+        self.plan_that_ends_with(0, words)
+    }
+
+    /// The same of a plan that cannot be carried out, and says so with this exit code.
+    pub fn plan_that_ends_with(&self, expected: i32, words: &[&str]) -> String {
         let words = [&["restore"], words, &["--in-place", "--dry-run"]].concat();
         let (code, objects) = self.json(&words);
-        assert_eq!(code, 0, "{objects:?}");
+        assert_eq!(code, expected, "{objects:?}");
         let is_plan = |object: &&Value| object["message_type"] == "plan";
         let plan = objects.iter().find(is_plan).expect("a plan is printed");
         plan["plan"].as_str().unwrap().to_owned()
