@@ -1,7 +1,7 @@
 //! The same work on many things, on all cores.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Does `work` on every item, on as many threads as there are cores. Items are begun in order; after
 /// the first error none is begun any more, and those at work end by themselves. A panic goes on here.
@@ -44,6 +44,11 @@ where
         Some(cause) => Err(cause),
         None => Ok(()),
     }
+}
+
+/// Locks what threads share. One that has panicked has left it whole, and its panic goes on elsewhere.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -21,6 +21,20 @@ fn small_disk(place: &Place) -> Option<SmallDisk> {
     disk
 }
 
+/// A shop, and an empty repository on a small disk; none where no disk can be mounted, which is told.
+fn shop_with_its_repository_on_a_disk(place: &Place) -> Option<(SmallDisk, Shop, Program)> {
+    let Some(disk) = SmallDisk::mount(&place.join("disk"), "size=4m") else {
+        skipped("a full disk", "mounting a small disk needs root");
+        return None;
+    };
+    let program = Program {
+        repository: disk.path().join("repository"),
+        password_file: place.join("password"),
+    };
+    program.ok(&["init"]);
+    Some((disk, Shop::open(&place.join("shop"), 50, "wal"), program))
+}
+
 fn run(program: &Program, temporary: &Path, words: &[&str]) -> Run {
     let mut command = program.command(words);
     Run::of(command.env("TMPDIR", temporary))
@@ -148,15 +162,9 @@ fn on_the_side_of_temporary_copies() {
 #[test]
 fn without_a_byte_left_snapshots_are_forgotten_and_their_room_is_freed() {
     let place = Place::new();
-    let Some(disk) = SmallDisk::mount(&place.join("disk"), "size=4m") else {
-        return skipped("a full disk", "mounting a small disk needs root");
+    let Some((disk, shop, program)) = shop_with_its_repository_on_a_disk(&place) else {
+        return;
     };
-    let shop = Shop::open(&place.join("shop"), 50, "wal");
-    let program = Program {
-        repository: disk.path().join("repository"),
-        password_file: place.join("password"),
-    };
-    program.ok(&["init"]);
     let folder = shop.folder.to_str().unwrap();
     program.ok(&["backup", folder]);
     for seed in 10..13 {
@@ -195,15 +203,9 @@ fn without_a_byte_left_snapshots_are_forgotten_and_their_room_is_freed() {
 #[test]
 fn without_a_byte_left_what_takes_room_to_be_freed_is_said() {
     let place = Place::new();
-    let Some(disk) = SmallDisk::mount(&place.join("disk"), "size=4m") else {
-        return skipped("a full disk", "mounting a small disk needs root");
+    let Some((disk, shop, program)) = shop_with_its_repository_on_a_disk(&place) else {
+        return;
     };
-    let shop = Shop::open(&place.join("shop"), 50, "wal");
-    let program = Program {
-        repository: disk.path().join("repository"),
-        password_file: place.join("password"),
-    };
-    program.ok(&["init"]);
     let folder = shop.folder.to_str().unwrap();
     let picture = shop.folder.join("large.jpg");
     fs::write(&picture, noise(20, 700_000)).unwrap();

@@ -16,6 +16,7 @@ use crate::common::Place;
 use crate::common::files::names_with;
 use crate::common::forge::Forge;
 use crate::common::library::{back_up, create, full_check, open};
+use crate::common::passed_on::passed_on;
 use crate::common::program::{Program, Run, Started};
 use crate::common::restic::Restic;
 use crate::common::shop::{Shop, noise};
@@ -120,13 +121,7 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Backend for Shared {
-    fn location(&self) -> String {
-        self.backend.location()
-    }
-
-    fn create(&self) -> backend::Result<()> {
-        self.backend.create()
-    }
+    passed_on!(backend: location create get get_range delete);
 
     fn put_new(&self, object: Object, bytes: &[u8]) -> backend::Result<()> {
         self.backend.put_new(object, bytes)?;
@@ -134,21 +129,9 @@ impl Backend for Shared {
         Ok(())
     }
 
-    fn get(&self, object: Object, limit: u64) -> backend::Result<Vec<u8>> {
-        self.backend.get(object, limit)
-    }
-
-    fn get_range(&self, object: Object, offset: u64, length: usize) -> backend::Result<Vec<u8>> {
-        self.backend.get_range(object, offset, length)
-    }
-
     fn list(&self, class: Class) -> backend::Result<Listing> {
         (self.other)(&Seen::Listed(class));
         self.backend.list(class)
-    }
-
-    fn delete(&self, object: Object) -> backend::Result<()> {
-        self.backend.delete(object)
     }
 }
 

@@ -263,22 +263,34 @@ fn run_each(commands: &[String], state: &Path) {
     }
 }
 
-#[test]
-fn what_setup_says_to_type_can_be_typed_also_after_a_backup_by_hand() {
-    let scene = Scene::new();
+/// A repository that was made by hand, before there was a configuration.
+fn by_hand(scene: &Scene, password_file: &str) -> Program {
     let program = Program {
         repository: scene.repository(),
-        password_file: scene.place.join("by hand.pass"),
+        password_file: scene.place.join(password_file),
     };
     fs::create_dir_all(scene.place.join("disk")).unwrap();
     program.ok(&["init"]);
-    program.ok(&["backup", scene.shop.to_str().unwrap()]);
+    program
+}
+
+/// `setup` with that repository.
+fn set_up_after_a_backup_by_hand(scene: &Scene, program: &Program) -> Run {
     let mut command = bare();
     command.arg("-c").arg(scene.file());
     command.arg("-r").arg(&program.repository);
     command.arg("-p").arg(&program.password_file);
     let run = Run::of(command.arg("setup").arg(&scene.shop).arg("--yes"));
     assert_eq!(run.code, 0, "{}", run.text());
+    run
+}
+
+#[test]
+fn what_setup_says_to_type_can_be_typed_also_after_a_backup_by_hand() {
+    let scene = Scene::new();
+    let program = by_hand(&scene, "by hand.pass");
+    program.ok(&["backup", scene.shop.to_str().unwrap()]);
+    let run = set_up_after_a_backup_by_hand(&scene, &program);
     let typed = run
         .stdout
         .lines()
@@ -352,23 +364,13 @@ fn doctor_without_a_configuration_has_commands_that_can_be_typed() {
 #[test]
 fn what_was_backed_up_by_hand_before_is_named_until_it_is_in_a_shop() {
     let scene = Scene::new();
-    let program = Program {
-        repository: scene.repository(),
-        password_file: scene.place.join("by-hand.pass"),
-    };
-    fs::create_dir_all(scene.place.join("disk")).unwrap();
-    program.ok(&["init"]);
+    let program = by_hand(&scene, "by-hand.pass");
     for _ in 0..2 {
         program.ok(&["backup", scene.shop.to_str().unwrap()]);
     }
     // Another machine's are its own.
     program.ok(&["backup", scene.shop.to_str().unwrap(), "--host", "other"]);
-    let mut command = bare();
-    command.arg("-c").arg(scene.file());
-    command.arg("-r").arg(&program.repository);
-    command.arg("-p").arg(&program.password_file);
-    let run = Run::of(command.arg("setup").arg(&scene.shop).arg("--yes"));
-    assert_eq!(run.code, 0, "{}", run.text());
+    set_up_after_a_backup_by_hand(&scene, &program);
     scene.ok(&["backup"]);
     let said = scene.ok(&["forget", "--dry-run"]);
     let doctor = scene.run(&["doctor"]).stdout;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::Options;
 use crate::capture::Survey;
 use crate::capture::manifest::{self, Database};
-use crate::capture::parent::{self, Parent};
+use crate::capture::parent::{Image, Images, Parent};
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Problem, Progress, go_on};
 use crate::point::ConsistencyPoint;
@@ -44,18 +44,18 @@ impl StoredDatabase {
 pub fn capture_all(
     survey: &Survey,
     options: &Options,
-    (parent, images): (&Parent<'_>, &BTreeMap<PathBuf, parent::Image>),
+    images: &Images<'_>,
     writer: &Writer,
     monitor: &dyn Monitor,
 ) -> Result<BTreeMap<PathBuf, Option<StoredDatabase>>> {
     let mut places = places(survey);
-    let before: BTreeMap<PathBuf, &parent::Image> = places
+    let before: BTreeMap<PathBuf, &Image> = places
         .iter()
-        .filter_map(|(path, real)| Some((real.as_ref().ok()?.clone(), images.get(path)?)))
+        .filter_map(|(path, real)| Some((real.as_ref().ok()?.clone(), images.at(path)?)))
         .collect();
     let reader = Reader {
         options,
-        parent,
+        parent: images.parent,
         before,
         writer,
         monitor,
@@ -196,19 +196,19 @@ enum Reading {
 }
 
 struct Read {
-    image: Image,
+    chunks: Chunks,
     captured: sqlite::Captured,
     rest: Option<sqlite::Rest>,
 }
 
 /// The chunks of an image so far.
 #[derive(Default)]
-struct Image {
+struct Chunks {
     pending: PendingFile,
     lengths: Vec<u64>,
 }
 
-impl Image {
+impl Chunks {
     fn store(&mut self, chunk: Vec<u8>, writer: &Writer, monitor: &dyn Monitor) -> Result<()> {
         go_on(monitor)?;
         let length = chunk.len() as u64;
@@ -227,7 +227,7 @@ struct Reader<'a> {
     options: &'a Options,
     parent: &'a Parent<'a>,
     /// What the snapshot before has of them, by where they are opened.
-    before: BTreeMap<PathBuf, &'a parent::Image>,
+    before: BTreeMap<PathBuf, &'a Image>,
     writer: &'a Writer,
     monitor: &'a dyn Monitor,
 }
@@ -242,7 +242,7 @@ impl Reader<'_> {
         let not_before = clock.now();
         let standing = prepared.standing(&self.options.sqlite)?;
         let before = self.before.get(prepared.path());
-        let is_as_before = |image: &&&parent::Image| {
+        let is_as_before = |image: &&&Image| {
             standing.is_some_and(|standing| self.parent.is_image(image, &standing))
                 // The times of a write may be lost with the power, and what was written may be there.
                 && prepared.header().is_some_and(|header| image.described.header == Some(header))
@@ -262,12 +262,12 @@ impl Reader<'_> {
                 },
             })));
         }
-        let mut image = Image::default();
+        let mut chunks = Chunks::default();
         let (captured, rest) = prepared.read(&self.options.sqlite, &mut |chunk| {
-            image.store(chunk, self.writer, self.monitor)
+            chunks.store(chunk, self.writer, self.monitor)
         })?;
         Ok(Reading::Read(Box::new(Read {
-            image,
+            chunks,
             captured,
             rest,
         })))
@@ -303,14 +303,14 @@ impl Reader<'_> {
 
     fn store(&self, path: &Path, read: Read) -> Result<StoredDatabase> {
         let Read {
-            mut image,
+            mut chunks,
             captured,
             rest,
         } = read;
         if let Some(rest) = rest {
-            rest.drain(&mut |chunk| image.store(chunk, self.writer, self.monitor))?;
+            rest.drain(&mut |chunk| chunks.store(chunk, self.writer, self.monitor))?;
         }
-        let Image { pending, lengths } = image;
+        let Chunks { pending, lengths } = chunks;
         for warning in captured.warnings {
             self.monitor.problem(Problem {
                 item: crate::units::shown(path),

@@ -23,7 +23,7 @@ use crate::capture::Survey;
 use crate::capture::left_out::LeftOut;
 use crate::capture::manifest::{self, Database, Excluded, Files, Manifest, Note};
 pub use crate::capture::parent::Recognition;
-use crate::capture::parent::{Image, Parent};
+use crate::capture::parent::{Images, Parent};
 use crate::entry::{Entry, Kind, Owner, Place};
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -125,6 +125,17 @@ pub fn backup_when(
     run(Some(ready), repository, options, monitor)
 }
 
+/// What is read of a repository before anything of the source.
+struct Opened {
+    /// Its index files.
+    names: BTreeSet<Id>,
+    index: Arc<Index>,
+    /// The snapshots that the new one follows, newest first.
+    earlier: Vec<Snapshot>,
+    /// What there is to capture, if nobody had to stand still for the look.
+    survey: Option<Survey>,
+}
+
 fn run(
     ready: Option<&mut dyn FnMut() -> Result<()>>,
     repository: &Repository,
@@ -154,18 +165,28 @@ fn run(
         let earlier = earlier(repository, options, &noted)?;
         // Nobody has to stand still for it: then it is looked around while others see our lock.
         let surveyed = is_still_at_work.then(|| survey(&index, followed(&earlier, options)));
-        Ok((names, index, earlier, surveyed.transpose()?))
+        Ok(Opened {
+            names,
+            index,
+            earlier,
+            survey: surveyed.transpose()?,
+        })
     };
     let (lock, mut opened) = repository.lock_meanwhile(Access::Shared, monitor, &mut open)?;
     // If we were stopped just before our lock was written, somebody may have pruned beside us, and be done by now.
-    if !opened.0.is_subset(&repository.index_names()?) {
+    if !opened.names.is_subset(&repository.index_names()?) {
         opened = open()?;
     }
-    let (_, index, earlier, surveyed) = opened;
+    let Opened {
+        index,
+        earlier,
+        survey: surveyed,
+        ..
+    } = opened;
     let before = followed(&earlier, options);
     let parent = Parent::new(repository, &index, before, options.recognition);
     // While nobody stands still for it: an application may be stopped from `ready` on.
-    let images = parent.images(begun);
+    let images = Images::of(&parent, begun);
     if let Some(ready) = ready {
         ready()?;
     }
@@ -176,13 +197,7 @@ fn run(
     monitor.step(Step::BackingUp, Some(survey.bytes));
     let writer = Writer::begin(repository, Arc::clone(&index))?;
     let captured = capture(
-        repository,
-        options,
-        &survey,
-        (&parent, &images),
-        &writer,
-        &noted,
-        begun,
+        repository, options, &survey, &images, &writer, &noted, begun,
     );
     // Only under a lock that holds is what was written safe from somebody's prune.
     let ((manifest, root), added) = writer.end(captured, &lock)?;
@@ -286,13 +301,20 @@ fn capture(
     repository: &Repository,
     options: &Options,
     survey: &Survey,
-    (parent, images): (&Parent<'_>, &BTreeMap<PathBuf, Image>),
+    images: &Images<'_>,
     writer: &Writer,
     monitor: &Noted<'_>,
     begun: Timestamp,
 ) -> Result<(Manifest, Root)> {
-    let databases = databases::capture_all(survey, options, (parent, images), writer, monitor)?;
-    let (trees, read) = store_files(survey, &databases, parent, repository, writer, monitor)?;
+    let databases = databases::capture_all(survey, options, images, writer, monitor)?;
+    let (trees, read) = store_files(
+        survey,
+        &databases,
+        images.parent,
+        repository,
+        writer,
+        monitor,
+    )?;
     let databases = databases::keep_placed(databases, &read.placed, survey, monitor)?;
     let ended = repository.services().clock.now();
     let manifest = describe(

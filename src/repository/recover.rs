@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use super::budget::Budget;
 use super::index::{Builder, Index, IndexFile};
@@ -13,7 +13,7 @@ use crate::backend::{Class, Listing, Object};
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::monitor::{Monitor, Problem, go_on};
-use crate::parallel;
+use crate::parallel::{self, lock};
 
 /// restic refuses longer headers.
 const MAX_HEADER: u64 = 16 * 1024 * 1024;
@@ -204,10 +204,6 @@ impl Repository {
         let blobs = pack::read_header(&self.inner.key, header, header_at).map_err(damaged)?;
         Ok((blobs, tail))
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One line for all: a lost disk sector may cost many.

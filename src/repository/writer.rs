@@ -15,7 +15,7 @@ use std::collections::HashSet;
 use std::mem::take;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ use super::pack::{BlobKind, Packer, SealedPack};
 use crate::backend::{Class, Object};
 use crate::error::{Error, Result};
 use crate::id::Id;
+use crate::parallel::lock;
 
 /// Chunks that may wait for each worker.
 const JOBS_PER_WORKER: usize = 2;
@@ -462,8 +463,4 @@ fn join(threads: Vec<JoinHandle<()>>) {
             resume_unwind(panic);
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -9,7 +9,7 @@ use super::plan::Plan;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::monitor::{Monitor, go_on};
-use crate::parallel;
+use crate::parallel::{self, lock};
 use crate::repository::Repository;
 use crate::repository::index::Index;
 use crate::repository::pack::BlobKind;
@@ -68,8 +68,7 @@ impl Estimate {
                     read.fetch_add(plain.len() as u64, Ordering::Relaxed);
                 }
                 Err(cause @ Error::Damaged { .. }) => {
-                    let mut damaged = damaged.lock().unwrap_or_else(PoisonError::into_inner);
-                    damaged.insert(*id, cause.to_string());
+                    lock(&damaged).insert(*id, cause.to_string());
                 }
                 Err(_) => {}
             }

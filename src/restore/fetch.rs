@@ -396,15 +396,28 @@ impl<'a> Files<'a> {
             return self.create_whole(number, bytes);
         }
         let file = self.open(number)?;
-        let write = |stretch: Range<usize>| {
+        let stretches = if self.left[number] && !reads_as_zeros(file.as_ref(), offset, bytes.len())
+        {
+            std::iter::once(0..bytes.len()).collect()
+        } else {
+            // What was never written is a hole, and stays one.
+            holes::data(bytes, offset)
+        };
+        self.write_stretches((number, offset), file.as_ref(), bytes, stretches)
+    }
+
+    /// Writes stretches of the bytes that belong there.
+    fn write_stretches(
+        &self,
+        (number, offset): Place,
+        file: &dyn File,
+        bytes: &[u8],
+        stretches: Vec<Range<usize>>,
+    ) -> Result<()> {
+        stretches.into_iter().try_for_each(|stretch| {
             file.write_all_at(&bytes[stretch.clone()], offset + stretch.start as u64)
                 .map_err(Error::file("writing", self.path(number)))
-        };
-        if self.left[number] && !reads_as_zeros(file.as_ref(), offset, bytes.len()) {
-            return write(0..bytes.len());
-        }
-        // What was never written is a hole, and stays one.
-        holes::data(bytes, offset).into_iter().try_for_each(write)
+        })
     }
 
     /// Whether a file is not there yet, and is one blob: nobody else will write to it.
@@ -427,10 +440,7 @@ impl<'a> Files<'a> {
             file.set_length(bytes.len() as u64)
                 .map_err(Error::file("creating", self.path(number)))?;
         }
-        stretches.into_iter().try_for_each(|stretch| {
-            file.write_all_at(&bytes[stretch.clone()], stretch.start as u64)
-                .map_err(Error::file("writing", self.path(number)))
-        })
+        self.write_stretches((number, 0), file.as_ref(), bytes, stretches)
     }
 
     fn path(&self, number: usize) -> std::path::PathBuf {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use super::item::Item;
 use crate::durable::attributes::SECURITY_LABEL;
@@ -14,7 +14,7 @@ use crate::durable::{File, Folder, Special};
 use crate::entry::{Attribute, Entry, Kind, Owner};
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Problem, Progress};
-use crate::parallel;
+use crate::parallel::{self, lock};
 
 /// One kind of what is set: the words for a failure, and for a refusal.
 pub(super) struct Setting {
@@ -399,10 +399,6 @@ const fn itself<'a>(folder: &'a dyn Folder, path: &'a Path, named: &'a Path) -> 
         named,
         turn: 0,
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether the system says that this is not to be had here, and not that something is broken or full.

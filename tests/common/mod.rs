@@ -11,6 +11,7 @@ pub mod masked;
 pub mod meanwhile;
 pub mod measure;
 pub mod mount;
+pub mod passed_on;
 pub mod program;
 pub mod raw;
 pub mod recording;

@@ -3,7 +3,8 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use tillsafe::backend::{Backend, Class, Error, Listing, Object, Result};
+use crate::common::passed_on::passed_on;
+use tillsafe::backend::{Backend, Class, Error, Object, Result};
 use tillsafe::repository::index::Location;
 
 /// A part of an object.
@@ -66,21 +67,7 @@ impl Recording {
 }
 
 impl Backend for Recording {
-    fn location(&self) -> String {
-        self.backend.location()
-    }
-
-    fn create(&self) -> Result<()> {
-        self.backend.create()
-    }
-
-    fn put_new(&self, object: Object, bytes: &[u8]) -> Result<()> {
-        self.backend.put_new(object, bytes)
-    }
-
-    fn get(&self, object: Object, limit: u64) -> Result<Vec<u8>> {
-        self.backend.get(object, limit)
-    }
+    passed_on!(backend: location create put_new get list delete);
 
     fn get_range(&self, object: Object, offset: u64, length: usize) -> Result<Vec<u8>> {
         let read = (object, offset..offset + length as u64);
@@ -105,13 +92,5 @@ impl Backend for Recording {
             }
         }
         Ok(bytes)
-    }
-
-    fn list(&self, class: Class) -> Result<Listing> {
-        self.backend.list(class)
-    }
-
-    fn delete(&self, object: Object) -> Result<()> {
-        self.backend.delete(object)
     }
 }

@@ -20,6 +20,7 @@ use tillsafe::rng::SystemRng;
 
 use super::{OTHER, Small, Where, full_check, named, open, secret};
 use crate::common::library::{self, PASSWORD, services};
+use crate::common::passed_on::passed_on;
 
 /// A way to hurt a file.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -398,35 +399,13 @@ fn a_pack_marked_for_deletion_is_missed_by_who_needs_it() {
 struct Unlistable(Arc<MemBackend>);
 
 impl Backend for Unlistable {
-    fn location(&self) -> String {
-        self.0.location()
-    }
-
-    fn create(&self) -> backend::Result<()> {
-        self.0.create()
-    }
-
-    fn put_new(&self, object: Object, bytes: &[u8]) -> backend::Result<()> {
-        self.0.put_new(object, bytes)
-    }
-
-    fn get(&self, object: Object, limit: u64) -> backend::Result<Vec<u8>> {
-        self.0.get(object, limit)
-    }
-
-    fn get_range(&self, object: Object, offset: u64, length: usize) -> backend::Result<Vec<u8>> {
-        self.0.get_range(object, offset, length)
-    }
+    passed_on!(0: location create put_new get get_range delete);
 
     fn list(&self, class: Class) -> backend::Result<Listing> {
         if class == Class::Data {
             return Err(backend::Error::Transient("a bad sector".to_owned()));
         }
         self.0.list(class)
-    }
-
-    fn delete(&self, object: Object) -> backend::Result<()> {
-        self.0.delete(object)
     }
 }
 

@@ -11,6 +11,7 @@ use tillsafe::repository::prune::prune;
 
 use super::{AT_ONCE, History, Skewed, open_at, prune_at};
 use crate::common::library::{back_up, create, snapshots};
+use crate::common::passed_on::passed_on;
 use crate::common::shop::noise;
 
 /// What somebody does meanwhile.
@@ -30,13 +31,7 @@ impl fmt::Debug for Full {
 }
 
 impl Backend for Full {
-    fn location(&self) -> String {
-        self.backend.location()
-    }
-
-    fn create(&self) -> Result<()> {
-        self.backend.create()
-    }
+    passed_on!(backend: location create get get_range delete);
 
     fn put_new(&self, object: Object, bytes: &[u8]) -> Result<()> {
         let is_full = match (self.class, object) {
@@ -50,14 +45,6 @@ impl Backend for Full {
         self.backend.put_new(object, bytes)
     }
 
-    fn get(&self, object: Object, limit: u64) -> Result<Vec<u8>> {
-        self.backend.get(object, limit)
-    }
-
-    fn get_range(&self, object: Object, offset: u64, length: usize) -> Result<Vec<u8>> {
-        self.backend.get_range(object, offset, length)
-    }
-
     fn list(&self, class: Class) -> Result<Listing> {
         let listing = self.backend.list(class);
         if class == Class::Data
@@ -66,10 +53,6 @@ impl Backend for Full {
             act();
         }
         listing
-    }
-
-    fn delete(&self, object: Object) -> Result<()> {
-        self.backend.delete(object)
     }
 }
 
@@ -138,13 +121,7 @@ impl Disk {
 }
 
 impl Backend for Disk {
-    fn location(&self) -> String {
-        self.backend.location()
-    }
-
-    fn create(&self) -> Result<()> {
-        self.backend.create()
-    }
+    passed_on!(backend: location create get get_range list);
 
     fn put_new(&self, object: Object, bytes: &[u8]) -> Result<()> {
         let mut free = self.free.lock().unwrap();
@@ -153,18 +130,6 @@ impl Backend for Disk {
         self.backend.put_new(object, bytes)?;
         *free = left;
         Ok(())
-    }
-
-    fn get(&self, object: Object, limit: u64) -> Result<Vec<u8>> {
-        self.backend.get(object, limit)
-    }
-
-    fn get_range(&self, object: Object, offset: u64, length: usize) -> Result<Vec<u8>> {
-        self.backend.get_range(object, offset, length)
-    }
-
-    fn list(&self, class: Class) -> Result<Listing> {
-        self.backend.list(class)
     }
 
     fn delete(&self, object: Object) -> Result<()> {

@@ -5,12 +5,13 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tillsafe::backend::{self, Backend, Class, Listing, Object};
+use tillsafe::backend::{self, Backend, Object};
 use tillsafe::backup;
 use tillsafe::durable::{Disk, OsDisk};
 
 use super::*;
 use crate::common::library::options;
+use crate::common::passed_on::passed_on;
 
 /// A backend that does something else before one of its mutating operations, while all others wait.
 struct Interrupted {
@@ -37,29 +38,11 @@ impl fmt::Debug for Interrupted {
 }
 
 impl Backend for Interrupted {
-    fn location(&self) -> String {
-        self.backend.location()
-    }
-
-    fn create(&self) -> backend::Result<()> {
-        self.backend.create()
-    }
+    passed_on!(backend: location create get get_range list);
 
     fn put_new(&self, object: Object, bytes: &[u8]) -> backend::Result<()> {
         self.strike();
         self.backend.put_new(object, bytes)
-    }
-
-    fn get(&self, object: Object, limit: u64) -> backend::Result<Vec<u8>> {
-        self.backend.get(object, limit)
-    }
-
-    fn get_range(&self, object: Object, offset: u64, length: usize) -> backend::Result<Vec<u8>> {
-        self.backend.get_range(object, offset, length)
-    }
-
-    fn list(&self, class: Class) -> backend::Result<Listing> {
-        self.backend.list(class)
     }
 
     fn delete(&self, object: Object) -> backend::Result<()> {

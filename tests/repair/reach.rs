@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tillsafe::backend::{self, Backend, Class, Listing, MemBackend, Object};
+use tillsafe::backend::{self, Backend, Class, MemBackend, Object};
 use tillsafe::error::{Error, ExitCode};
 use tillsafe::id::Id;
 use tillsafe::monitor::{Monitor, Problem, Progress, Quiet, Step};
@@ -16,6 +16,7 @@ use tillsafe::repository::prune::{MaxUnused, Options, prune};
 use super::matrix::unlocked;
 use super::{assert_nothing_given_up, content, index, packs, restorable, snapshots};
 use crate::common::library;
+use crate::common::passed_on::passed_on;
 use crate::common::recording::Recording;
 use crate::damage::{Small, full_check};
 
@@ -228,30 +229,12 @@ impl Thief {
 }
 
 impl Backend for Thief {
-    fn location(&self) -> String {
-        self.backend.location()
-    }
-
-    fn create(&self) -> backend::Result<()> {
-        self.backend.create()
-    }
+    passed_on!(backend: location create get get_range list);
 
     fn put_new(&self, object: Object, bytes: &[u8]) -> backend::Result<()> {
         self.backend.put_new(object, bytes)?;
         self.steal(object, false);
         Ok(())
-    }
-
-    fn get(&self, object: Object, limit: u64) -> backend::Result<Vec<u8>> {
-        self.backend.get(object, limit)
-    }
-
-    fn get_range(&self, object: Object, offset: u64, length: usize) -> backend::Result<Vec<u8>> {
-        self.backend.get_range(object, offset, length)
-    }
-
-    fn list(&self, class: Class) -> backend::Result<Listing> {
-        self.backend.list(class)
     }
 
     fn delete(&self, object: Object) -> backend::Result<()> {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use jiff::{SignedDuration, Timestamp};
-use tillsafe::backend::{self, Backend, Class, Listing, MemBackend, Object};
+use tillsafe::backend::{self, Backend, Class, MemBackend, Object};
 use tillsafe::durable::OsDisk;
 use tillsafe::error::{Error, ExitCode, Result};
 use tillsafe::forget::{Circumstances, NoRoom, Plan};
@@ -19,6 +19,7 @@ use tillsafe::retention::{HistoryFile, Moment};
 use super::keep_last;
 use crate::common::Place;
 use crate::common::library::{back_up, create, open, snapshots};
+use crate::common::passed_on::passed_on;
 
 type Act = Box<dyn FnMut(&Arc<dyn Backend>, usize, When) -> backend::Result<()> + Send>;
 
@@ -44,31 +45,13 @@ impl fmt::Debug for Full {
 }
 
 impl Backend for Full {
-    fn location(&self) -> String {
-        self.backend.location()
-    }
-
-    fn create(&self) -> backend::Result<()> {
-        self.backend.create()
-    }
+    passed_on!(backend: location create get get_range list);
 
     fn put_new(&self, object: Object, bytes: &[u8]) -> backend::Result<()> {
         if *self.removed.lock().unwrap() < self.room_after {
             return Err(backend::Error::Full("0 bytes are free".to_owned()));
         }
         self.backend.put_new(object, bytes)
-    }
-
-    fn get(&self, object: Object, limit: u64) -> backend::Result<Vec<u8>> {
-        self.backend.get(object, limit)
-    }
-
-    fn get_range(&self, object: Object, offset: u64, length: usize) -> backend::Result<Vec<u8>> {
-        self.backend.get_range(object, offset, length)
-    }
-
-    fn list(&self, class: Class) -> backend::Result<Listing> {
-        self.backend.list(class)
     }
 
     fn delete(&self, object: Object) -> backend::Result<()> {

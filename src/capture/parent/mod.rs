@@ -5,26 +5,27 @@
 //! stays (docs/design/unchanged.md). Whatever is damaged or missing of the snapshot before is no failure:
 //! those files are read.
 
+mod images;
+
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::manifest::{self, Database};
+use super::manifest;
 use crate::entry::{Entry, Kind};
 use crate::error::Error;
 use crate::id::Id;
-use crate::monitor::{Monitor, Problem, Quiet};
+use crate::monitor::{Monitor, Problem};
 use crate::repository::Repository;
 use crate::repository::index::Index;
-use crate::repository::name;
 use crate::repository::pack::BlobKind;
-use crate::repository::snapshot::{PROGRAM, Snapshot};
+use crate::repository::snapshot::Snapshot;
 use crate::repository::tree::{Content, Node};
 use crate::repository::tree_writer::StoredFile;
 use crate::source::files::{Entries, Item};
-use crate::source::sqlite::{self, Standing};
+pub use images::{Image, Images};
 
 /// How long before a snapshot was begun a file must have been left alone for its times to tell.
 ///
@@ -33,9 +34,6 @@ use crate::source::sqlite::{self, Standing};
 /// becomes dirty, and the kernel cleans pages within 35 s (`dirty_expire_centisecs` and
 /// `dirty_writeback_centisecs`).
 const LEFT_ALONE: SignedDuration = SignedDuration::from_secs(60);
-
-/// After so long a database is read again, however it stands: what its disk has lost shows in no time.
-const READ_AGAIN: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// What of a file must be as it was.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -98,77 +96,6 @@ impl<'a> Parent<'a> {
         self.stored(blobs, size)
     }
 
-    /// What is stored of those of the databases that it holds whole, and that had been left alone when it was begun.
-    /// Whether one stands as it did then is for whoever opens it to say.
-    #[must_use]
-    pub fn images(&self, now: Timestamp) -> BTreeMap<PathBuf, Image> {
-        let root = self
-            .tree
-            .filter(|_| self.is_ours)
-            .map(|tree| self.repository.read_tree(self.index, tree));
-        // What cannot be read costs time, not the backup, and is told by the way down to the files.
-        let unheard = Quiet::default();
-        let Some(Ok(root)) = root else {
-            return BTreeMap::new();
-        };
-        let Ok(Some(manifest)) = manifest::find(self.repository, self.index, &root) else {
-            return BTreeMap::new();
-        };
-        let limit = self.limit;
-        if manifest.program != PROGRAM {
-            return BTreeMap::new();
-        }
-        let is_told = |database: &Database| {
-            let standing = database.standing.as_ref();
-            let is_fresh = |read: Timestamp| {
-                let age = now.duration_since(read);
-                !age.is_negative() && age < READ_AGAIN
-            };
-            // What was found wrong may have been the reading.
-            database.unsound.is_none()
-                && database.engine_version == sqlite::engine_version()
-                && database.read_at.is_some_and(is_fresh)
-                && standing.is_some_and(|standing| standing.modified.max(standing.changed) < limit)
-        };
-        let mut descent = self.descend(&unheard);
-        let mut images = BTreeMap::new();
-        // Those of one folder come one after the other.
-        let (mut last, mut nodes) = (PathBuf::new(), None);
-        for described in manifest.databases.into_iter().filter(is_told) {
-            let Some(path) = name::unquote_path(&described.path) else {
-                continue;
-            };
-            let folder = path.parent().unwrap_or(Path::new("/"));
-            if last != folder {
-                (last, nodes) = (folder.to_owned(), descent.folder(folder));
-            }
-            let node = nodes
-                .as_ref()
-                .and_then(|nodes| nodes.get(path.file_name()?));
-            if let Some(file) = node.and_then(|node| self.image(node, &described)) {
-                images.insert(path, Image { file, described });
-            }
-        }
-        images
-    }
-
-    /// What is stored of a database, if it is all there, and is what the manifest says.
-    fn image(&self, node: &Node, described: &Database) -> Option<StoredFile> {
-        let Content::File { blobs, .. } = &node.content else {
-            return None;
-        };
-        let file = self.stored(blobs, described.size_bytes)?;
-        let lengths = blobs.iter().map(|id| (self.length(*id).unwrap_or(0), *id));
-        (manifest::image_hash(lengths) == described.image_sha256).then_some(file)
-    }
-
-    /// Whether this database still holds what the image does.
-    #[must_use]
-    pub fn is_image(&self, image: &Image, standing: &Standing) -> bool {
-        let then = image.described.standing.as_ref();
-        then.is_some_and(|then| standing.is_as(then, self.ignore_inode))
-    }
-
     /// These blobs, if each is in a pack that stays and they have so many bytes in all.
     fn stored(&self, blobs: &[Id], size: u64) -> Option<StoredFile> {
         let mut sum = 0_u64;
@@ -208,15 +135,6 @@ impl<'a> Parent<'a> {
         descent.levels.push(root);
         descent
     }
-}
-
-/// What the snapshot before holds of a database.
-#[derive(Debug, Clone)]
-pub struct Image {
-    /// Its image.
-    pub file: StoredFile,
-    /// What the manifest says of it.
-    pub described: Database,
 }
 
 /// Whether a file is what `then` was, by all that the file system says of it.
