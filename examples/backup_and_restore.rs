@@ -39,6 +39,7 @@ fn main() -> Result<()> {
         recognition: Recognition::default(),
         tags: Vec::new(),
         host: "till".to_owned(),
+        memory: None,
         sqlite: sqlite::Options {
             chunks: PageChunks::BySize,
             scratch: place.path().to_owned(),

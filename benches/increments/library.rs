@@ -72,6 +72,7 @@ pub fn back_up(repository: &Repository, database: &Path, chunk_bytes: usize) -> 
         tags: Vec::new(),
         host: "bench".to_owned(),
         sqlite: sqlite_options(chunk_bytes, scratch),
+        memory: None,
     };
     Ok(backup::backup(repository, &options, &Quiet::default())?.snapshot)
 }

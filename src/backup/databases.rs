@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::Options;
+use super::increment::{Image as StoredImage, Increments, Pages, Recorded, Recorder};
 use crate::capture::Survey;
 use crate::capture::manifest::{self, Database};
 use crate::capture::parent::{Image, Images, Parent};
+use crate::chunker::{BASE_FROM as SMALLEST, PageChunks};
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Problem, Progress, go_on};
 use crate::point::ConsistencyPoint;
@@ -14,20 +16,29 @@ use crate::repository::tree_writer::{PendingFile, StoredFile};
 use crate::repository::writer::Writer;
 use crate::source::sqlite;
 
+/// Longest name of a database that can have a log beside it, in bytes.
+const LONGEST: usize = 255 - 4;
+
 /// A database whose image is in the writer's hands.
 #[derive(Debug)]
 pub struct StoredDatabase {
-    /// Its image.
+    /// Its image, or the base that its log belongs to.
     pub file: StoredFile,
+    /// The log of what changed since.
+    pub log: Option<StoredFile>,
     /// What the manifest says of it.
     pub described: Database,
+    /// What was seen of its pages, for the next backup.
+    pub recorded: Option<Recorded>,
 }
 
 impl StoredDatabase {
-    /// The same under another name.
+    /// The same under another name. What has several is stored as one file.
     fn under(&self, path: &Path) -> Self {
         Self {
             file: self.file.clone(),
+            log: self.log.clone(),
+            recorded: None,
             described: Database {
                 path: manifest::quoted(path),
                 ..self.described.clone()
@@ -45,16 +56,34 @@ pub fn capture_all(
     survey: &Survey,
     options: &Options,
     images: &Images<'_>,
+    increments: Option<Increments<'_>>,
     writer: &Writer,
     monitor: &dyn Monitor,
 ) -> Result<BTreeMap<PathBuf, Option<StoredDatabase>>> {
     let mut places = places(survey);
+    // Its log needs a name, too.
+    let has_room = |path: &Path| path.file_name().is_some_and(|name| name.len() <= LONGEST);
+    let alone = places
+        .iter()
+        .filter(|(path, _)| names(survey, path).len() == 1 && has_room(path));
+    let paths = alone
+        .filter_map(|(path, real)| Some((real.as_ref().ok()?.clone(), path.clone())))
+        .collect();
     let before: BTreeMap<PathBuf, &Image> = places
         .iter()
         .filter_map(|(path, real)| Some((real.as_ref().ok()?.clone(), images.at(path)?)))
         .collect();
     let reader = Reader {
-        options,
+        in_one_file: &options.sqlite,
+        with_base: sqlite::Options {
+            chunks: match options.sqlite.chunks {
+                PageChunks::BySize => PageChunks::WithBases,
+                other => other,
+            },
+            ..options.sqlite.clone()
+        },
+        increments,
+        paths,
         parent: images.parent,
         before,
         writer,
@@ -143,7 +172,20 @@ fn places(survey: &Survey) -> BTreeMap<PathBuf, Result<PathBuf>> {
     databases.collect()
 }
 
-/// What the manifest says of the databases that are in the snapshot. One that was deleted after its
+/// The databases that are in the snapshot.
+#[derive(Debug, Default)]
+pub struct Placed {
+    /// What the manifest says of them.
+    pub described: Vec<Database>,
+    /// Files that they are stored as.
+    pub files: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+    /// What was seen of their pages.
+    pub recorded: Vec<Recorded>,
+}
+
+/// The databases that are in the snapshot. One that was deleted after its
 /// capture has no place there.
 ///
 /// # Errors
@@ -153,14 +195,22 @@ pub fn keep_placed(
     placed: &BTreeSet<PathBuf>,
     survey: &Survey,
     monitor: &dyn Monitor,
-) -> Result<Vec<Database>> {
-    let mut kept = Vec::new();
+) -> Result<Placed> {
+    let mut kept = Placed::default();
     for (path, stored) in databases {
         let Some(stored) = stored else {
             continue;
         };
         if placed.contains(&path) {
-            kept.push(stored.described);
+            for file in [Some(&stored.file), stored.log.as_ref()]
+                .into_iter()
+                .flatten()
+            {
+                kept.files += 1;
+                kept.bytes += file.size;
+            }
+            kept.described.push(stored.described);
+            kept.recorded.extend(stored.recorded);
             continue;
         }
         let finding = "it was deleted or exchanged during the backup";
@@ -188,43 +238,71 @@ const fn is_of_the_source(cause: &Error) -> bool {
 }
 
 /// A database whose read transaction is over.
-enum Reading {
+enum Reading<'a> {
     /// It was read, and is not all stored yet.
-    Read(Box<Read>),
+    Read(Box<Read<'a>>),
     /// It holds what the snapshot before has of it.
     Known(Box<StoredDatabase>),
 }
 
-struct Read {
-    chunks: Chunks,
+struct Read<'a> {
+    chunks: Chunks<'a>,
     captured: sqlite::Captured,
     rest: Option<sqlite::Rest>,
 }
 
 /// The chunks of an image so far.
-#[derive(Default)]
-struct Chunks {
-    pending: PendingFile,
-    lengths: Vec<u64>,
+enum Chunks<'a> {
+    /// Of one that is stored whole each time.
+    Whole {
+        pending: PendingFile,
+        lengths: Vec<u64>,
+    },
+    /// Of one of which only the pages that changed are stored.
+    Pages(Box<Pages<'a>>),
 }
 
-impl Chunks {
-    fn store(&mut self, chunk: Vec<u8>, writer: &Writer, monitor: &dyn Monitor) -> Result<()> {
-        go_on(monitor)?;
-        let length = chunk.len() as u64;
-        self.lengths.push(length);
-        self.pending.store(writer, chunk)?;
-        monitor.progress(Progress {
-            bytes: length,
-            files: 0,
-        });
-        Ok(())
+impl Chunks<'_> {
+    fn store(&mut self, chunk: Vec<u8>, writer: &Writer) -> Result<()> {
+        match self {
+            Self::Whole { pending, lengths } => {
+                lengths.push(chunk.len() as u64);
+                pending.store(writer, chunk)
+            }
+            Self::Pages(pages) => pages.take(chunk),
+        }
+    }
+
+    /// All that can be done of it already is done: no thread waits until its turn comes.
+    fn settle(&mut self) -> Result<()> {
+        match self {
+            Self::Whole { .. } => Ok(()),
+            Self::Pages(pages) => pages.settle(),
+        }
+    }
+
+    fn finish(self, writer: &Writer) -> Result<StoredImage> {
+        match self {
+            Self::Whole { pending, lengths } => {
+                let file = pending.wait(writer)?;
+                let blobs = file.blobs.iter().copied();
+                let sha256 = manifest::image_hash(lengths.into_iter().zip(blobs));
+                Ok(StoredImage::whole(file, sha256))
+            }
+            Self::Pages(pages) => pages.finish(),
+        }
     }
 }
 
 /// What reads and stores them.
 struct Reader<'a> {
-    options: &'a Options,
+    /// How databases are read that are stored whole each time.
+    in_one_file: &'a sqlite::Options,
+    /// The same for those of which only what changed is stored.
+    with_base: sqlite::Options,
+    increments: Option<Increments<'a>>,
+    /// Which databases those can be: where each is opened, and as what it is stored.
+    paths: BTreeMap<PathBuf, PathBuf>,
     parent: &'a Parent<'a>,
     /// What the snapshot before has of them, by where they are opened.
     before: BTreeMap<PathBuf, &'a Image>,
@@ -232,15 +310,15 @@ struct Reader<'a> {
     monitor: &'a dyn Monitor,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     /// Reads a database, unless it stands as it did.
     ///
     /// # Errors
     /// As [`sqlite::Prepared::read`], and those of the writer.
-    fn read(&self, mut prepared: sqlite::Prepared) -> Result<Reading> {
-        let clock = self.options.sqlite.clock.as_ref();
+    fn read(&self, mut prepared: sqlite::Prepared) -> Result<Reading<'a>> {
+        let clock = self.in_one_file.clock.as_ref();
         let not_before = clock.now();
-        let standing = prepared.standing(&self.options.sqlite)?;
+        let standing = prepared.standing(self.in_one_file)?;
         let before = self.before.get(prepared.path());
         let is_as_before = |image: &&&Image| {
             standing.is_some_and(|standing| self.parent.is_image(image, &standing))
@@ -254,6 +332,8 @@ impl Reader<'_> {
             });
             return Ok(Reading::Known(Box::new(StoredDatabase {
                 file: known.file.clone(),
+                log: known.log.clone(),
+                recorded: None,
                 described: Database {
                     point,
                     common_point: false,
@@ -262,10 +342,29 @@ impl Reader<'_> {
                 },
             })));
         }
-        let mut chunks = Chunks::default();
-        let (captured, rest) = prepared.read(&self.options.sqlite, &mut |chunk| {
-            chunks.store(chunk, self.writer, self.monitor)
+        let mut recorder = self.recorder(prepared.path());
+        let options = match &recorder {
+            Some(_) => &self.with_base,
+            None => self.in_one_file,
+        };
+        let mut chunks = None;
+        let (captured, rest) = prepared.read(options, &mut |chunk| {
+            let chunks = if let Some(chunks) = &mut chunks {
+                chunks
+            } else {
+                let is_of_a_base = options.chunks.is_of_a_base(chunk.len());
+                let recorder = recorder.take().filter(|_| is_of_a_base);
+                chunks.insert(self.chunks(recorder, &chunk)?)
+            };
+            self.take(chunk, chunks)
         })?;
+        let mut chunks = match chunks {
+            Some(chunks) => chunks,
+            None => self.chunks(None, &[])?,
+        };
+        if rest.is_none() {
+            chunks.settle()?;
+        }
         Ok(Reading::Read(Box::new(Read {
             chunks,
             captured,
@@ -273,16 +372,60 @@ impl Reader<'_> {
         })))
     }
 
+    /// Begins to keep what will be seen of the pages of the database that is opened at this path, if it is one of those,
+    /// and large enough. Before anything is read of it: where nothing can be kept, each night would be a new base.
+    fn recorder(&self, real: &Path) -> Option<Recorder> {
+        let (increments, path) = self.increments.zip(self.paths.get(real))?;
+        let bytes = std::fs::metadata(real).map_or(0, |metadata| metadata.len());
+        // The log may hold what makes it larger.
+        if bytes < SMALLEST / 2 {
+            return None;
+        }
+        let recorder = increments.memories.record(path, increments.repository);
+        recorder
+            .inspect_err(|cause| {
+                self.monitor.problem(Problem {
+                    item: crate::units::shown(path),
+                    finding: format!(
+                        "what is seen of its pages cannot be kept ({cause}), and so more is stored than what changes"
+                    ),
+                    incomplete: false,
+                });
+            })
+            .ok()
+    }
+
+    /// The way of an image that begins with this chunk.
+    fn chunks(&self, recorder: Option<Recorder>, first: &[u8]) -> Result<Chunks<'a>> {
+        if let Some((increments, recorder)) = self.increments.zip(recorder)
+            && let Some(pages) = Pages::begin(increments, recorder, first, self.monitor)?
+        {
+            return Ok(Chunks::Pages(Box::new(pages)));
+        }
+        Ok(Chunks::Whole {
+            pending: PendingFile::default(),
+            lengths: Vec::new(),
+        })
+    }
+
+    fn take(&self, chunk: Vec<u8>, chunks: &mut Chunks<'_>) -> Result<()> {
+        go_on(self.monitor)?;
+        let bytes = chunk.len() as u64;
+        chunks.store(chunk, self.writer)?;
+        self.monitor.progress(Progress { bytes, files: 0 });
+        Ok(())
+    }
+
     /// Stores what is left of the database that is stored as `path`, and describes it.
     ///
     /// # Errors
     /// [`Error::File`] for the spool, and those of the writer.
-    fn finish(&self, path: &Path, reading: Reading) -> Result<StoredDatabase> {
+    fn finish(&self, path: &Path, reading: Reading<'a>) -> Result<StoredDatabase> {
         let stored = match reading {
             Reading::Read(read) => self.store(path, *read)?,
             Reading::Known(stored) => {
                 self.monitor.progress(Progress {
-                    bytes: stored.file.size,
+                    bytes: stored.described.size_bytes,
                     files: 0,
                 });
                 *stored
@@ -301,16 +444,15 @@ impl Reader<'_> {
         Ok(stored)
     }
 
-    fn store(&self, path: &Path, read: Read) -> Result<StoredDatabase> {
+    fn store(&self, path: &Path, read: Read<'a>) -> Result<StoredDatabase> {
         let Read {
             mut chunks,
             captured,
             rest,
         } = read;
         if let Some(rest) = rest {
-            rest.drain(&mut |chunk| chunks.store(chunk, self.writer, self.monitor))?;
+            rest.drain(&mut |chunk| self.take(chunk, &mut chunks))?;
         }
-        let Chunks { pending, lengths } = chunks;
         for warning in captured.warnings {
             self.monitor.problem(Problem {
                 item: crate::units::shown(path),
@@ -318,8 +460,7 @@ impl Reader<'_> {
                 incomplete: false,
             });
         }
-        let file = pending.wait(self.writer)?;
-        let blobs = file.blobs.iter().copied();
+        let image = chunks.finish(self.writer)?;
         let described = Database {
             engine: "sqlite".to_owned(),
             engine_version: sqlite::engine_version().to_owned(),
@@ -330,13 +471,19 @@ impl Reader<'_> {
             common_point: false,
             held_ms: u64::try_from(captured.held.as_millis()).unwrap_or(u64::MAX),
             size_bytes: captured.size_bytes,
-            image_sha256: manifest::image_hash(lengths.into_iter().zip(blobs)),
+            image_sha256: image.sha256,
+            log: image.described,
             fingerprint: captured.fingerprint,
             header: captured.header,
             standing: captured.standing,
             read_at: Some(captured.point.not_before),
             unsound: captured.unsound,
         };
-        Ok(StoredDatabase { file, described })
+        Ok(StoredDatabase {
+            file: image.file,
+            log: image.log,
+            described,
+            recorded: image.recorded,
+        })
     }
 }

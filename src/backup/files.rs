@@ -19,7 +19,7 @@ use crate::repository::tree_writer::{PendingFile, Visit};
 use crate::repository::writer::Writer;
 use crate::source::files::exclude::Rule;
 use crate::source::files::{Change, Entries, FileReader, Step, unreadable};
-use crate::source::sqlite::{self, Signature};
+use crate::source::sqlite::{self, Signature, beside};
 use crate::units::counted;
 
 /// What the reading of all files has shown.
@@ -77,6 +77,10 @@ pub fn read_all(
             Step::LeftOut(..) => return Ok(()),
             Step::File(item) => item,
         };
+        // Named by itself, it is a part of its database all the same.
+        if is_beside(item.path(), databases) {
+            return Ok(());
+        }
         let entry = entries.of(item, Kind::File);
         let before = descent.take(&entry.name).map(Box::new);
         if let Some(database) = databases.get(item.path()) {
@@ -86,8 +90,14 @@ pub fn read_all(
             if entry.place.links > 1 {
                 tell_names(item.path(), monitor);
             }
+            let entry = image_entry(entry);
+            if let Some(log) = &database.log {
+                let entry = log_entry(&entry);
+                let before = descent.take(&entry.name).map(Box::new);
+                send(Visit::Beside(entry, log.clone(), before))?;
+            }
             let file = database.file.clone();
-            send(Visit::Stored(image_entry(entry), file, before))?;
+            send(Visit::Stored(entry, file, before))?;
             placed.insert(item.path().to_owned());
             return Ok(());
         }
@@ -181,11 +191,25 @@ impl FileNames {
     }
 }
 
+/// Whether a file lies beside a database as a part of it.
+fn is_beside(path: &Path, databases: &BTreeMap<PathBuf, Option<StoredDatabase>>) -> bool {
+    !databases.contains_key(path)
+        && sqlite::main_of(path).is_some_and(|main| databases.contains_key(&main))
+}
+
 /// An image is no longer the file that holds these links.
 fn image_entry(entry: Entry) -> Entry {
     Entry {
         place: Place::default(),
         ..entry
+    }
+}
+
+/// That of the log beside a database.
+fn log_entry(database: &Entry) -> Entry {
+    Entry {
+        name: beside(Path::new(&database.name), "-wal").into_os_string(),
+        ..database.clone()
     }
 }
 

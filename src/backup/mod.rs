@@ -6,6 +6,7 @@
 
 mod databases;
 mod files;
+mod increment;
 mod new_rules;
 mod series;
 
@@ -21,7 +22,7 @@ use jiff::Timestamp;
 
 use crate::capture::Survey;
 use crate::capture::left_out::LeftOut;
-use crate::capture::manifest::{self, Database, Excluded, Files, Manifest, Note};
+use crate::capture::manifest::{self, Excluded, Files, Manifest, Note};
 pub use crate::capture::parent::Recognition;
 use crate::capture::parent::{Images, Parent};
 use crate::entry::{Entry, Kind, Owner, Place};
@@ -42,8 +43,9 @@ use crate::repository::writer::{Writer, WriterStats};
 use crate::source::files::exclude::Excludes;
 use crate::source::sqlite;
 
-use databases::StoredDatabase;
+use databases::{Placed, StoredDatabase};
 use files::Read;
+use increment::{Increments, Memories, Recorded};
 
 /// What to back up, and how.
 #[derive(Debug, Clone)]
@@ -62,6 +64,9 @@ pub struct Options {
     pub host: String,
     /// How databases are read.
     pub sqlite: sqlite::Options,
+    /// Where this machine keeps what it has seen of them, for this repository alone: then only the pages that change are
+    /// stored. Without, each is stored as one file in small chunks.
+    pub memory: Option<PathBuf>,
 }
 
 /// What a backup has done.
@@ -200,7 +205,7 @@ fn run(
         repository, options, &survey, &images, &writer, &noted, begun,
     );
     // Only under a lock that holds is what was written safe from somebody's prune.
-    let ((manifest, root), added) = writer.end(captured, &lock)?;
+    let ((manifest, root, recorded), added) = writer.end(captured, &lock)?;
     let has_new_rules = new_rules::are_new(&manifest, &earlier, repository, &index);
     let summary = Summary {
         backup_start: root.earliest.min(begun),
@@ -234,6 +239,7 @@ fn run(
         summary: Some(summary),
     };
     let snapshot = repository.save_snapshot_under(file, &lock)?;
+    recorded.into_iter().for_each(Recorded::keep);
     Ok(Outcome {
         snapshot,
         manifest,
@@ -305,8 +311,21 @@ fn capture(
     writer: &Writer,
     monitor: &Noted<'_>,
     begun: Timestamp,
-) -> Result<(Manifest, Root)> {
-    let databases = databases::capture_all(survey, options, images, writer, monitor)?;
+) -> Result<(Manifest, Root, Vec<Recorded>)> {
+    let memory = options.memory.clone();
+    let memory = memory.map(|folder| Memories::new(Arc::clone(&options.sqlite.disk), folder));
+    let increments = memory.as_ref().map(|memories| Increments {
+        memories,
+        go_on: !options.recognition.force,
+        repository,
+        index: images.parent.index(),
+        writer,
+        now: begun,
+    });
+    if let Some(increments) = &increments {
+        increments.tidy();
+    }
+    let databases = databases::capture_all(survey, options, images, increments, writer, monitor)?;
     let (trees, read) = store_files(
         survey,
         &databases,
@@ -315,8 +334,9 @@ fn capture(
         writer,
         monitor,
     )?;
-    let databases = databases::keep_placed(databases, &read.placed, survey, monitor)?;
+    let mut databases = databases::keep_placed(databases, &read.placed, survey, monitor)?;
     let ended = repository.services().clock.now();
+    let recorded = std::mem::take(&mut databases.recorded);
     let manifest = describe(
         options,
         begun..ended,
@@ -326,7 +346,7 @@ fn capture(
         &monitor.take(),
     );
     let root = store_root(trees, &read, &manifest, ended, writer)?;
-    Ok((manifest, root))
+    Ok((manifest, root, recorded))
 }
 
 /// The root tree, and what it holds in all.
@@ -372,7 +392,7 @@ fn store_files(
 fn describe(
     options: &Options,
     time: Range<Timestamp>,
-    databases: Vec<Database>,
+    databases: Placed,
     trees: &Trees,
     left_out: &LeftOut,
     problems: &[Problem],
@@ -385,13 +405,9 @@ fn describe(
             .collect()
     };
     let files = Files {
-        files: trees.files.total() - databases.len() as u64,
+        files: trees.files.total() - databases.files,
         folders: trees.folders.total(),
-        bytes: trees.bytes
-            - databases
-                .iter()
-                .map(|database| database.size_bytes)
-                .sum::<u64>(),
+        bytes: trees.bytes - databases.bytes,
     };
     Manifest {
         schema: manifest::SCHEMA,
@@ -399,7 +415,7 @@ fn describe(
         host: options.host.clone(),
         begun: time.start,
         ended: time.end,
-        databases,
+        databases: databases.described,
         files,
         excluded: Excluded::of(options.excludes.rules(), left_out),
         incomplete: notes(true),

@@ -87,8 +87,11 @@ pub struct Database {
     pub held_ms: u64,
     /// Bytes of its image.
     pub size_bytes: u64,
-    /// See [`image_hash`].
+    /// See [`image_hash`]; of one with a [`log`](Self::log) SHA-256 over the SHA-256 of each page in order.
     pub image_sha256: Id,
+    /// How it is stored if not as one file: a base under its name, and a log beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<Log>,
     /// What it held.
     pub fingerprint: Fingerprint,
     /// What its header says; absent in manifests before this was told.
@@ -103,6 +106,18 @@ pub struct Database {
     /// What the engine found wrong in it at capture: then the snapshot is suspect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsound: Option<String>,
+}
+
+/// The two files that a database is stored as: a base, and a log of the pages that changed since
+/// (docs/design/increments.md).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    /// Bytes of a page.
+    pub page_bytes: u32,
+    /// Bytes of the base, under the database's own name.
+    pub base_bytes: u64,
+    /// Bytes of the log, under its name with `-wal`.
+    pub log_bytes: u64,
 }
 
 /// All that is no database.

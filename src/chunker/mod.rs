@@ -9,7 +9,7 @@ pub mod rabin;
 
 use std::io::{self, Read};
 
-pub use pages::PageChunks;
+pub use pages::{BASE_FROM, PageChunks};
 pub use polynomial::Polynomial;
 use rabin::{MAX_SIZE, MIN_SIZE, Rabin};
 

@@ -86,9 +86,14 @@ pub fn options(
 ) -> Result<Options> {
     let real = std::fs::canonicalize(&choice.path).into_iter();
     let cache = session.cache_of(choice)?.map(|(folder, _)| folder);
+    let memory = session.memory_of(choice);
     Ok(Options {
         paths,
-        excluded: real.chain([choice.path.clone()]).chain(cache).collect(),
+        excluded: (real.chain([choice.path.clone()]))
+            .chain(cache)
+            .chain(Session::memories())
+            .collect(),
+        memory,
         excludes,
         recognition: args.reading.recognition(),
         tags: args.tag.clone(),

@@ -2,10 +2,12 @@
 
 use std::ffi::OsStr;
 
+use jiff::Timestamp;
+
 use super::args;
 use super::session::{Session, snapshot_and_path};
 use crate::error::Result;
-use crate::records;
+use crate::records::{self, ProofLevel};
 use crate::repository::Repository;
 use crate::repository::index::Index;
 use crate::repository::lock::Lock;
@@ -17,6 +19,7 @@ pub struct Planned {
     pub repository: Repository,
     pub index: Index,
     pub plan: Plan,
+    pub proved: Option<Timestamp>,
     pub lock: Option<Lock>,
 }
 
@@ -26,6 +29,8 @@ pub struct Chosen {
     pub index: Index,
     pub snapshot: Snapshot,
     pub selection: Selection,
+    /// When its databases all passed their engine's check, if a record says so.
+    pub proved: Option<Timestamp>,
     pub lock: Option<Lock>,
 }
 
@@ -40,11 +45,12 @@ pub fn choose(
     let filter = Filter::new(&choice.include, &choice.exclude)?;
     let repository = session.open()?;
     let lock = session.lock_if_possible(&repository);
-    let (snapshot, index) = pick(session, &repository, request)?;
+    let (snapshot, index, proved) = pick_proved(session, &repository, request)?;
     Ok(Chosen {
         repository,
         index,
         snapshot,
+        proved,
         selection: Selection { base, filter },
         lock,
     })
@@ -54,23 +60,32 @@ pub fn choose(
 pub fn pick(
     session: &Session,
     repository: &Repository,
-    mut request: Request,
+    request: Request,
 ) -> Result<(Snapshot, Index)> {
+    if request.snapshot == "proven" {
+        let (snapshot, index, _) = pick_proved(session, repository, request)?;
+        return Ok((snapshot, index));
+    }
+    let monitor = session.output.as_ref();
+    let snapshot = one(session, &request, repository.snapshots(monitor)?)?;
+    Ok((snapshot, repository.load_index(monitor)?))
+}
+
+/// The same, and when its databases were proved.
+fn pick_proved(
+    session: &Session,
+    repository: &Repository,
+    mut request: Request,
+) -> Result<(Snapshot, Index, Option<Timestamp>)> {
     let monitor = session.output.as_ref();
     let snapshots = repository.snapshots(monitor)?;
-    let mut index = None;
-    if request.snapshot == "proven" {
-        let loaded = repository.load_index(monitor)?;
-        let proofs = records::proofs(repository, &loaded, &snapshots.readable, monitor)?;
-        request.proven = proofs.into_keys().collect();
-        index = Some(loaded);
-    }
+    let index = repository.load_index(monitor)?;
+    let proofs = records::proofs(repository, &index, &snapshots.readable, monitor)?;
+    request.proven = proofs.keys().copied().collect();
     let snapshot = one(session, &request, snapshots)?;
-    let index = match index {
-        Some(index) => index,
-        None => repository.load_index(monitor)?,
-    };
-    Ok((snapshot, index))
+    let proof = proofs.get(&snapshot.id);
+    let matched = proof.filter(|proof| proof.level >= ProofLevel::Matched);
+    Ok((snapshot, index, matched.map(|proof| proof.time)))
 }
 
 /// The one that is asked for, of those that are there. One of the future is told: what was made since is older,
@@ -95,6 +110,7 @@ pub fn plan(
         index,
         snapshot,
         selection,
+        proved,
         lock,
     } = choose(session, snapshot, filter, choice)?;
     let monitor = session.output.as_ref();
@@ -103,6 +119,7 @@ pub fn plan(
         repository,
         index,
         plan,
+        proved,
         lock,
     })
 }

@@ -13,6 +13,7 @@ use crate::config;
 use crate::error::{Error, ExitCode, Result};
 use crate::look::{self, Dump, NewFile, Sink, Written};
 use crate::monitor::{Monitor, Step};
+use crate::restore::Images;
 use crate::units::{ByteSize, is_plain, shown};
 
 /// Bytes that are gathered before they are written.
@@ -43,11 +44,21 @@ pub fn run(session: &Session, args: &args::Dump) -> Result<Done> {
     let snapshot = one(session, &request, repository.snapshots(monitor)?)?;
     let index = repository.load_index(monitor)?;
     let found = look::locate(&repository, &index, &snapshot, &path)?;
+    let whole = Images::below(
+        &path,
+        &snapshot,
+        (&repository, &index),
+        &Session::scratch_folder(),
+        session.disk.as_ref(),
+        monitor,
+    )?;
+    let opened = whole.as_ref().map(Images::open).transpose()?;
     let dump = Dump {
         snapshot: &snapshot,
         base,
         path: path.clone(),
         found,
+        images: opened.unwrap_or_default(),
     };
     let is_archive = dump.is_archive();
     if is_archive && target.is_none() && Output::is_terminal() {

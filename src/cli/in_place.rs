@@ -32,10 +32,11 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
         index,
         snapshot,
         selection,
+        proved,
         lock: _lock,
     } = choose(session, &args.snapshot, &args.filter, &args.choice)?;
     let plan = || {
-        let planned = InPlace::plan(
+        let mut planned = InPlace::plan(
             &repository,
             &index,
             &snapshot,
@@ -43,6 +44,9 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
             disk,
             monitor.as_ref(),
         )?;
+        for root in &mut planned.roots {
+            root.plan.proved = proved;
+        }
         Ok::<_, Error>(if args.accept_incomplete {
             planned.giving_up_unsaved()
         } else {

@@ -43,8 +43,11 @@ pub fn tell_databases(session: &Session, databases: &[DatabaseProof]) {
             |fingerprint| fingerprint.totals().to_string(),
         );
         let path: &Path = &proof.path;
+        let checked = proof.checked_at.map_or(String::new(), |time| {
+            format!("; SQLite checked this very image at {time:.0}")
+        });
         session.output.good_news(format!(
-            "database {}: {} ({found})",
+            "database {}: {} ({found}{checked})",
             shown(path),
             proof.level.name()
         ));
@@ -59,6 +62,7 @@ pub fn fields(location: &str, databases: &[DatabaseProof], level: ProofLevel) ->
             json!({
                 "path": proof.path.to_string_lossy(),
                 "proof_level": proof.level,
+                "checked_at": proof.checked_at,
                 "rows": proof.fingerprint.as_ref().map(|fingerprint| fingerprint.totals().rows),
             })
         })

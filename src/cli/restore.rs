@@ -33,6 +33,7 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
         repository,
         index,
         mut plan,
+        proved: checked,
         lock: _lock,
     } = plan(session, &args.snapshot, &args.filter, &args.choice)?;
     if args.dry_run {
@@ -47,6 +48,7 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
         counted(plan.files, "file"),
         ByteSize(plan.bytes)
     ));
+    plan.proved = checked;
     let finished = target.finish(&mut plan, &repository, &index, disk, monitor.as_ref())?;
     let (mut files, mut bytes) = (plan.files, plan.bytes);
     let (done, databases, restored) = if let Some(finished) = finished {

@@ -159,6 +159,19 @@ impl Session {
         Ok(Some((folder, backend)))
     }
 
+    /// Where this machine keeps what it has seen of databases that went into the repository, if anywhere.
+    pub fn memory_of(&self, choice: &RepositoryChoice) -> Option<PathBuf> {
+        let memories = Self::memories().filter(|_| !self.global.no_cache)?;
+        let repository = self.backend(&choice.path).location();
+        Some(memories.join(Id::of(repository.as_bytes()).short()))
+    }
+
+    /// The same of all repositories.
+    pub fn memories() -> Option<PathBuf> {
+        let states = config::state_folder(&config::environment)?;
+        Some(states.join("databases"))
+    }
+
     /// Where this machine's restores in place are remembered.
     pub fn registry() -> Option<Registry> {
         let folder = config::state_folder(&config::environment)?;

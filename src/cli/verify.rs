@@ -35,6 +35,8 @@ pub fn run(session: &Session, args: &args::Verify) -> Result<Done> {
         repository,
         index,
         plan,
+        // Here the engine checks it, whoever has seen that before.
+        proved: _,
         lock: _held,
     } = plan(session, &args.snapshot, &args.filter, &args.choice)?;
     let staged = plan.fetch(

@@ -3,14 +3,17 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use crate::durable::File;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::monitor::{Monitor, Progress, go_on};
 use crate::repository::Repository;
 use crate::repository::index::Index;
 use crate::repository::pack::BlobKind;
+use crate::source::sqlite::wal;
 
 /// Bytes of blobs that are read ahead of the writer, but for one blob.
 const AHEAD: u64 = 64 * 1024 * 1024;
@@ -24,6 +27,17 @@ pub enum Part {
     Bytes(Vec<u8>),
     /// A blob, for the file of this path.
     Blob(Id, Rc<PathBuf>),
+    /// A stretch of a file, which becomes the file of this path.
+    Piece {
+        /// The file.
+        file: Arc<dyn File>,
+        /// Where the stretch begins, in bytes.
+        offset: u64,
+        /// Its length in bytes.
+        length: usize,
+        /// The path.
+        path: Rc<PathBuf>,
+    },
 }
 
 /// How an output ended.
@@ -38,6 +52,7 @@ pub struct Written {
 /// A part that waits for its turn.
 enum Waiting {
     Bytes(Vec<u8>),
+    Piece(Arc<dyn File>, u64, usize, Rc<PathBuf>),
     Blob {
         answer: Receiver<Result<Vec<u8>>>,
         length: u64,
@@ -102,6 +117,12 @@ fn write(
                     break;
                 }
                 Some(Ok(Part::Bytes(bytes))) => waiting.push_back(Waiting::Bytes(bytes)),
+                Some(Ok(Part::Piece {
+                    file,
+                    offset,
+                    length,
+                    path,
+                })) => waiting.push_back(Waiting::Piece(file, offset, length, path)),
                 Some(Ok(Part::Blob(id, path))) => {
                     let at = index.find(BlobKind::Data, id);
                     let length = at.map_or(0, |at| at.plain_length());
@@ -126,6 +147,9 @@ fn write(
                 });
             }
             Some(Waiting::Bytes(bytes)) => Ok(bytes),
+            Some(Waiting::Piece(file, offset, length, path)) => file
+                .read_at(offset, length)
+                .map_err(Error::file("reading", path.as_path())),
             Some(Waiting::Failed(cause)) => Err(cut(cause, bytes, None)),
             Some(Waiting::Blob {
                 answer,
@@ -136,6 +160,15 @@ fn write(
                 let Ok(read) = answer.recv() else {
                     unreachable!("a thread answers, or its panic goes on in the scope");
                 };
+                let read = read.and_then(|read| {
+                    if wal::is_refusing(&read) {
+                        return Err(Error::Damaged {
+                            object: "it".to_owned(),
+                            finding: "is only the base of a database, and how that is made whole cannot be read; restore it with the log beside it".to_owned(),
+                        });
+                    }
+                    Ok(read)
+                });
                 read.map_err(|cause| cut(cause, bytes, Some(&path)))
             }
         }?;

@@ -4,11 +4,13 @@ use std::collections::{HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::ahead::{Part, Written, pour};
 use super::place::Found;
 use super::tar::{self, Member};
 use super::walk::{Limits, is_our_own};
+use crate::durable::File;
 use crate::entry::Kind;
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -18,6 +20,7 @@ use crate::repository::index::Index;
 use crate::repository::pack::BlobKind;
 use crate::repository::snapshot::Snapshot;
 use crate::repository::tree::{Content, Node};
+use crate::source::sqlite::without;
 use crate::units::shown;
 
 /// Most items that may wait in the folders that an archive is in: one of the largest size, and more.
@@ -34,6 +37,26 @@ pub struct Dump<'a> {
     pub path: PathBuf,
     /// What stands there.
     pub found: Found,
+    /// Databases that the snapshot holds as two files: here they are one.
+    pub images: Images,
+}
+
+/// Images of databases by their paths in the snapshot, and their bytes.
+pub type Images = HashMap<PathBuf, (Arc<dyn File>, u64)>;
+
+/// Bytes of an image that are read at a time.
+const PIECE: u64 = 1024 * 1024;
+
+/// The parts of an image.
+fn pieces(file: Arc<dyn File>, size: u64, path: PathBuf) -> impl Iterator<Item = Part> {
+    let path = Rc::new(path);
+    let offsets = (0..size.div_ceil(PIECE)).map(|number| number * PIECE);
+    offsets.map(move |offset| Part::Piece {
+        file: Arc::clone(&file),
+        offset,
+        length: usize::try_from(PIECE.min(size - offset)).unwrap_or(0),
+        path: Rc::clone(&path),
+    })
 }
 
 impl Dump<'_> {
@@ -65,6 +88,10 @@ impl Dump<'_> {
                         finding: Some("it is neither a file nor a folder".to_owned()),
                     });
                 };
+                if let Some((file, size)) = self.images.get(&self.path) {
+                    let parts = pieces(Arc::clone(file), *size, self.path).map(Ok);
+                    return pour(repository, index, parts, sink, monitor);
+                }
                 let path = Rc::new(self.path);
                 let checked = check_size(index, &blobs, size, &path);
                 let parts = blobs
@@ -84,6 +111,7 @@ impl Dump<'_> {
                     repository,
                     index,
                     monitor,
+                    images: self.images,
                     base: self.base,
                     open: Vec::new(),
                     limits: Limits::new(self.snapshot.id.short()),
@@ -111,6 +139,7 @@ struct Archive<'a> {
     repository: &'a Repository,
     index: &'a Index,
     monitor: &'a dyn Monitor,
+    images: Images,
     base: PathBuf,
     /// The folders that it is in, outermost first.
     open: Vec<Open>,
@@ -162,6 +191,10 @@ impl Archive<'_> {
         if is_our_own(&path) && !is_our_own(&self.base) {
             return Ok(());
         }
+        // It is in its database.
+        if without(&path, "-wal").is_some_and(|main| self.images.contains_key(&main)) {
+            return Ok(());
+        }
         self.add(&path, &node)?;
         match node.content {
             Content::Folder { tree } => self.enter(path, tree),
@@ -194,6 +227,15 @@ impl Archive<'_> {
 
     fn add(&mut self, path: &Path, node: &Node) -> Result<()> {
         let name = path.strip_prefix(&self.base).unwrap_or(path).as_os_str();
+        if let Some((file, size)) = self.images.get(path) {
+            let header = tar::header(name, Member::File(*size), &node.entry);
+            self.parts.push_back(Part::Bytes(header));
+            let file = pieces(Arc::clone(file), *size, path.to_owned());
+            self.parts.extend(file);
+            let padding = vec![0; tar::padding(*size)];
+            self.parts.push_back(Part::Bytes(padding));
+            return Ok(());
+        }
         let (member, blobs) = match (&node.entry.kind, &node.content) {
             (_, Content::File { blobs, size }) => {
                 check_size(self.index, blobs, *size, path)?;

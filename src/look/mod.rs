@@ -16,7 +16,7 @@ mod walk;
 
 pub use ahead::Written;
 pub use diff::{Change, Compared, Differences, Tally, diff};
-pub use dump::Dump;
+pub use dump::{Dump, Images};
 pub use find::{Match, Objects, Query, Wanted};
 pub use new_file::{NewFile, Sink};
 pub use place::{Found, folder, locate};

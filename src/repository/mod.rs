@@ -208,8 +208,20 @@ impl Repository {
         }
     }
 
-    fn seal(&self, plain: &[u8]) -> Result<Vec<u8>> {
+    /// Seals bytes under the repository's key: what lies on this machine and is to be believed later, too.
+    ///
+    /// # Errors
+    /// [`Error::NoRandomness`].
+    pub fn seal(&self, plain: &[u8]) -> Result<Vec<u8>> {
         self.inner.key.seal(plain, self.inner.services.rng.as_ref())
+    }
+
+    /// Opens what was [sealed](Self::seal).
+    ///
+    /// # Errors
+    /// [`crypto::NotAuthentic`].
+    pub fn unseal(&self, sealed: &[u8]) -> std::result::Result<Vec<u8>, crypto::NotAuthentic> {
+        self.inner.key.open(sealed)
     }
 
     /// Stores a JSON object under the hash of its sealed bytes: compressed, but for the locks that we

@@ -43,6 +43,13 @@ impl Content {
             Self::Folder { .. } | Self::Nothing => 0,
         }
     }
+
+    /// Says how many bytes a file has that is more than its blobs; nothing else has any.
+    pub const fn set_size(&mut self, bytes: u64) {
+        if let Self::File { size, .. } = self {
+            *size = bytes;
+        }
+    }
 }
 
 /// One entry of a tree.

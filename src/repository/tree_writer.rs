@@ -2,8 +2,10 @@
 //!
 //! It runs on a thread of its own, so that whoever reads files never waits for their hashes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};
+
+use serde::{Deserialize, Serialize};
 
 use super::format::MAX_BLOB;
 use super::pack::BlobKind;
@@ -22,7 +24,7 @@ pub struct PendingFile {
 }
 
 /// A file's content whose ids are known.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredFile {
     /// Its blobs in order.
     pub blobs: Vec<Id>,
@@ -34,6 +36,15 @@ impl PendingFile {
     /// Blobs whose ids are not waited for yet. Older ones are known by then, so nobody really waits;
     /// and a database of a billion pages needs no channel for each chunk of it.
     const MAX_WAITING: usize = 16;
+
+    /// One that goes on after what is stored already.
+    #[must_use]
+    pub const fn after(stored: StoredFile) -> Self {
+        Self {
+            stored,
+            waiting: VecDeque::new(),
+        }
+    }
 
     /// Whether no chunk was handed in yet.
     #[must_use]
@@ -88,6 +99,8 @@ pub enum Visit {
     File(Entry, PendingFile, Before),
     /// A file that is stored already.
     Stored(Entry, StoredFile, Before),
+    /// The same, out of order: its place is further on in the folder that is open.
+    Beside(Entry, StoredFile, Before),
     /// A further name of a file that came before with the same [place](Entry::place).
     Again(Entry, Before),
     /// Anything without content: a symbolic link, a device, a pipe.
@@ -140,22 +153,22 @@ impl Compared {
 /// # Errors
 /// The error that stopped the writer.
 pub fn write_trees(writer: &Writer, visits: impl IntoIterator<Item = Visit>) -> Result<Trees> {
-    let mut levels = vec![Vec::new()];
+    let mut levels = vec![Level::default()];
     let mut open: Vec<(Entry, Before)> = Vec::new();
     let (mut files, mut folders, mut bytes) = (Compared::default(), Compared::default(), 0);
     let mut linked: HashMap<Place, StoredFile> = HashMap::new();
     for visit in visits {
         let (node, before) = match visit {
             Visit::Enter(entry, before) => {
-                levels.push(Vec::new());
+                levels.push(Level::default());
                 open.push((entry, before));
                 continue;
             }
             Visit::Leave => {
-                let (Some(nodes), Some((mut entry, before))) = (levels.pop(), open.pop()) else {
+                let (Some(level), Some((mut entry, before))) = (levels.pop(), open.pop()) else {
                     unreachable!("each Leave follows its Enter");
                 };
-                let tree = store_tree(writer, &entry.name, &nodes)?;
+                let tree = store_tree(writer, &entry.name, &level.close())?;
                 // Not stored of folders, and so nothing to compare.
                 entry.place.links = 0;
                 let content = Content::Folder { tree };
@@ -166,6 +179,14 @@ pub fn write_trees(writer: &Writer, visits: impl IntoIterator<Item = Visit>) -> 
                 (node, before)
             }
             Visit::Stored(entry, file, before) => (first_name(entry, file, &mut linked), before),
+            Visit::Beside(entry, file, before) => {
+                let node = file_node(entry, file);
+                files.count(before.as_deref(), &node);
+                bytes += node.content.size();
+                let level = innermost(&mut levels);
+                level.beside.insert(node.entry.name.clone(), node);
+                continue;
+            }
             Visit::Again(entry, before) => {
                 let Some(file) = linked.get(&entry.place) else {
                     unreachable!("its first name came before");
@@ -185,10 +206,10 @@ pub fn write_trees(writer: &Writer, visits: impl IntoIterator<Item = Visit>) -> 
             Content::Folder { .. } => folders.count(before.as_deref(), &node),
             Content::Nothing => {}
         }
-        push(&mut levels, node)?;
+        innermost(&mut levels).push(node)?;
     }
     Ok(Trees {
-        root: levels.swap_remove(0),
+        root: levels.swap_remove(0).close(),
         files,
         folders,
         bytes,
@@ -215,19 +236,46 @@ pub fn file_node(entry: Entry, file: StoredFile) -> Node {
     }
 }
 
-/// Adds a node to the innermost open folder. Order is part of the format, so it is checked.
-fn push(levels: &mut [Vec<Node>], node: Node) -> Result<()> {
+/// A folder that is open.
+#[derive(Debug, Default)]
+struct Level {
+    nodes: Vec<Node>,
+    /// Those whose place is still to come.
+    beside: BTreeMap<OsString, Node>,
+}
+
+impl Level {
+    /// Adds a node. Order is part of the format, so it is checked.
+    fn push(&mut self, node: Node) -> Result<()> {
+        while let Some(first) = self.beside.first_entry()
+            && *first.key() < node.entry.name
+        {
+            self.nodes.push(first.remove());
+        }
+        let last: Option<&OsString> = self.nodes.last().map(|node| &node.entry.name);
+        let name = &node.entry.name;
+        if last.is_some_and(|last| last >= name) || self.beside.contains_key(name) {
+            return Err(Error::Internal {
+                finding: format!("the name {} comes out of order", name.display()),
+            });
+        }
+        self.nodes.push(node);
+        Ok(())
+    }
+
+    /// All of its nodes in order.
+    fn close(mut self) -> Vec<Node> {
+        self.nodes.extend(self.beside.into_values());
+        self.nodes
+    }
+}
+
+/// The folder that was opened last.
+fn innermost(levels: &mut [Level]) -> &mut Level {
     let Some(level) = levels.last_mut() else {
         unreachable!("the root level stays open");
     };
-    let last: Option<&OsString> = level.last().map(|node| &node.entry.name);
-    if last.is_some_and(|last| *last >= node.entry.name) {
-        return Err(Error::Internal {
-            finding: format!("the name {} comes out of order", node.entry.name.display()),
-        });
-    }
-    level.push(node);
-    Ok(())
+    level
 }
 
 /// Stores the tree of the folder `name` and waits for its id.

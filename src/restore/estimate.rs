@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::item::Item;
 use super::plan::Plan;
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -13,7 +14,6 @@ use crate::parallel::{self, lock};
 use crate::repository::Repository;
 use crate::repository::index::Index;
 use crate::repository::pack::BlobKind;
-use crate::repository::tree::Content;
 
 /// Bytes that are read to measure.
 const SAMPLE: u64 = 32 * 1024 * 1024;
@@ -108,14 +108,7 @@ impl Estimate {
 /// Blobs of about [`SAMPLE`] bytes, spread over all files.
 fn sample(index: &Index, plans: &[&Plan]) -> Vec<Id> {
     let items = plans.iter().flat_map(|plan| &plan.items);
-    let blobs: Vec<Id> = items
-        .filter_map(|item| match &item.content {
-            Content::File { blobs, .. } => Some(blobs),
-            _ => None,
-        })
-        .flatten()
-        .copied()
-        .collect();
+    let blobs: Vec<Id> = items.flat_map(Item::blobs).copied().collect();
     let total: u64 = plans.iter().map(|plan| plan.bytes).sum();
     let every = usize::try_from(total / SAMPLE).unwrap_or(usize::MAX).max(1);
     let mut bytes = 0;

@@ -1,5 +1,6 @@
 //! Writing the copy beside the target: every pack is read once, in order, on all cores.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::Path;
@@ -9,6 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use super::holes;
 use super::item::Item;
 use super::links::further_names;
+use super::log::Fold;
 use super::lost;
 use super::metadata::{HARD_LINK, Refusals};
 use super::plan::Plan;
@@ -43,8 +45,16 @@ pub struct Staged {
     pub(super) scratch: Scratch,
 }
 
-/// Where a blob goes: the item's number and the offset in its file.
-type Place = (usize, u64);
+/// Where a blob goes.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// The item's number.
+    number: usize,
+    /// The offset in its file, in bytes.
+    offset: u64,
+    /// Whether that file is the item's log.
+    in_log: bool,
+}
 
 /// A blob and all the places it goes to.
 #[derive(Debug)]
@@ -114,7 +124,8 @@ impl Plan {
         let mut files = Files::new(folder, &self.items, &kept);
         files.link(&mut kept, monitor)?;
         files.create_empty(monitor)?;
-        let runs = runs(wanted(index, &self.items, &kept, &files.further));
+        let (logs, rest) = wanted(index, &self.items, &kept, &files.further);
+        let runs: Vec<_> = newest_first(runs(logs)).chain(runs(rest)).collect();
         parallel::for_each(&runs, |run| {
             go_on(monitor)?;
             fetch_run(repository, index, run, &files, monitor)
@@ -162,14 +173,14 @@ fn create_folders(folder: &dyn Folder, items: &[Item], kept: &Kept) -> Result<()
     Ok(())
 }
 
-/// Every blob that the files consist of and that is not there yet, with all the places it goes to; a
-/// file of several names is written under the first.
+/// Every blob that the files consist of and that is not there yet, with all the places it goes to: those of logs, and
+/// all others. A file of several names is written under the first.
 fn wanted(
     index: &Index,
     items: &[Item],
     kept: &Kept,
     further: &HashMap<usize, usize>,
-) -> Vec<Wanted> {
+) -> (Vec<Wanted>, Vec<Wanted>) {
     let mut wanted: HashMap<Id, Wanted> = HashMap::new();
     for (number, item) in items.iter().enumerate() {
         let Content::File { blobs, .. } = &item.content else {
@@ -178,24 +189,42 @@ fn wanted(
         if further.contains_key(&number) {
             continue;
         }
-        let mut offset = 0_u64;
-        for (position, id) in blobs.iter().enumerate() {
-            // Files that the index does not lead to are lost already.
-            let Some(location) = index.find(BlobKind::Data, *id) else {
-                continue;
-            };
-            if !kept.has_blob(number, position) {
-                let wanted = wanted.entry(*id).or_insert_with(|| Wanted {
-                    location,
-                    places: Vec::new(),
-                    is_whole: OnceLock::new(),
-                });
-                wanted.places.push((number, offset));
+        let log = item.log.as_ref().map(|log| &log.blobs);
+        for (blobs, in_log) in [(Some(blobs), false), (log, true)] {
+            let mut offset = 0_u64;
+            for (position, id) in blobs.into_iter().flatten().enumerate() {
+                // Files that the index does not lead to are lost already.
+                let Some(location) = index.find(BlobKind::Data, *id) else {
+                    continue;
+                };
+                if !kept.has_blob(number, position) {
+                    let wanted = wanted.entry(*id).or_insert_with(|| Wanted {
+                        location,
+                        places: Vec::new(),
+                        is_whole: OnceLock::new(),
+                    });
+                    wanted.places.push(Place {
+                        number,
+                        offset,
+                        in_log,
+                    });
+                }
+                offset = offset.saturating_add(location.plain_length());
             }
-            offset = offset.saturating_add(location.plain_length());
         }
     }
-    wanted.into_values().collect()
+    let is_of_a_log = |wanted: &Wanted| wanted.places.iter().any(|place| place.in_log);
+    wanted.into_values().partition(is_of_a_log)
+}
+
+/// Runs of logs so that what was added last comes first.
+fn newest_first(mut runs: Vec<Vec<Wanted>>) -> impl Iterator<Item = Vec<Wanted>> {
+    let newest = |run: &Vec<Wanted>| {
+        let places = run.iter().flat_map(|wanted| &wanted.places);
+        places.map(|place| place.offset).max()
+    };
+    runs.sort_by_cached_key(|run| Reverse(newest(run)));
+    runs.into_iter()
 }
 
 /// Sorts by pack and offset, and joins what lies close together.
@@ -267,10 +296,9 @@ fn fetch_run(
         for place in &wanted.places {
             // One blob may go to a million places: a hole in a file has as many.
             go_on(monitor)?;
-            files.write(*place, &plain)?;
             monitor.progress(Progress {
-                bytes: plain.len() as u64,
-                files: u64::from(place.1 == 0),
+                bytes: files.write(*place, &plain)?,
+                files: u64::from(place.offset == 0 && !place.in_log),
             });
         }
     }
@@ -286,6 +314,8 @@ struct Files<'a> {
     /// Further names of files, each with the first.
     further: HashMap<usize, usize>,
     created: Vec<AtomicBool>,
+    /// Databases that are made of two files.
+    folds: HashMap<usize, Fold>,
     state: Mutex<FileState>,
 }
 
@@ -305,6 +335,9 @@ impl<'a> Files<'a> {
             items,
             further: further_names(items),
             created: left.iter().copied().map(AtomicBool::new).collect(),
+            folds: (items.iter().enumerate())
+                .filter_map(|(number, item)| Some((number, Fold::new(item)?)))
+                .collect(),
             state: Mutex::new(FileState {
                 open: HashMap::new(),
                 lost: BTreeMap::new(),
@@ -356,7 +389,7 @@ impl<'a> Files<'a> {
     /// The files at these places are lost.
     fn lose(&self, places: &[Place], cause: &Error) {
         let mut state = self.state();
-        for (number, _) in places {
+        for Place { number, .. } in places {
             let lost = state.lost.entry(*number);
             lost.or_insert_with(|| cause.to_string());
         }
@@ -366,7 +399,7 @@ impl<'a> Files<'a> {
         let state = self.state();
         places
             .iter()
-            .all(|(number, _)| state.lost.contains_key(number))
+            .all(|place| state.lost.contains_key(&place.number))
     }
 
     /// Removes what was written of lost files; returns which they are, and why.
@@ -391,9 +424,24 @@ impl<'a> Files<'a> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self, (number, offset): Place, bytes: &[u8]) -> Result<()> {
+    /// Writes what belongs there of a blob; returns how many bytes those are.
+    fn write(&self, place: Place, bytes: &[u8]) -> Result<u64> {
+        let Place { number, offset, .. } = place;
+        let all = bytes.len() as u64;
+        if let Some(fold) = self.folds.get(&number) {
+            let file = self.open(number)?;
+            let write = |bytes: &[u8], offset: u64| {
+                file.write_all_at(bytes, offset)
+                    .map_err(Error::file("writing", self.path(number)))
+            };
+            return if place.in_log {
+                fold.log(bytes, offset, &write)
+            } else {
+                fold.base(bytes, offset, &write)
+            };
+        }
         if self.is_new_and_all_in_one(number) {
-            return self.create_whole(number, bytes);
+            return self.create_whole(number, bytes).map(|()| all);
         }
         let file = self.open(number)?;
         let stretches = if self.left[number] && !reads_as_zeros(file.as_ref(), offset, bytes.len())
@@ -404,12 +452,13 @@ impl<'a> Files<'a> {
             holes::data(bytes, offset)
         };
         self.write_stretches((number, offset), file.as_ref(), bytes, stretches)
+            .map(|()| all)
     }
 
     /// Writes stretches of the bytes that belong there.
     fn write_stretches(
         &self,
-        (number, offset): Place,
+        (number, offset): (usize, u64),
         file: &dyn File,
         bytes: &[u8],
         stretches: Vec<Range<usize>>,

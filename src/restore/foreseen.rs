@@ -45,7 +45,7 @@ impl Plan {
             ..Foreseen::default()
         };
         for item in &self.items {
-            let Content::File { blobs, size } = &item.content else {
+            let Content::File { size, .. } = &item.content else {
                 continue;
             };
             let is_hurt = |id: &Id| {
@@ -55,7 +55,7 @@ impl Plan {
                     hurt.or_else(|| (!index.is_within_reach(BlobKind::Data, *id)).then(gone));
                 hurt.map(|finding| format!("blob {}: {finding}", id.short()))
             };
-            let fault = lost::fault(index, item).or_else(|| blobs.iter().find_map(is_hurt));
+            let fault = lost::fault(index, item).or_else(|| item.blobs().find_map(is_hurt));
             if let Some(finding) = fault {
                 let path = self.path_in_snapshot(item);
                 foreseen.lost.push(Lost::new(path, finding, false));

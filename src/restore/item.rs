@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use super::log::Log;
 use crate::entry::Entry;
+use crate::id::Id;
 use crate::repository::tree::Content;
 
 /// One thing to restore.
@@ -12,6 +14,20 @@ pub struct Item {
     pub path: PathBuf,
     /// Name and metadata.
     pub entry: Entry,
-    /// Content.
+    /// Content; of a database with a log, the blobs of its base, and the size of its image.
     pub content: Content,
+    /// What changed since that base.
+    pub log: Option<Log>,
+}
+
+impl Item {
+    /// All blobs that it is made of.
+    pub fn blobs(&self) -> impl Iterator<Item = &Id> {
+        let content = match &self.content {
+            Content::File { blobs, .. } => blobs.as_slice(),
+            Content::Folder { .. } | Content::Nothing => &[],
+        };
+        let log = self.log.iter().flat_map(|log| &log.blobs);
+        content.iter().chain(log)
+    }
 }

@@ -27,7 +27,7 @@ pub(super) fn further_names(items: &[Item]) -> HashMap<usize, usize> {
 
 fn is_same_file(one: &Item, other: &Item) -> bool {
     let (a, b) = (&one.entry, &other.entry);
-    one.content == other.content
+    (&one.content, &one.log) == (&other.content, &other.log)
         && (a.mode, a.modified, &a.owner, &a.attributes)
             == (b.mode, b.modified, &b.owner, &b.attributes)
 }
@@ -45,6 +45,7 @@ mod tests {
 
     fn item(inode: u64, change: impl FnOnce(&mut Item)) -> Item {
         let mut item = Item {
+            log: None,
             path: PathBuf::new(),
             entry: Entry {
                 name: "a".into(),

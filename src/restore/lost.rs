@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::item::Item;
+use super::log::log_name;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::monitor::{Monitor, Quiet, go_on};
@@ -15,6 +16,7 @@ use crate::repository::index::Index;
 use crate::repository::pack::BlobKind;
 use crate::repository::snapshot::Snapshot;
 use crate::repository::tree::{Content, Node};
+use crate::source::sqlite::wal;
 
 /// Most snapshots that are named for one item.
 const MAX_NAMED: usize = 3;
@@ -68,11 +70,14 @@ pub(super) fn fault(index: &Index, item: &Item) -> Option<String> {
         return None;
     };
     let mut held = 0_u64;
-    for id in blobs {
+    for id in item.blobs() {
         let Some(location) = index.find(BlobKind::Data, *id) else {
             return Some(format!("no index names its blob {}", id.short()));
         };
         held = held.saturating_add(location.plain_length());
+    }
+    if let Some(log) = &item.log {
+        return log.fault(index, blobs, *size);
     }
     (held != *size).then(|| format!("its blobs hold {held} bytes, its folder says {size}"))
 }
@@ -89,12 +94,10 @@ pub(super) fn read_fault(
     if let Some(finding) = fault(index, item) {
         return Ok(Some(finding));
     }
-    if let Content::File { blobs, .. } = &item.content {
-        for id in blobs {
-            match repository.read_blob(index, BlobKind::Data, *id) {
-                Err(cause @ Error::Damaged { .. }) => return Ok(Some(cause.to_string())),
-                other => drop(other?),
-            }
+    for id in item.blobs() {
+        match repository.read_blob(index, BlobKind::Data, *id) {
+            Err(cause @ Error::Damaged { .. }) => return Ok(Some(cause.to_string())),
+            other => drop(other?),
         }
     }
     Ok(None)
@@ -185,12 +188,40 @@ impl Search<'_> {
                     nodes = inner;
                 }
                 Some(Content::File { blobs, size }) if is_last && !lost.is_folder => {
-                    return self.is_whole(blobs, *size);
+                    // What lies beside a database as its log is a part of it.
+                    let log = log_name(name.as_os_str());
+                    let nodes = nodes.as_deref().into_iter().flatten();
+                    let log = nodes
+                        .filter(|node| node.entry.name == log)
+                        .find_map(|node| match &node.content {
+                            Content::File { blobs, size } => Some((blobs.clone(), *size)),
+                            Content::Folder { .. } | Content::Nothing => None,
+                        });
+                    let (blobs, size) = (blobs.clone(), *size);
+                    if !self.is_whole(&blobs, size)? {
+                        return Ok(false);
+                    }
+                    return match log {
+                        Some((blobs, size)) => self.is_whole(&blobs, size),
+                        None => Ok(!self.is_of_a_pair(&blobs)?),
+                    };
                 }
                 _ => return Ok(false),
             }
         }
         Ok(false)
+    }
+
+    /// Whether what begins with these blobs is the base of a database that is not whole without its log.
+    fn is_of_a_pair(&self, blobs: &[Id]) -> Result<bool> {
+        let first = blobs.first().map(|first| {
+            let read = self
+                .repository
+                .read_blob(self.index, BlobKind::Data, *first);
+            unless_damaged(read)
+        });
+        let first = first.transpose()?.flatten();
+        Ok(first.is_some_and(|first| wal::is_refusing(&first)))
     }
 
     /// The tree, if it can be read.

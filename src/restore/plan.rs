@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path, PathBuf};
 
+use jiff::Timestamp;
+
 use super::filter::{Filter, Selection, Verdict};
 use super::holes::bytes_in_holes;
 use super::item::Item;
 use super::links::further_names;
+use super::log::{Log, Logs, log_name};
 use super::lost::Lost;
 use crate::capture::manifest::{self, Manifest};
 use crate::entry::{Entry, Kind};
@@ -60,6 +63,9 @@ pub struct Plan {
     /// What cannot be brought back, by path: folders that cannot be read, and once the copy is staged
     /// files too. A file that is lost is no item; a folder is one, and empty.
     pub lost: Vec<Lost>,
+    /// When the engine's own check passed on all databases of the snapshot, if a record says so: one whose
+    /// image is the very same need not pass again.
+    pub proved: Option<Timestamp>,
     /// The base folder itself: who owns it, and its mode; none for the whole of a snapshot.
     pub base_folder: Option<Entry>,
     /// Whether `base` is a single file.
@@ -93,6 +99,7 @@ impl Plan {
             bytes: 0,
             files: 0,
             lost: Vec::new(),
+            proved: None,
             base_folder: None,
             is_file: false,
             attribute_bytes: 0,
@@ -100,7 +107,8 @@ impl Plan {
             snapshot,
         };
         let root = repository.read_tree(index, plan.snapshot.file.tree)?;
-        plan.manifest = read_manifest(repository, index, &root, monitor);
+        let manifest = read_manifest(repository, index, &root, monitor);
+        let logs = Logs::of(manifest.as_ref());
         let mut nodes = root;
         let mut below = PathBuf::from("/");
         for component in base.components() {
@@ -108,13 +116,14 @@ impl Plan {
                 continue;
             };
             below.push(name);
-            nodes = plan.descend(repository, index, &nodes, name, &below)?;
+            nodes = plan.descend(repository, index, nodes, name, (&below, &logs))?;
         }
         if below == Path::new("/") {
             // Our own facts are restored only on request.
             nodes.retain(|node| node.entry.name != manifest::FOLDER);
         }
-        plan.add(repository, index, nodes, monitor)?;
+        plan.add(repository, index, nodes, &logs, monitor)?;
+        plan.manifest = manifest;
         Ok(plan)
     }
 
@@ -123,9 +132,9 @@ impl Plan {
         &mut self,
         repository: &Repository,
         index: &Index,
-        nodes: &[Node],
+        mut nodes: Vec<Node>,
         name: &OsStr,
-        path: &Path,
+        (path, logs): (&Path, &Logs<'_>),
     ) -> Result<Vec<Node>> {
         let node = nodes.iter().find(|node| node.entry.name == name);
         match node.map(|node| (node, &node.content)) {
@@ -133,16 +142,29 @@ impl Plan {
                 self.base_folder = Some(node.entry.clone());
                 repository.read_tree(index, *tree)
             }
-            Some((node, _)) if path == self.base => {
+            Some(_) if path == self.base && logs.base_of(path).is_none() => {
                 (self.is_file, self.base_folder) = (true, None);
-                let others = nodes.iter().map(|node| node.entry.name.clone()).collect();
-                self.note_parts(path, &others);
-                Ok(vec![node.clone()])
+                let is_logged = logs.has(path);
+                if !is_logged {
+                    let others = nodes.iter().map(|node| node.entry.name.clone()).collect();
+                    self.note_parts(path, &others);
+                }
+                let log = is_logged.then(|| log_name(name));
+                nodes.retain(|node| {
+                    node.entry.name == name || Some(&node.entry.name) == log.as_ref()
+                });
+                Ok(nodes)
             }
             _ => Err(Error::NoSuchPath {
                 snapshot: self.snapshot.id.short(),
                 path: crate::units::shown(&self.base),
-                finding: self.why_missing(),
+                finding: match logs.base_of(path) {
+                    Some(base) => {
+                        let base = crate::units::shown(&base);
+                        Some(format!("it is a part of the database {base}"))
+                    }
+                    None => self.why_missing(),
+                },
             }),
         }
     }
@@ -164,6 +186,7 @@ impl Plan {
         repository: &Repository,
         index: &Index,
         nodes: Vec<Node>,
+        logs: &Logs<'_>,
         monitor: &dyn Monitor,
     ) -> Result<()> {
         const FEW_NODES: usize = 100;
@@ -189,7 +212,7 @@ impl Plan {
                 return Err(too_deep);
             }
             let (mut files, mut left) = (Vec::new(), HashSet::new());
-            for node in nodes {
+            for (node, log) in self.join(&folder, nodes, inside, logs) {
                 let path = folder.join(&node.entry.name);
                 let is_folder = matches!(node.content, Content::Folder { .. });
                 let verdict = self.filter.judge(&path, is_folder, inside);
@@ -244,6 +267,7 @@ impl Plan {
                     path,
                     entry: node.entry,
                     content: node.content,
+                    log,
                 });
             }
             if !self.filter.is_empty() && !self.is_file {
@@ -262,6 +286,42 @@ impl Plan {
             });
         }
         Ok(())
+    }
+
+    /// Makes one item of a database and its log: two files of the snapshot, and one of whoever restores it. One whose log
+    /// is not there is lost, if it is asked for.
+    fn join(
+        &mut self,
+        folder: &Path,
+        nodes: Vec<Node>,
+        inside: bool,
+        logs: &Logs<'_>,
+    ) -> Vec<(Node, Option<Log>)> {
+        let mut logged = logs.in_folder(&self.folder_in_snapshot(folder), &nodes);
+        let are_in_others: HashSet<OsString> = logged.keys().map(|name| log_name(name)).collect();
+        let mut joined = Vec::with_capacity(nodes.len());
+        for mut node in nodes {
+            if are_in_others.contains(&node.entry.name) {
+                continue;
+            }
+            let log = match logged.remove(&node.entry.name) {
+                Some(Ok((log, image_bytes))) => {
+                    node.content.set_size(image_bytes);
+                    Some(log)
+                }
+                Some(Err(finding)) => {
+                    let path = folder.join(&node.entry.name);
+                    if self.filter.judge(&path, false, inside) != Verdict::LeftOut {
+                        let path = self.path_of(&path);
+                        self.lost.push(Lost::new(path, finding, false));
+                    }
+                    continue;
+                }
+                None => None,
+            };
+            joined.push((node, log));
+        }
+        joined
     }
 
     /// Fails if there are more extended attributes than any honest snapshot has.
@@ -310,6 +370,8 @@ impl Plan {
         let again = again.fold(0, u64::saturating_add);
         let own = self.items.iter().enumerate();
         let own = own.filter(|(number, _)| !further.contains_key(number));
+        // What is in the holes of a base, its log may fill.
+        let own = own.filter(|(_, item)| item.log.is_none());
         let holes = bytes_in_holes(own.map(|(_, item)| &item.content));
         let bytes = self.bytes.saturating_sub(again).saturating_sub(holes);
         items.saturating_add(bytes)
@@ -427,10 +489,23 @@ impl Plan {
     /// The item's full path in the snapshot.
     #[must_use]
     pub fn path_in_snapshot(&self, item: &Item) -> PathBuf {
+        self.path_of(&item.path)
+    }
+
+    /// The full path in the snapshot of what lies at this path of the target.
+    fn path_of(&self, inner: &Path) -> PathBuf {
         if self.is_file {
             self.base.clone()
         } else {
-            self.base.join(&item.path)
+            self.base.join(inner)
+        }
+    }
+
+    /// The same of a folder.
+    fn folder_in_snapshot(&self, inner: &Path) -> PathBuf {
+        match self.base.parent() {
+            Some(parent) if self.is_file => parent.to_owned(),
+            _ => self.base.join(inner),
         }
     }
 }
@@ -457,7 +532,7 @@ fn weight(nodes: &[Node]) -> usize {
 
 /// The manifest, if the snapshot has one that we understand. One that cannot be read costs the
 /// comparison with the capture, not the restore.
-fn read_manifest(
+pub(super) fn read_manifest(
     repository: &Repository,
     index: &Index,
     root: &[Node],

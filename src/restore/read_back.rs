@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::item::Item;
 use super::links::further_names;
+use super::log;
 use crate::durable::Folder;
 use crate::error::{Error, Result};
 use crate::id::{Hasher, Id};
@@ -16,7 +17,7 @@ use crate::parallel;
 use crate::repository::index::Index;
 use crate::repository::pack::BlobKind;
 use crate::repository::tree::Content;
-use crate::source::sqlite::{HEAD, Signature};
+use crate::source::sqlite::{HEAD, Signature, wal};
 
 /// Bytes that one thread reads back at a stretch.
 const STRETCH: u64 = 32 * 1024 * 1024;
@@ -50,6 +51,10 @@ pub(super) fn read_back(
     let further = further_names(items);
     let mut again = Vec::new();
     for (number, item) in items.iter().enumerate() {
+        if let Some(log) = &item.log {
+            log::read_back(folder, item, log, monitor)?;
+            continue;
+        }
         if let Content::File { blobs, size } = &item.content {
             let first = further.get(&number);
             if let Some(first) = first.filter(|first| is_same(folder, &items[**first], item)) {
@@ -141,7 +146,12 @@ fn read_back_stretch(
         let head = &mut head[..HEAD.min(usize::try_from(length).unwrap_or(HEAD))];
         file.read_exact_at(head, 0)
             .map_err(Error::file("reading back", &path))?;
-        signature = Signature::of(head);
+        // Where the manifest does not say what it is, its engine does, with the log beside it.
+        signature = if wal::is_refusing(head) {
+            Signature::Database
+        } else {
+            Signature::of(head)
+        };
     }
     for id in &blobs[range.clone()] {
         go_on(monitor)?;

@@ -137,7 +137,9 @@ fn is_usable(folder: &dyn Folder, path: &Path, listed: &Listed, item: &Item) -> 
         return false;
     };
     let metadata = std::fs::symlink_metadata(folder.path().join(path));
+    // What of a base and its log is in an image does not show.
     if listed.kind != ListedKind::File
+        || item.log.is_some()
         || listed.size_bytes > size
         || metadata.is_ok_and(|metadata| metadata.nlink() != 1)
     {

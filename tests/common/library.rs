@@ -85,6 +85,7 @@ pub fn options(paths: &[&Path], scratch: &Path, disk: &Arc<dyn Disk>) -> Options
         recognition: backup::Recognition::default(),
         tags: Vec::new(),
         host: "test".to_owned(),
+        memory: None,
         sqlite: sqlite::Options {
             chunks: PageChunks::BySize,
             scratch: scratch.to_owned(),

@@ -500,6 +500,7 @@ fn a_failing_disk_leaves_nothing_under_the_name_that_is_not_whole() {
             let fault = fault_at(number);
             let disk = FaultyDisk::new(OsDisk, Arc::clone(&fault));
             let dump = Dump {
+                images: tillsafe::look::Images::default(),
                 snapshot: &snapshot,
                 base: "/".into(),
                 path: path.clone(),

@@ -369,3 +369,31 @@ fn damage_in_the_records_costs_what_was_known_and_nothing_else() {
     verify(program, &[]);
     assert_eq!(levels(program), ["matched"]);
 }
+
+/// An image whose very same bytes have passed SQLite's check is opened, and not checked again; `verify` always checks.
+#[test]
+fn what_was_verified_is_restored_without_a_second_check() {
+    let scene = Scene::new();
+    let checked = |words: &[&str]| {
+        let (code, objects) = scene.program.json(words);
+        assert_eq!(code, 0, "{objects:?}");
+        let summary = objects.last().unwrap().clone();
+        let database = &summary["databases"][0];
+        assert_eq!(database["proof_level"], "matched");
+        assert!(database["rows"].as_u64().unwrap() > 50);
+        database["checked_at"].clone()
+    };
+    let target = |name: &str| scene.place.join(name).to_str().unwrap().to_owned();
+    let restored = |name: &str| checked(&["restore", "latest", "--target", &target(name)]);
+    assert_eq!(restored("before"), Value::Null);
+    assert_eq!(checked(&["verify"]), Value::Null);
+    assert!(restored("after").is_string());
+    assert_eq!(checked(&["verify"]), Value::Null);
+    let shop = scene.shop_in_snapshot("latest");
+    let plan = scene.program.plan_in_place(&[&shop]);
+    assert!(checked(&["restore", &shop, "--in-place", "--plan", &plan]).is_string());
+    assert_eq!(count_orders(&scene.shop.database), 50);
+    // The next snapshot is another one.
+    scene.sell_and_back_up();
+    assert_eq!(restored("next"), Value::Null);
+}

@@ -2,16 +2,21 @@
 //! TRUNCATE checkpoint as long as we read, which is reported.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tillsafe::backend::{Backend, MemBackend};
 use tillsafe::durable::OsDisk;
 use tillsafe::durable::faults::{Fault, FaultyDisk};
+use tillsafe::restore::ProofLevel;
 use tillsafe::source::sqlite::capture;
 
 use super::{options, orders};
 use crate::common::Place;
+use crate::common::library::{back_up, create, restore};
 use crate::common::shop::Shop;
 use crate::common::tools::{find, skipped};
 
@@ -158,4 +163,37 @@ fn without_room_for_a_spool_the_read_goes_on_without_a_bound() {
     println!("{failed} operations failed in turn; {waited} times the read had no bound");
     // The last ones only remove the spool.
     assert!(failed >= 5 && waited >= failed / 2, "{waited} of {failed}");
+}
+
+/// A large database is counted and checked on a second connection while the first reads its pages: both are of one moment,
+/// however busy the shop is, or there is no second.
+#[test]
+fn what_is_counted_beside_the_pages_is_of_their_moment() {
+    let place = Place::new();
+    let shop = Shop::open(&place.join("shop"), 1000, "wal");
+    shop.connect()
+        .execute_batch(
+            "CREATE TABLE photos(id INTEGER PRIMARY KEY, data BLOB);
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000)
+             INSERT INTO photos SELECT i, randomblob(12000) FROM n;",
+        )
+        .unwrap();
+    assert!(fs::metadata(&shop.database).unwrap().len() > 40 << 20);
+    let backend: Arc<dyn Backend> = Arc::new(MemBackend::default());
+    create(&backend);
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(Ordering::Relaxed) {
+                shop.sell(3);
+            }
+        });
+        for number in 0..6 {
+            let outcome = back_up(&backend, &shop.database).unwrap();
+            let target = place.join(&number.to_string());
+            let restored = restore(&backend, outcome.snapshot, Path::new("/"), &target, &OsDisk);
+            assert_eq!(restored.unwrap().level, ProofLevel::Matched);
+        }
+        is_done.store(true, Ordering::Relaxed);
+    });
 }

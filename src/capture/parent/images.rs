@@ -2,18 +2,20 @@
 //! (docs/design/unchanged.md).
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::Parent;
 use crate::capture::manifest::{self, Database, Manifest};
+use crate::id::Id;
 use crate::monitor::Quiet;
 use crate::repository::name;
 use crate::repository::snapshot::PROGRAM;
 use crate::repository::tree::{Content, Node};
 use crate::repository::tree_writer::StoredFile;
-use crate::source::sqlite::{self, Standing};
+use crate::source::sqlite::{self, Standing, beside};
 
 /// After so long a database is read again, however it stands: what its disk has lost shows in no time.
 const READ_AGAIN: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -21,8 +23,10 @@ const READ_AGAIN: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// What the snapshot before holds of a database.
 #[derive(Debug, Clone)]
 pub struct Image {
-    /// Its image.
+    /// Its image, or the base that its log belongs to.
     pub file: StoredFile,
+    /// The log of what changed since.
+    pub log: Option<StoredFile>,
     /// What the manifest says of it.
     pub described: Database,
 }
@@ -57,12 +61,9 @@ impl<'a> Images<'a> {
             if last != folder {
                 (last, nodes) = (folder.to_owned(), descent.folder(folder));
             }
-            let node = nodes
-                .as_ref()
-                .and_then(|nodes| nodes.get(path.file_name()?));
-            if let Some(file) = node.and_then(|node| parent.image(node, &described)) {
-                by_path.insert(path, Image { file, described });
-            }
+            let nodes = nodes.as_ref();
+            let image = nodes.and_then(|nodes| parent.image(nodes, &path, described));
+            by_path.extend(image.map(|image| (path, image)));
         }
         Self { parent, by_path }
     }
@@ -97,14 +98,35 @@ impl Parent<'_> {
             && database.standing.as_ref().is_some_and(is_old)
     }
 
-    /// What is stored of a database, if it is all there, and is what the manifest says.
-    fn image(&self, node: &Node, described: &Database) -> Option<StoredFile> {
-        let Content::File { blobs, .. } = &node.content else {
-            return None;
+    /// What is stored of the database at `path`, whose folder has these nodes, if it is all there, and is what the
+    /// manifest says. What base and log make together only reading them tells: there its word is taken.
+    fn image(
+        &self,
+        nodes: &BTreeMap<OsString, Node>,
+        path: &Path,
+        described: Database,
+    ) -> Option<Image> {
+        let stored = |path: &Path, bytes| {
+            let Content::File { blobs, .. } = &nodes.get(path.file_name()?)?.content else {
+                return None;
+            };
+            self.stored(blobs, bytes)
         };
-        let file = self.stored(blobs, described.size_bytes)?;
-        let lengths = blobs.iter().map(|id| (self.length(*id).unwrap_or(0), *id));
-        (manifest::image_hash(lengths) == described.image_sha256).then_some(file)
+        if let Some(log) = described.log {
+            return Some(Image {
+                file: stored(path, log.base_bytes)?,
+                log: Some(stored(&beside(path, "-wal"), log.log_bytes)?),
+                described,
+            });
+        }
+        let file = stored(path, described.size_bytes)?;
+        let length = |id: &Id| (self.length(*id).unwrap_or(0), *id);
+        let is_it = manifest::image_hash(file.blobs.iter().map(length)) == described.image_sha256;
+        is_it.then_some(Image {
+            file,
+            log: None,
+            described,
+        })
     }
 
     /// Whether this database still holds what the image does.

@@ -76,6 +76,12 @@ impl<'a> Parent<'a> {
         }
     }
 
+    /// The index that tells what of it is there.
+    #[must_use]
+    pub const fn index(&self) -> &'a Index {
+        self.index
+    }
+
     /// Whether databases were told from files when it was made, and this was none. An image has no inode: it
     /// must not pass for the file again where inodes are not compared.
     #[must_use]

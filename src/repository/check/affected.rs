@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
@@ -138,7 +139,9 @@ impl Check<'_> {
                     }
                     Content::File { blobs, size } => {
                         if let Some(reason) = self.why_lost(blobs, *size) {
-                            take(path.join(&node.entry.name), false, reason);
+                            let name = database_of(&nodes, &node.entry.name);
+                            let name = name.unwrap_or(&node.entry.name);
+                            take(path.join(name), false, reason);
                         }
                     }
                     Content::Folder { .. } | Content::Nothing => {}
@@ -199,7 +202,16 @@ impl Check<'_> {
                 }
                 (Some(Content::Folder { tree }), None) => return is_folder && is_whole(tree),
                 (Some(Content::File { blobs, size }), None) => {
-                    return !is_folder && self.why_lost(blobs, *size).is_none();
+                    let mut log = name.to_owned();
+                    log.push(LOG);
+                    let log = find(&nodes, &log).map(|node| &node.content);
+                    let is_log_lost = |log: &Content| match log {
+                        Content::File { blobs, size } => self.why_lost(blobs, *size).is_some(),
+                        Content::Folder { .. } | Content::Nothing => false,
+                    };
+                    return !is_folder
+                        && self.why_lost(blobs, *size).is_none()
+                        && !log.is_some_and(is_log_lost);
                 }
                 _ => return false,
             }
@@ -220,6 +232,16 @@ impl Check<'_> {
         kept.trees.insert(tree, Rc::clone(&nodes));
         Some(nodes)
     }
+}
+
+/// What a database's name is followed by in that of its log: it is not whole without.
+const LOG: &str = "-wal";
+
+/// The database beside which a file of this name lies as its log.
+fn database_of<'a>(nodes: &'a [Node], log: &OsStr) -> Option<&'a OsStr> {
+    let name = log.as_bytes().strip_suffix(LOG.as_bytes())?;
+    let node = find(nodes, OsStr::from_bytes(name))?;
+    matches!(node.content, Content::File { .. }).then_some(node.entry.name.as_os_str())
 }
 
 /// Nodes are in the order of their names.

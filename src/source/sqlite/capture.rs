@@ -19,6 +19,7 @@ use super::prove::bound;
 use super::refusal::{refused, source_error};
 use super::relay::Rest;
 use super::replaced::{AtRest, identity};
+use super::second::Second;
 use super::spool::capture_spooled;
 use super::standing::Standing;
 use super::view::Begun;
@@ -51,6 +52,8 @@ pub struct Prepared {
     remote: Option<AtRest>,
     /// How it stood, if it has further names: who comes by another one does not see our locks.
     linked: Option<AtRest>,
+    /// A connection whose transaction is of the same moment. Dropped before the first, which tidies up.
+    second: Option<Second>,
     pub(super) opened: Opened,
     pub(super) journal_mode: String,
     /// Its read transaction, if that has begun already.
@@ -91,6 +94,7 @@ impl Prepared {
             journal_mode,
             begun: None,
             standing: None,
+            second: None,
         })
     }
 
@@ -113,6 +117,14 @@ impl Prepared {
         // Whoever committed in between is in the transaction, or is not.
         self.standing = before.filter(|before| self.look().as_ref() == Some(before));
         Ok(())
+    }
+
+    /// Begins another transaction of the same moment, if nobody commits meanwhile.
+    fn begin_second(&mut self, options: &Options) {
+        if let Some(standing) = &self.standing {
+            let second = Second::begin(&self.path, options).ok();
+            self.second = second.filter(|_| self.look().as_ref() == Some(standing));
+        }
     }
 
     /// How it stands now, where nobody comes unseen.
@@ -139,6 +151,7 @@ impl Prepared {
             self.watch();
             self.begin(options.clock.as_ref())
                 .map_err(|cause| refused(&self.path, &cause))?;
+            self.begin_second(options);
         }
         Ok(self.standing)
     }
@@ -216,6 +229,7 @@ impl Prepared {
             journal_mode,
             begun,
             mut standing,
+            second,
         } = self;
         let at_rest = opened.at_rest;
         let page_table = options.page_table && has_page_table();
@@ -228,7 +242,7 @@ impl Prepared {
             sink(chunk)
         };
         let captured = if page_table && journal_mode == "wal" {
-            let captured = capture_pages(&path, &opened, begun, options, sink);
+            let captured = capture_pages(&path, &opened, begun, second, options, sink);
             drop(opened);
             captured
         } else {

@@ -33,6 +33,19 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
+    /// Bytes of the image, and of a page, inside whatever transaction is open there.
+    ///
+    /// # Errors
+    /// As `SQLite` reports them.
+    pub(super) fn size(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
+        let number = |pragma: &str| {
+            let value = connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
+            value.map(|value| u64::try_from(value).unwrap_or(0))
+        };
+        let (pages, page_bytes) = (number("PRAGMA page_count")?, number("PRAGMA page_size")?);
+        Ok((pages.saturating_mul(page_bytes), page_bytes))
+    }
+
     /// Takes it from a connection, inside whatever transaction is open there.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use super::options::Options;
 use super::prove::quick_check;
 use super::refusal::{refused, source_error};
 use super::relay::{Relay, Rest};
+use super::second::{Pace, Second, Seen};
 use super::view::{Begun, View};
 use crate::error::Result;
 
@@ -18,6 +19,7 @@ pub(super) fn capture_pages(
     path: &Path,
     connection: &Connection,
     begun: Option<Begun>,
+    second: Option<Second>,
     options: &Options,
     sink: &mut dyn FnMut(Vec<u8>) -> Result<()>,
 ) -> Result<(Captured, Option<Rest>)> {
@@ -26,23 +28,42 @@ pub(super) fn capture_pages(
         Some(begun) => View::of(connection, begun),
         None => View::begin(connection, options.clock.as_ref()).map_err(engine)?,
     };
-    let fingerprint = Fingerprint::take(connection).map_err(engine)?;
+    let (image_bytes, page_bytes) = Fingerprint::size(connection).map_err(engine)?;
+    let chunk_bytes = options.chunks.bytes(image_bytes, page_bytes);
     let mut header = None;
     let mut relay = Relay::new(options, view.begun, sink);
-    let size_bytes = read_pages(
-        path,
-        connection,
-        chunk_bytes(options, &fingerprint),
-        &mut |chunk| {
+    let (mut pace, is_quick) = Pace::new();
+    let (size_bytes, seen) = std::thread::scope(|scope| {
+        let seeing = second.map(|second| scope.spawn(move || second.look(&is_quick)));
+        let read = read_pages(path, connection, chunk_bytes, &mut |chunk| {
+            pace.came(chunk.len());
             if header.is_none() {
                 header = Header::parse(&chunk);
             }
-            relay.take(chunk)
-        },
-    )?;
-    require_whole(path, &fingerprint, size_bytes)?;
+            let taken = relay.take(chunk);
+            pace.went();
+            taken
+        });
+        // Where it was not quick, it has not begun.
+        drop(pace);
+        let seen = seeing.map(|seeing| match seeing.join() {
+            Ok(seen) => seen,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        read.map(|bytes| (bytes, seen.flatten()))
+    })?;
     // Of the very pages that were read, which are still in memory. Nobody's ordinary commit waits.
-    let unsound = quick_check(connection);
+    let Seen {
+        fingerprint,
+        unsound,
+    } = match seen {
+        Some(seen) => seen,
+        None => Seen {
+            fingerprint: Fingerprint::take(connection).map_err(engine)?,
+            unsound: quick_check(connection),
+        },
+    };
+    require_whole(path, &fingerprint, size_bytes)?;
     let (point, held) = (view.point, view.begun.elapsed());
     drop(view);
     let (rest, late) = relay.finish();

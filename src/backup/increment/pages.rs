@@ -1,0 +1,328 @@
+//! The pages of one database on their way into the repository.
+
+use std::path::PathBuf;
+
+use super::Increments;
+use super::memory::{self, Log, Memory, Recorded, Recorder, mark};
+use crate::capture::manifest::{self, image_hash};
+use crate::error::{Error, Result};
+use crate::id::{Hasher, Id};
+use crate::monitor::{Monitor, Problem};
+use crate::parallel::InOrder;
+use crate::repository::pack::BlobKind;
+use crate::repository::tree_writer::{PendingFile, StoredFile};
+use crate::rng;
+use crate::source::sqlite::wal::{self, Chain};
+
+/// A chunk, and the hash of each of its pages.
+type Hashed = (Vec<u8>, Vec<Id>);
+
+/// An image that is being stored: its chunks come in order.
+pub struct Pages<'a> {
+    with: Increments<'a>,
+    path: PathBuf,
+    monitor: &'a dyn Monitor,
+    /// Bytes of a page.
+    page_size: usize,
+    /// Plain bytes of a blob.
+    blob_bytes: usize,
+    /// Hashes the pages of chunks, on all cores.
+    hashing: Option<InOrder<Vec<u8>, Hashed>>,
+    /// None once what was seen cannot be kept.
+    recorder: Option<Recorder>,
+    /// Pages so far.
+    count: u32,
+    way: Way,
+}
+
+/// An image that is stored.
+pub struct Image {
+    /// The image, or the base that its log belongs to.
+    pub file: StoredFile,
+    /// The log.
+    pub log: Option<StoredFile>,
+    /// How both are stored.
+    pub described: Option<manifest::Log>,
+    /// As the manifest has it.
+    pub sha256: Id,
+    /// What was seen of it.
+    pub recorded: Option<Recorded>,
+}
+
+impl Image {
+    /// One that is stored as one file.
+    #[must_use]
+    pub const fn whole(file: StoredFile, sha256: Id) -> Self {
+        Self {
+            file,
+            log: None,
+            described: None,
+            sha256,
+            recorded: None,
+        }
+    }
+}
+
+/// How it is stored.
+enum Way {
+    /// All of it.
+    Whole {
+        file: PendingFile,
+        lengths: Vec<u64>,
+    },
+    /// What changed.
+    Changes(Box<Changes>),
+}
+
+struct Changes {
+    before: Memory,
+    /// Page 1 comes last, as the commit.
+    page_one: Vec<u8>,
+    /// Frames of the next blob.
+    frames: Vec<u8>,
+    chain: Chain,
+    log: PendingFile,
+    /// Bytes of the log before.
+    begin: u64,
+    image: Hasher,
+}
+
+impl<'a> Pages<'a> {
+    /// Begins with what the first chunk, which is handed in later, says; none if that is no database's.
+    ///
+    /// # Errors
+    /// The error that stopped the writer.
+    pub fn begin(
+        with: Increments<'a>,
+        recorder: Recorder,
+        first: &[u8],
+        monitor: &'a dyn Monitor,
+    ) -> Result<Option<Self>> {
+        let Some(page_size) = wal::page_bytes(first) else {
+            return Ok(None);
+        };
+        let hash = move |chunk: Vec<u8>| {
+            let hashes = chunk.chunks(page_size).map(Id::of).collect();
+            (chunk, hashes)
+        };
+        let path = recorder.path().to_owned();
+        let way = match with.before(&path, page_size) {
+            Some(before) => Changes::begin(&with, before, page_size)?,
+            None => None,
+        };
+        let way = way.map_or_else(
+            || Way::Whole {
+                file: PendingFile::default(),
+                lengths: Vec::new(),
+            },
+            |changes| Way::Changes(Box::new(changes)),
+        );
+        Ok(Some(Self {
+            with,
+            path,
+            monitor,
+            page_size,
+            blob_bytes: first.len(),
+            hashing: Some(InOrder::new(hash)),
+            recorder: Some(recorder),
+            count: 0,
+            way,
+        }))
+    }
+
+    /// Takes the next chunk.
+    ///
+    /// # Errors
+    /// The error that stopped the writer.
+    pub fn take(&mut self, chunk: Vec<u8>) -> Result<()> {
+        let hashing = self.hashing.as_mut();
+        match hashing.and_then(|hashing| hashing.push(chunk)) {
+            Some((chunk, hashes)) => self.store(chunk, &hashes),
+            None => Ok(()),
+        }
+    }
+
+    /// All chunks were handed in: what is out is taken back, and the threads end.
+    ///
+    /// # Errors
+    /// The error that stopped the writer.
+    pub fn settle(&mut self) -> Result<()> {
+        while let Some((chunk, hashes)) = self.hashing.as_mut().and_then(InOrder::pop) {
+            self.store(chunk, &hashes)?;
+        }
+        self.hashing = None;
+        Ok(())
+    }
+
+    fn store(&mut self, chunk: Vec<u8>, hashes: &[Id]) -> Result<()> {
+        let is_first = self.count == 0;
+        for (page, hash) in chunk.chunks(self.page_size).zip(hashes) {
+            self.count = self
+                .count
+                .checked_add(1)
+                .ok_or_else(|| Error::internal(&"an image of more pages than there are numbers"))?;
+            let mark = mark(hash);
+            if let Some(recorder) = &mut self.recorder
+                && let Err(cause) = recorder.push(mark)
+            {
+                self.recorder = self.unless_failed(Err(cause));
+            }
+            if let Way::Changes(changes) = &mut self.way {
+                changes.image.update(hash.as_bytes());
+                let is_as_before = changes.before.marks.take() == Some(mark);
+                if is_first && changes.page_one.is_empty() {
+                    page.clone_into(&mut changes.page_one);
+                } else if !is_as_before {
+                    changes.add(&self.with, self.count, page, self.blob_bytes)?;
+                }
+            }
+        }
+        if let Way::Whole { file, lengths } = &mut self.way {
+            // Page 1 alone: that of an increment's base is another one.
+            let mut parts = vec![chunk];
+            if is_first && parts[0].len() > self.page_size {
+                let rest = parts[0].split_off(self.page_size);
+                parts.push(rest);
+            }
+            for part in parts {
+                lengths.push(part.len() as u64);
+                file.store(self.with.writer, part)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The image, whose chunks were all handed in.
+    ///
+    /// # Errors
+    /// The error that stopped the writer.
+    pub fn finish(mut self) -> Result<Image> {
+        self.settle()?;
+        let page_bytes = u32::try_from(self.page_size).unwrap_or(u32::MAX);
+        let record = self.recorder.take();
+        let way = std::mem::replace(
+            &mut self.way,
+            Way::Whole {
+                file: PendingFile::default(),
+                lengths: Vec::new(),
+            },
+        );
+        let (mut image, begun, log) = match way {
+            Way::Whole { file, lengths } => {
+                let file = file.wait(self.with.writer)?;
+                let sha256 = image_hash(lengths.into_iter().zip(file.blobs.iter().copied()));
+                (Image::whole(file, sha256), self.with.now, None)
+            }
+            Way::Changes(changes) => changes.finish(&self.with, self.count, page_bytes)?,
+        };
+        let recorded =
+            record.map(|recorder| recorder.finish(page_bytes, image.file.clone(), begun, log));
+        image.recorded = recorded.and_then(|recorded| self.unless_failed(recorded));
+        Ok(image)
+    }
+
+    /// What was seen is kept for the next backup only if that can be: this one goes on.
+    fn unless_failed<T>(&self, result: Result<T>) -> Option<T> {
+        result
+            .inspect_err(|cause| {
+                self.monitor.problem(Problem {
+                    item: crate::units::shown(&self.path),
+                    finding: format!(
+                        "what was seen of its pages cannot be kept ({cause}); the next backup stores it whole, not only what changes"
+                    ),
+                    incomplete: false,
+                });
+            })
+            .ok()
+    }
+}
+
+impl Changes {
+    /// Goes on from what was seen; none if the first page of its base cannot be read.
+    fn begin(with: &Increments<'_>, mut before: Memory, page_size: usize) -> Result<Option<Self>> {
+        let mut frames = Vec::new();
+        let (chain, log) = if let Some(log) = before.head.log.take() {
+            (log.chain(), log.stored)
+        } else {
+            let Some(first) = before.head.base.blobs.first_mut() else {
+                return Ok(None);
+            };
+            let page = with
+                .repository
+                .read_blob(with.index, BlobKind::Data, *first);
+            let Some(page) = page.ok().filter(|page| page.len() == page_size) else {
+                return Ok(None);
+            };
+            let stored = with.writer.store(BlobKind::Data, wal::refusing(&page))?;
+            *first = stored.wait().ok_or_else(|| with.writer.failure())?;
+            let salt = || -> Result<u32> {
+                Ok(u32::from_be_bytes(rng::array(
+                    with.repository.services().rng.as_ref(),
+                )?))
+            };
+            let page_size = u32::try_from(page_size).unwrap_or(u32::MAX);
+            let chain = Chain::begin([salt()?, salt()?], page_size, &mut frames);
+            (chain, StoredFile::default())
+        };
+        Ok(Some(Self {
+            before,
+            page_one: Vec::new(),
+            frames,
+            chain,
+            begin: log.size,
+            log: PendingFile::after(log),
+            image: Hasher::default(),
+        }))
+    }
+
+    fn add(
+        &mut self,
+        with: &Increments<'_>,
+        number: u32,
+        page: &[u8],
+        blob_bytes: usize,
+    ) -> Result<()> {
+        self.chain = self.chain.frame(number, 0, page, &mut self.frames);
+        if self.frames.len() >= blob_bytes {
+            self.log
+                .store(with.writer, std::mem::take(&mut self.frames))?;
+        }
+        Ok(())
+    }
+
+    fn finish(
+        mut self,
+        with: &Increments<'_>,
+        pages: u32,
+        page_bytes: u32,
+    ) -> Result<(Image, jiff::Timestamp, Option<memory::Log>)> {
+        if !self.frames.is_empty() {
+            self.log.store(with.writer, self.frames)?;
+        }
+        let prefix = self.log.wait(with.writer)?;
+        // The commit, in a blob of its own: the next increment has another one in its place.
+        let mut commit = Vec::new();
+        let _ = self.chain.frame(1, pages, &self.page_one, &mut commit);
+        let mut log = PendingFile::after(prefix.clone());
+        log.store(with.writer, commit)?;
+        let log = log.wait(with.writer)?;
+        let last_bytes = log.size - self.begin;
+        let head = self.before.head;
+        let image = Image {
+            described: Some(manifest::Log {
+                page_bytes,
+                base_bytes: head.base.size,
+                log_bytes: log.size,
+            }),
+            file: head.base,
+            log: Some(log),
+            sha256: self.image.finish(),
+            recorded: None,
+        };
+        Ok((
+            image,
+            head.begun,
+            Some(Log::new(prefix, last_bytes, self.chain)),
+        ))
+    }
+}
