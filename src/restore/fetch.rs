@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::ahead::Ahead;
 use super::holes;
 use super::item::Item;
 use super::links::further_names;
@@ -41,6 +42,8 @@ pub struct Staged {
     pub plan: Plan,
     pub(super) target: Target,
     pub(super) scratch: Scratch,
+    /// The disk at work already.
+    pub(super) ahead: Ahead,
 }
 
 /// Where a blob goes: the item's number and the offset in its file.
@@ -77,11 +80,15 @@ impl Plan {
         let work = target.work(&self)?;
         let rng = repository.services().rng.as_ref();
         let scratch = target.stage(self.needed_bytes(), &work, disk, rng)?;
-        match self.stage_in(&scratch, repository, index, monitor) {
+        // What is only verified need not outlive anything.
+        let bytes = if target.is_for_good() { self.bytes } else { 0 };
+        let ahead = Ahead::of(disk, &scratch.path(), bytes);
+        match self.stage_in(&scratch, &ahead, repository, index, monitor) {
             Ok(()) => Ok(Staged {
                 plan: self,
                 target,
                 scratch,
+                ahead,
             }),
             Err(cause) => Err(resume::keep_after(scratch, cause, monitor)),
         }
@@ -98,6 +105,7 @@ impl Plan {
     fn stage_in(
         &mut self,
         scratch: &Scratch,
+        ahead: &Ahead,
         repository: &Repository,
         index: &Index,
         monitor: &dyn Monitor,
@@ -111,7 +119,7 @@ impl Plan {
             Kept::default()
         };
         create_folders(folder, &self.items, &kept)?;
-        let mut files = Files::new(folder, &self.items, &kept);
+        let mut files = Files::new(folder, &self.items, &kept, ahead);
         files.link(&mut kept, monitor)?;
         files.create_empty(monitor)?;
         let runs = runs(wanted(index, &self.items, &kept, &files.further));
@@ -268,6 +276,7 @@ fn fetch_run(
             // One blob may go to a million places: a hole in a file has as many.
             go_on(monitor)?;
             files.write(*place, &plain)?;
+            files.ahead.written(plain.len() as u64);
             monitor.progress(Progress {
                 bytes: plain.len() as u64,
                 files: u64::from(place.1 == 0),
@@ -286,6 +295,7 @@ struct Files<'a> {
     /// Further names of files, each with the first.
     further: HashMap<usize, usize>,
     created: Vec<AtomicBool>,
+    ahead: &'a Ahead,
     state: Mutex<FileState>,
 }
 
@@ -296,7 +306,7 @@ struct FileState {
 }
 
 impl<'a> Files<'a> {
-    fn new(folder: &'a dyn Folder, items: &'a [Item], kept: &Kept) -> Self {
+    fn new(folder: &'a dyn Folder, items: &'a [Item], kept: &Kept, ahead: &'a Ahead) -> Self {
         let left: Vec<bool> = (0..items.len())
             .map(|number| kept.has_file(number))
             .collect();
@@ -305,6 +315,7 @@ impl<'a> Files<'a> {
             items,
             further: further_names(items),
             created: left.iter().copied().map(AtomicBool::new).collect(),
+            ahead,
             state: Mutex::new(FileState {
                 open: HashMap::new(),
                 lost: BTreeMap::new(),
