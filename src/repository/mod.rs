@@ -23,6 +23,7 @@ pub mod prune;
 mod recover;
 pub mod repair;
 mod replace;
+mod sealer;
 pub mod snapshot;
 pub mod tag;
 pub mod tree;

@@ -21,15 +21,14 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use jiff::{SignedDuration, Timestamp};
-use zstd::bulk::Compressor;
 
 use super::Repository;
 use super::budget::{Budget, Held};
-use super::compress::{self, DATA_LEVEL, METADATA_LEVEL};
 use super::format::MAX_BLOB;
 use super::index::{self, Index, IndexFile, IndexedPack};
 use super::lock::Lock;
 use super::pack::{BlobKind, Packer, SealedPack};
+use super::sealer::Sealer;
 use crate::backend::{Class, Object};
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -322,9 +321,7 @@ impl Shared {
     }
 
     fn work(&self, jobs: &Receiver<Job>, packs: &Sender<SealedPack>) -> Result<()> {
-        let broken = |cause: std::io::Error| Error::internal(&cause);
-        let mut data = compress::compressor(DATA_LEVEL).map_err(broken)?;
-        let mut trees = compress::compressor(METADATA_LEVEL).map_err(broken)?;
+        let mut sealer = Sealer::new(&self.repository)?;
         for job in jobs {
             if self.failed.load(Ordering::Acquire) {
                 return Ok(());
@@ -335,37 +332,12 @@ impl Shared {
             if self.index.contains(job.kind, id) || !lock(&self.seen).insert((job.kind, id)) {
                 continue;
             }
-            let compressor = match job.kind {
-                BlobKind::Data => &mut data,
-                BlobKind::Tree => &mut trees,
-            };
-            let sealed = self.seal(&job.plain, compressor)?;
-            self.count(job.kind, &job.plain, &sealed);
-            self.pack(job.kind, id, &sealed, job.plain.len(), packs)?;
+            sealer.seal(job.kind, &job.plain, |sealed| {
+                self.count(job.kind, &job.plain, sealed);
+                self.pack(job.kind, id, sealed, job.plain.len(), packs)
+            })??;
         }
         Ok(())
-    }
-
-    /// Compresses and seals, then opens the result again and compares: what goes out can come back.
-    fn seal(&self, plain: &[u8], compressor: &mut Compressor<'static>) -> Result<Vec<u8>> {
-        let failed = |finding: String| Error::SealFailed { finding };
-        let compressed = compressor
-            .compress(plain)
-            .map_err(|cause| failed(cause.to_string()))?;
-        let sealed = self.repository.seal(&compressed)?;
-        drop(compressed);
-        let opened = self
-            .repository
-            .inner
-            .key
-            .open(&sealed)
-            .map_err(|cause| failed(cause.to_string()))?;
-        let again = compress::decompress(&opened, plain.len())
-            .map_err(|cause| failed(cause.to_string()))?;
-        if again != plain {
-            return Err(failed("it opens to other bytes".to_owned()));
-        }
-        Ok(sealed)
     }
 
     fn count(&self, kind: BlobKind, plain: &[u8], sealed: &[u8]) {
