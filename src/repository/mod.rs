@@ -10,6 +10,7 @@ pub mod check;
 pub mod compress;
 pub mod crypto;
 pub mod format;
+pub mod gate;
 pub mod index;
 pub mod json;
 pub mod key_ring;

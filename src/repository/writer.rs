@@ -25,6 +25,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Repository;
 use super::budget::{Budget, Held};
 use super::format::MAX_BLOB;
+use super::gate::Gate;
 use super::index::{self, Index, IndexFile, IndexedPack};
 use super::lock::Lock;
 use super::pack::{BlobKind, Packer, SealedPack};
@@ -100,6 +101,7 @@ struct Unindexed {
 #[derive(Debug)]
 struct Shared {
     repository: Repository,
+    gate: Arc<Gate>,
     index: Arc<Index>,
     /// Blobs of this run, stored or on their way.
     seen: Mutex<HashSet<(BlobKind, Id)>>,
@@ -130,12 +132,25 @@ impl Writer {
     /// # Errors
     /// [`Error::Unsupported`] for a repository of an older version.
     pub fn begin(repository: &Repository, index: Arc<Index>) -> Result<Self> {
+        Self::begin_behind(repository, index, Gate::open())
+    }
+
+    /// The same; nothing is written before `gate` is open, and nothing at all if it stays shut.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub fn begin_behind(
+        repository: &Repository,
+        index: Arc<Index>,
+        gate: Arc<Gate>,
+    ) -> Result<Self> {
         repository.require_writable()?;
         let worker_count = std::thread::available_parallelism().map_or(2, usize::from);
         let (jobs, job_queue) = bounded::<Job>(worker_count * JOBS_PER_WORKER);
         let (packs, pack_queue) = bounded::<SealedPack>(1);
         let shared = Arc::new(Shared {
             repository: repository.clone(),
+            gate,
             index,
             seen: Mutex::default(),
             data: Mutex::new(Packer::new(DATA_PACK)),
@@ -261,6 +276,9 @@ impl Writer {
         if self.shared.failed.load(Ordering::Acquire) {
             let stopped = self.shared.stopped();
             return Err(self.root_cause(stopped));
+        }
+        if !self.shared.gate.pass() {
+            return Err(self.shared.stopped());
         }
         self.shared.write_index(&mut lock(&self.shared.unindexed))?;
         let counters = &self.shared.counters;
@@ -391,6 +409,9 @@ impl Shared {
                 return Ok(());
             }
             let id = Id::of(&pack.bytes);
+            if !self.gate.pass() {
+                return Err(self.stopped());
+            }
             self.repository
                 .put(Object::Named(Class::Data, id), &pack.bytes)?;
             // Only now may an index name it.
