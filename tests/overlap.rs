@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tillsafe::backend::{self, Backend, Class, Listing, MemBackend, Object};
 use tillsafe::error::Error;
@@ -214,6 +215,15 @@ fn who_was_there_at_the_same_moment_has_the_lock() {
     assert!(matches!(taken, Err(Error::Locked { .. })), "{taken:?}");
     assert_eq!((done, locks()), (1, 1), "ours is taken back");
     fs::remove_dir_all(program.repository.join("locks")).unwrap();
+    // A backup has read all by then, and has written nothing.
+    let folder = place.join("pictures");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("cup.jpg"), noise(3, 300_000)).unwrap();
+    let refused = back_up(&backend, &folder).map(drop);
+    assert!(matches!(refused, Err(Error::Locked { .. })), "{refused:?}");
+    let packs = names_with(&program.repository.join("data"), "");
+    assert!(packs.iter().all(|name| name.len() == 2), "{packs:?}");
+    fs::remove_dir_all(program.repository.join("locks")).unwrap();
     let (told, heard) = channel();
     let lock = Lock::take_to_read(&repository, move |cause| {
         told.send(cause.to_string()).unwrap();
@@ -222,4 +232,34 @@ fn who_was_there_at_the_same_moment_has_the_lock() {
     assert!(finding.contains("depot"), "{finding}");
     drop(lock.unwrap());
     assert_eq!(locks(), 1, "ours is taken back");
+}
+
+/// Sources are read while others get to see our lock; but until we have looked again nothing is written.
+#[test]
+fn nothing_is_written_before_our_lock_holds() {
+    let place = Place::new();
+    let memory: Arc<dyn Backend> = Arc::new(MemBackend::default());
+    create(&memory);
+    fs::write(place.join("cup.jpg"), noise(3, 40_000_000)).unwrap();
+    let (tell, told) = channel();
+    let (looks, told) = (AtomicU64::new(0), Mutex::new(told));
+    let early = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&early);
+    let shared: Arc<dyn Backend> = Arc::new(Shared {
+        backend: Arc::clone(&memory),
+        other: Box::new(move |seen| match seen {
+            // The second look takes its time: two packs are full by then.
+            Seen::Listed(Class::Locks) if looks.fetch_add(1, Ordering::SeqCst) == 1 => {
+                let written = told.lock().unwrap().recv_timeout(Duration::from_secs(1));
+                counted.fetch_add(u64::from(written.is_ok()), Ordering::SeqCst);
+            }
+            Seen::Written(Object::Named(class, _), _) if *class != Class::Locks => {
+                let _ = tell.send(());
+            }
+            _ => {}
+        }),
+    });
+    back_up(&shared, place.path()).unwrap();
+    assert_eq!(early.load(Ordering::SeqCst), 0);
+    assert!(full_check(&memory).damage.is_empty());
 }

@@ -30,8 +30,9 @@ use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::monitor::{Monitor, Noted, Problem, Step};
 use crate::repository::Repository;
+use crate::repository::gate::Gate;
 use crate::repository::index::Index;
-use crate::repository::lock::{self, Access};
+use crate::repository::lock::{self, Access, Lock};
 use crate::repository::pack::BlobKind;
 pub use crate::repository::snapshot::INCOMPLETE;
 use crate::repository::snapshot::{NEW_RULES, PROGRAM, SUSPECT, Snapshot, SnapshotFile, Summary};
@@ -130,6 +131,14 @@ pub fn backup_when(
     run(Some(ready), repository, options, monitor)
 }
 
+/// One run, from its begin on.
+struct Run<'a> {
+    repository: &'a Repository,
+    options: &'a Options,
+    noted: Noted<'a>,
+    begun: Timestamp,
+}
+
 /// What is read of a repository before anything of the source.
 struct Opened {
     /// Its index files.
@@ -137,8 +146,14 @@ struct Opened {
     index: Arc<Index>,
     /// The snapshots that the new one follows, newest first.
     earlier: Vec<Snapshot>,
-    /// What there is to capture, if nobody had to stand still for the look.
-    survey: Option<Survey>,
+}
+
+/// What was read of the sources, on its way into the repository.
+struct Stored {
+    opened: Opened,
+    left_out: LeftOut,
+    writer: Writer,
+    captured: Result<(Manifest, Root, Vec<Recorded>)>,
 }
 
 fn run(
@@ -148,104 +163,194 @@ fn run(
     monitor: &dyn Monitor,
 ) -> Result<Outcome> {
     repository.require_writable()?;
-    let begun = repository.services().clock.now();
-    let noted = Noted::new(monitor);
-    let survey = |index: &Arc<Index>, before: Option<&Snapshot>| {
-        let parent = Parent::new(repository, index, before, options.recognition);
-        Survey::take(
+    match ready {
+        Some(ready) => run_when(ready, repository, options, monitor),
+        // Nobody has to stand still for it: then all but the writing is done while others get to see our lock.
+        None => match run_at_once(repository, options, monitor)? {
+            Some(outcome) => Ok(outcome),
+            None => run_when(&mut || Ok(()), repository, options, monitor),
+        },
+    }
+}
+
+/// Reads once the lock holds, and `ready` was called.
+fn run_when(
+    ready: &mut dyn FnMut() -> Result<()>,
+    repository: &Repository,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Outcome> {
+    let run = Run::begin(repository, options, monitor);
+    let access = Access::Shared;
+    let (lock, mut opened) = repository.lock_meanwhile(access, monitor, || run.open())?;
+    if !are_still_there(&opened.names, repository)? {
+        opened = run.open()?;
+    }
+    let stored = run.store(opened, ready, Gate::open())?;
+    run.finish(stored, &lock)
+}
+
+/// Reads before the lock holds, and writes when it does. None if somebody else came first.
+fn run_at_once(
+    repository: &Repository,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Option<Outcome>> {
+    let run = Run::begin(repository, options, monitor);
+    let lock = match Lock::take_early(repository, Access::Shared) {
+        Err(Error::Locked { .. }) => return Ok(None),
+        other => other?,
+    };
+    let (stored, holds) = std::thread::scope(|scope| {
+        let (gate, keeper) = Gate::kept();
+        let (tell, told) = std::sync::mpsc::channel();
+        let lock = &lock;
+        let settling = scope.spawn(move || {
+            lock.settle()?;
+            // Told by nobody: there was an error, and it is the one to tell.
+            let names = told.recv().ok();
+            let holds = names.map_or(Ok(true), |names| are_still_there(&names, repository))?;
+            if holds {
+                keeper.open();
+            }
+            Ok::<bool, Error>(holds)
+        });
+        let stored = run.open().and_then(|opened| {
+            let _ = tell.send(opened.names.clone());
+            run.store(opened, &mut || Ok(()), gate)
+        });
+        drop(tell);
+        match settling.join() {
+            Ok(holds) => (stored, holds),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    });
+    match holds {
+        Ok(true) => run.finish(stored?, &lock).map(Some),
+        Ok(false) | Err(Error::Locked { .. }) => Ok(None),
+        Err(cause) => Err(cause),
+    }
+}
+
+/// Whether no index file is gone since. If we were stopped just before our lock was written, somebody may have pruned
+/// beside us, and be done by now.
+fn are_still_there(names: &BTreeSet<Id>, repository: &Repository) -> Result<bool> {
+    Ok(names.is_subset(&repository.index_names()?))
+}
+
+impl<'a> Run<'a> {
+    fn begin(repository: &'a Repository, options: &'a Options, monitor: &'a dyn Monitor) -> Self {
+        Self {
+            repository,
+            options,
+            noted: Noted::new(monitor),
+            begun: repository.services().clock.now(),
+        }
+    }
+
+    /// Reads what is there of the repository.
+    fn open(&self) -> Result<Opened> {
+        self.noted.step(Step::Opening, None);
+        // What is found a second time is said once.
+        drop(self.noted.take());
+        Ok(Opened {
+            names: self.repository.index_names()?,
+            index: Arc::new(sound_index(self.repository, &self.noted)?),
+            earlier: earlier(self.repository, self.options, &self.noted)?,
+        })
+    }
+
+    /// Reads the sources, once `ready` was called, and hands them to a writer.
+    fn store(
+        &self,
+        opened: Opened,
+        ready: &mut dyn FnMut() -> Result<()>,
+        gate: Arc<Gate>,
+    ) -> Result<Stored> {
+        let (repository, options) = (self.repository, self.options);
+        let before = followed(&opened.earlier, options);
+        let parent = Parent::new(repository, &opened.index, before, options.recognition);
+        // While nobody stands still for it: an application may be stopped from `ready` on.
+        let images = Images::of(&parent, self.begun);
+        ready()?;
+        let survey = Survey::take(
             &options.paths,
             &excluded(options),
             &options.excludes,
             Some(&parent),
-            &noted,
-        )
-    };
-    let is_still_at_work = ready.is_none();
-    let mut open = || {
-        monitor.step(Step::Opening, None);
-        // What is found a second time is said once.
-        drop(noted.take());
-        let names = repository.index_names()?;
-        let index = Arc::new(sound_index(repository, &noted)?);
-        let earlier = earlier(repository, options, &noted)?;
-        // Nobody has to stand still for it: then it is looked around while others see our lock.
-        let surveyed = is_still_at_work.then(|| survey(&index, followed(&earlier, options)));
-        Ok(Opened {
-            names,
-            index,
-            earlier,
-            survey: surveyed.transpose()?,
+            &self.noted,
+        )?;
+        self.noted.step(Step::BackingUp, Some(survey.bytes));
+        let writer = Writer::begin_behind(repository, Arc::clone(&opened.index), gate)?;
+        let captured = capture(
+            repository,
+            options,
+            &survey,
+            &images,
+            &writer,
+            &self.noted,
+            self.begun,
+        );
+        Ok(Stored {
+            left_out: survey.left_out,
+            opened,
+            writer,
+            captured,
         })
-    };
-    let (lock, mut opened) = repository.lock_meanwhile(Access::Shared, monitor, &mut open)?;
-    // If we were stopped just before our lock was written, somebody may have pruned beside us, and be done by now.
-    if !opened.names.is_subset(&repository.index_names()?) {
-        opened = open()?;
     }
-    let Opened {
-        index,
-        earlier,
-        survey: surveyed,
-        ..
-    } = opened;
-    let before = followed(&earlier, options);
-    let parent = Parent::new(repository, &index, before, options.recognition);
-    // While nobody stands still for it: an application may be stopped from `ready` on.
-    let images = Images::of(&parent, begun);
-    if let Some(ready) = ready {
-        ready()?;
+
+    /// Makes a snapshot of what was stored.
+    fn finish(&self, stored: Stored, lock: &Lock) -> Result<Outcome> {
+        let Stored {
+            opened: Opened { index, earlier, .. },
+            left_out,
+            writer,
+            captured,
+        } = stored;
+        let (repository, options, begun) = (self.repository, self.options, self.begun);
+        // Only under a lock that holds is what was written safe from somebody's prune.
+        let ((manifest, root, recorded), added) = writer.end(captured, lock)?;
+        let has_new_rules = new_rules::are_new(&manifest, &earlier, repository, &index);
+        let summary = Summary {
+            backup_start: root.earliest.min(begun),
+            backup_end: repository.services().clock.now(),
+            files_new: root.files.new,
+            files_changed: root.files.changed,
+            files_unmodified: root.files.unmodified,
+            dirs_new: root.folders.new,
+            dirs_changed: root.folders.changed,
+            dirs_unmodified: root.folders.unmodified,
+            data_blobs: added.data_blobs,
+            tree_blobs: added.tree_blobs,
+            data_added: added.added_bytes,
+            data_added_packed: added.stored_bytes,
+            total_files_processed: root.files.total(),
+            total_bytes_processed: root.bytes,
+        };
+        let file = SnapshotFile {
+            time: begun,
+            parent: followed(&earlier, options).map(|snapshot| snapshot.id),
+            tree: root.tree,
+            paths: paths(options),
+            hostname: options.host.clone(),
+            username: lock::user_name(),
+            uid: rustix::process::getuid().as_raw(),
+            gid: rustix::process::getgid().as_raw(),
+            excludes: options.excludes.rules().patterns.clone(),
+            tags: tags(options, &manifest, has_new_rules),
+            original: None,
+            program_version: PROGRAM.to_owned(),
+            summary: Some(summary),
+        };
+        let snapshot = repository.save_snapshot_under(file, lock)?;
+        recorded.into_iter().for_each(Recorded::keep);
+        Ok(Outcome {
+            snapshot,
+            manifest,
+            added,
+            left_out,
+        })
     }
-    let survey = match surveyed {
-        Some(survey) => survey,
-        None => survey(&index, before)?,
-    };
-    monitor.step(Step::BackingUp, Some(survey.bytes));
-    let writer = Writer::begin(repository, Arc::clone(&index))?;
-    let captured = capture(
-        repository, options, &survey, &images, &writer, &noted, begun,
-    );
-    // Only under a lock that holds is what was written safe from somebody's prune.
-    let ((manifest, root, recorded), added) = writer.end(captured, &lock)?;
-    let has_new_rules = new_rules::are_new(&manifest, &earlier, repository, &index);
-    let summary = Summary {
-        backup_start: root.earliest.min(begun),
-        backup_end: repository.services().clock.now(),
-        files_new: root.files.new,
-        files_changed: root.files.changed,
-        files_unmodified: root.files.unmodified,
-        dirs_new: root.folders.new,
-        dirs_changed: root.folders.changed,
-        dirs_unmodified: root.folders.unmodified,
-        data_blobs: added.data_blobs,
-        tree_blobs: added.tree_blobs,
-        data_added: added.added_bytes,
-        data_added_packed: added.stored_bytes,
-        total_files_processed: root.files.total(),
-        total_bytes_processed: root.bytes,
-    };
-    let file = SnapshotFile {
-        time: begun,
-        parent: before.map(|snapshot| snapshot.id),
-        tree: root.tree,
-        paths: paths(options),
-        hostname: options.host.clone(),
-        username: lock::user_name(),
-        uid: rustix::process::getuid().as_raw(),
-        gid: rustix::process::getgid().as_raw(),
-        excludes: options.excludes.rules().patterns.clone(),
-        tags: tags(options, &manifest, has_new_rules),
-        original: None,
-        program_version: PROGRAM.to_owned(),
-        summary: Some(summary),
-    };
-    let snapshot = repository.save_snapshot_under(file, &lock)?;
-    recorded.into_iter().for_each(Recorded::keep);
-    Ok(Outcome {
-        snapshot,
-        manifest,
-        added,
-        left_out: survey.left_out,
-    })
 }
 
 /// The paths asked for, in one order: whatever words made it, it is one series of snapshots.

@@ -4,6 +4,7 @@
 //! It is compared in constant time, before anything is decrypted.
 
 use aes::cipher::{BlockCipherEncrypt, KeyInit, KeyIvInit, StreamCipher};
+use poly1305::universal_hash::UniversalHash;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -15,6 +16,7 @@ use crate::rng::{self, Rng};
 pub const OVERHEAD: usize = IV + TAG;
 const IV: usize = 16;
 const TAG: usize = 16;
+const FOUR_BLOCKS: usize = 4 * poly1305::BLOCK_SIZE;
 
 /// The container does not open: wrong key, or changed bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -85,21 +87,32 @@ impl Key {
     /// # Errors
     /// As [`Rng::fill`].
     pub fn seal(&self, plaintext: &[u8], rng: &dyn Rng) -> Result<Vec<u8>> {
+        let mut sealed = Vec::new();
+        self.seal_to(plaintext, rng, &mut sealed)?;
+        Ok(sealed)
+    }
+
+    /// The same, into `sealed` instead of what it held.
+    ///
+    /// # Errors
+    /// As [`Rng::fill`].
+    pub fn seal_to(&self, plaintext: &[u8], rng: &dyn Rng, sealed: &mut Vec<u8>) -> Result<()> {
         let mut iv = [0; IV];
         while iv == [0; IV] {
             iv = rng::array(rng)?;
         }
-        Ok(self.seal_with(plaintext, iv))
+        self.seal_with(plaintext, iv, sealed);
+        Ok(())
     }
 
-    fn seal_with(&self, plaintext: &[u8], iv: [u8; IV]) -> Vec<u8> {
-        let mut sealed = Vec::with_capacity(plaintext.len() + OVERHEAD);
+    fn seal_with(&self, plaintext: &[u8], iv: [u8; IV], sealed: &mut Vec<u8>) {
+        sealed.clear();
+        sealed.reserve_exact(plaintext.len() + OVERHEAD);
         sealed.extend_from_slice(&iv);
         sealed.extend_from_slice(plaintext);
         self.apply_keystream(iv, &mut sealed[IV..]);
         let tag = self.tag(iv, &sealed[IV..]);
         sealed.extend_from_slice(&tag);
-        sealed
     }
 
     /// Opens a container.
@@ -107,14 +120,30 @@ impl Key {
     /// # Errors
     /// [`NotAuthentic`], also for one that is too short.
     pub fn open(&self, sealed: &[u8]) -> std::result::Result<Vec<u8>, NotAuthentic> {
+        let mut plaintext = Vec::new();
+        self.open_to(sealed, &mut plaintext)?;
+        Ok(plaintext)
+    }
+
+    /// The same, into `plaintext` instead of what it held.
+    ///
+    /// # Errors
+    /// [`NotAuthentic`], as [`Self::open`].
+    pub fn open_to(
+        &self,
+        sealed: &[u8],
+        plaintext: &mut Vec<u8>,
+    ) -> std::result::Result<(), NotAuthentic> {
         let (iv, rest) = sealed.split_first_chunk::<IV>().ok_or(NotAuthentic)?;
         let (ciphertext, tag) = rest.split_last_chunk::<TAG>().ok_or(NotAuthentic)?;
         if *iv == [0; IV] || !equal(&self.tag(*iv, ciphertext), tag) {
             return Err(NotAuthentic);
         }
-        let mut plaintext = ciphertext.to_vec();
-        self.apply_keystream(*iv, &mut plaintext);
-        Ok(plaintext)
+        plaintext.clear();
+        plaintext.reserve_exact(ciphertext.len());
+        plaintext.extend_from_slice(ciphertext);
+        self.apply_keystream(*iv, plaintext);
+        Ok(())
     }
 
     /// AES-256 in counter mode; the counter is the whole block, big-endian.
@@ -128,7 +157,11 @@ impl Key {
         let mut one_time = [0; 32];
         one_time[..16].copy_from_slice(&self.mac.r);
         one_time[16..].copy_from_slice(&nonce);
-        let tag = poly1305::Poly1305::new(&one_time.into()).compute_unpadded(ciphertext);
+        // Four blocks at a time while they last: alone, each of them is copied first.
+        let (fours, rest) = ciphertext.split_at(ciphertext.len() - ciphertext.len() % FOUR_BLOCKS);
+        let mut poly = poly1305::Poly1305::new(&one_time.into());
+        poly.update(poly1305::Block::slice_as_chunks(fours).0);
+        let tag = poly.compute_unpadded(rest);
         one_time.zeroize();
         tag.into()
     }
@@ -149,6 +182,13 @@ mod tests {
             .chunks(2)
             .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
             .collect()
+    }
+
+    fn sealed(plaintext: &[u8], iv: [u8; IV]) -> Vec<u8> {
+        // What a buffer held before has no say.
+        let mut sealed = vec![0xaa; 7];
+        key().seal_with(plaintext, iv, &mut sealed);
+        sealed
     }
 
     fn key() -> Key {
@@ -182,7 +222,7 @@ mod tests {
                 "849075fde4c3056090eb402b61d67f8e",
             ),
         ] {
-            let sealed = key().seal_with(&plaintext, iv);
+            let sealed = sealed(&plaintext, iv);
             assert_eq!(sealed, [&iv[..], &hex(ciphertext), &hex(tag)].concat());
             assert_eq!(key().open(&sealed).unwrap(), plaintext);
         }
@@ -193,16 +233,16 @@ mod tests {
         // A counter of 64 bits would give the same key stream for these two blocks' successors.
         let mut iv = [0; 16];
         iv[8..].fill(0xff);
-        let long = key().seal_with(&[0; 32], iv);
+        let long = sealed(&[0; 32], iv);
         iv = [0; 16];
         iv[7] = 1;
-        let next = key().seal_with(&[0; 16], iv);
+        let next = sealed(&[0; 16], iv);
         assert_eq!(long[32..48], next[16..32]);
     }
 
     #[test]
     fn every_flipped_bit_is_noticed() {
-        let sealed = key().seal_with(b"forty cups", [7; 16]);
+        let sealed = sealed(b"forty cups", [7; 16]);
         for bit in 0..sealed.len() * 8 {
             let mut changed = sealed.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
@@ -210,6 +250,26 @@ mod tests {
         }
         for length in 0..sealed.len() {
             assert_eq!(key().open(&sealed[..length]), Err(NotAuthentic));
+        }
+    }
+
+    #[test]
+    fn each_byte_of_any_length_counts_for_the_tag() {
+        // Around four blocks and around one: where the tag is made in two ways.
+        let bytes: [u8; 200] = std::array::from_fn(|index| u8::try_from(index).unwrap());
+        for length in 0..bytes.len() {
+            let one = |from: usize| {
+                let mut poly = poly1305::Poly1305::new(&[0x55; 32].into());
+                poly.update(poly1305::Block::slice_as_chunks(&bytes[..from]).0);
+                poly.compute_unpadded(&bytes[from..length])
+            };
+            assert_eq!(one(0), one(length - length % FOUR_BLOCKS), "{length}");
+            let mut sealed = sealed(&bytes[..length], [3; 16]);
+            assert_eq!(key().open(&sealed).unwrap(), bytes[..length]);
+            if let Some(last) = sealed.len().checked_sub(TAG + 1).filter(|_| length > 0) {
+                sealed[last] ^= 1;
+                assert_eq!(key().open(&sealed), Err(NotAuthentic), "{length}");
+            }
         }
     }
 }

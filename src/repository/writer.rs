@@ -21,15 +21,15 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use jiff::{SignedDuration, Timestamp};
-use zstd::bulk::Compressor;
 
 use super::Repository;
 use super::budget::{Budget, Held};
-use super::compress::{self, DATA_LEVEL, METADATA_LEVEL};
 use super::format::MAX_BLOB;
+use super::gate::Gate;
 use super::index::{self, Index, IndexFile, IndexedPack};
 use super::lock::Lock;
 use super::pack::{BlobKind, Packer, SealedPack};
+use super::sealer::Sealer;
 use crate::backend::{Class, Object};
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -101,6 +101,7 @@ struct Unindexed {
 #[derive(Debug)]
 struct Shared {
     repository: Repository,
+    gate: Arc<Gate>,
     index: Arc<Index>,
     /// Blobs of this run, stored or on their way.
     seen: Mutex<HashSet<(BlobKind, Id)>>,
@@ -131,12 +132,25 @@ impl Writer {
     /// # Errors
     /// [`Error::Unsupported`] for a repository of an older version.
     pub fn begin(repository: &Repository, index: Arc<Index>) -> Result<Self> {
+        Self::begin_behind(repository, index, Gate::open())
+    }
+
+    /// The same; nothing is written before `gate` is open, and nothing at all if it stays shut.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub fn begin_behind(
+        repository: &Repository,
+        index: Arc<Index>,
+        gate: Arc<Gate>,
+    ) -> Result<Self> {
         repository.require_writable()?;
         let worker_count = std::thread::available_parallelism().map_or(2, usize::from);
         let (jobs, job_queue) = bounded::<Job>(worker_count * JOBS_PER_WORKER);
         let (packs, pack_queue) = bounded::<SealedPack>(1);
         let shared = Arc::new(Shared {
             repository: repository.clone(),
+            gate,
             index,
             seen: Mutex::default(),
             data: Mutex::new(Packer::new(DATA_PACK)),
@@ -263,6 +277,9 @@ impl Writer {
             let stopped = self.shared.stopped();
             return Err(self.root_cause(stopped));
         }
+        if !self.shared.gate.pass() {
+            return Err(self.shared.stopped());
+        }
         self.shared.write_index(&mut lock(&self.shared.unindexed))?;
         let counters = &self.shared.counters;
         Ok(WriterStats {
@@ -322,9 +339,7 @@ impl Shared {
     }
 
     fn work(&self, jobs: &Receiver<Job>, packs: &Sender<SealedPack>) -> Result<()> {
-        let broken = |cause: std::io::Error| Error::internal(&cause);
-        let mut data = compress::compressor(DATA_LEVEL).map_err(broken)?;
-        let mut trees = compress::compressor(METADATA_LEVEL).map_err(broken)?;
+        let mut sealer = Sealer::new(&self.repository)?;
         for job in jobs {
             if self.failed.load(Ordering::Acquire) {
                 return Ok(());
@@ -335,37 +350,12 @@ impl Shared {
             if self.index.contains(job.kind, id) || !lock(&self.seen).insert((job.kind, id)) {
                 continue;
             }
-            let compressor = match job.kind {
-                BlobKind::Data => &mut data,
-                BlobKind::Tree => &mut trees,
-            };
-            let sealed = self.seal(&job.plain, compressor)?;
-            self.count(job.kind, &job.plain, &sealed);
-            self.pack(job.kind, id, &sealed, job.plain.len(), packs)?;
+            sealer.seal(job.kind, &job.plain, |sealed| {
+                self.count(job.kind, &job.plain, sealed);
+                self.pack(job.kind, id, sealed, job.plain.len(), packs)
+            })??;
         }
         Ok(())
-    }
-
-    /// Compresses and seals, then opens the result again and compares: what goes out can come back.
-    fn seal(&self, plain: &[u8], compressor: &mut Compressor<'static>) -> Result<Vec<u8>> {
-        let failed = |finding: String| Error::SealFailed { finding };
-        let compressed = compressor
-            .compress(plain)
-            .map_err(|cause| failed(cause.to_string()))?;
-        let sealed = self.repository.seal(&compressed)?;
-        drop(compressed);
-        let opened = self
-            .repository
-            .inner
-            .key
-            .open(&sealed)
-            .map_err(|cause| failed(cause.to_string()))?;
-        let again = compress::decompress(&opened, plain.len())
-            .map_err(|cause| failed(cause.to_string()))?;
-        if again != plain {
-            return Err(failed("it opens to other bytes".to_owned()));
-        }
-        Ok(sealed)
     }
 
     fn count(&self, kind: BlobKind, plain: &[u8], sealed: &[u8]) {
@@ -419,6 +409,9 @@ impl Shared {
                 return Ok(());
             }
             let id = Id::of(&pack.bytes);
+            if !self.gate.pass() {
+                return Err(self.stopped());
+            }
             self.repository
                 .put(Object::Named(Class::Data, id), &pack.bytes)?;
             // Only now may an index name it.

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::ahead::Ahead;
 use super::holes;
 use super::item::Item;
 use super::links::further_names;
@@ -43,6 +44,8 @@ pub struct Staged {
     pub plan: Plan,
     pub(super) target: Target,
     pub(super) scratch: Scratch,
+    /// The disk at work already.
+    pub(super) ahead: Ahead,
 }
 
 /// Where a blob goes.
@@ -87,11 +90,15 @@ impl Plan {
         let work = target.work(&self)?;
         let rng = repository.services().rng.as_ref();
         let scratch = target.stage(self.needed_bytes(), &work, disk, rng)?;
-        match self.stage_in(&scratch, repository, index, monitor) {
+        // What is only verified need not outlive anything.
+        let bytes = if target.is_for_good() { self.bytes } else { 0 };
+        let ahead = Ahead::of(disk, &scratch.path(), bytes);
+        match self.stage_in(&scratch, &ahead, repository, index, monitor) {
             Ok(()) => Ok(Staged {
                 plan: self,
                 target,
                 scratch,
+                ahead,
             }),
             Err(cause) => Err(resume::keep_after(scratch, cause, monitor)),
         }
@@ -108,6 +115,7 @@ impl Plan {
     fn stage_in(
         &mut self,
         scratch: &Scratch,
+        ahead: &Ahead,
         repository: &Repository,
         index: &Index,
         monitor: &dyn Monitor,
@@ -121,7 +129,7 @@ impl Plan {
             Kept::default()
         };
         create_folders(folder, &self.items, &kept)?;
-        let mut files = Files::new(folder, &self.items, &kept);
+        let mut files = Files::new(folder, &self.items, &kept, ahead);
         files.link(&mut kept, monitor)?;
         files.create_empty(monitor)?;
         let (logs, rest) = wanted(index, &self.items, &kept, &files.further);
@@ -296,8 +304,10 @@ fn fetch_run(
         for place in &wanted.places {
             // One blob may go to a million places: a hole in a file has as many.
             go_on(monitor)?;
+            let bytes = files.write(*place, &plain)?;
+            files.ahead.written(bytes);
             monitor.progress(Progress {
-                bytes: files.write(*place, &plain)?,
+                bytes,
                 files: u64::from(place.offset == 0 && !place.in_log),
             });
         }
@@ -316,6 +326,7 @@ struct Files<'a> {
     created: Vec<AtomicBool>,
     /// Databases that are made of two files.
     folds: HashMap<usize, Fold>,
+    ahead: &'a Ahead,
     state: Mutex<FileState>,
 }
 
@@ -326,7 +337,7 @@ struct FileState {
 }
 
 impl<'a> Files<'a> {
-    fn new(folder: &'a dyn Folder, items: &'a [Item], kept: &Kept) -> Self {
+    fn new(folder: &'a dyn Folder, items: &'a [Item], kept: &Kept, ahead: &'a Ahead) -> Self {
         let left: Vec<bool> = (0..items.len())
             .map(|number| kept.has_file(number))
             .collect();
@@ -338,6 +349,7 @@ impl<'a> Files<'a> {
             folds: (items.iter().enumerate())
                 .filter_map(|(number, item)| Some((number, Fold::new(item)?)))
                 .collect(),
+            ahead,
             state: Mutex::new(FileState {
                 open: HashMap::new(),
                 lost: BTreeMap::new(),

@@ -8,6 +8,7 @@
 //! full disk cut short stays, for the same restore. What no whole copy is of in the repository is named
 //! as [`Lost`], and the rest comes back. Where a folder is filled in place, [`Target::finish`] completes what was interrupted after its proof.
 
+mod ahead;
 mod estimate;
 mod fetch;
 mod filter;

@@ -46,6 +46,7 @@ impl Verified {
             plan,
             target,
             scratch,
+            ..
         } = staged;
         let (folder, (parent, name)) = (scratch.folder(), scratch.place());
         let path = target.path();

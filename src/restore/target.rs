@@ -177,6 +177,11 @@ impl Target {
         }
     }
 
+    /// Whether what is staged is to stay.
+    pub(super) fn is_for_good(&self) -> bool {
+        self.kind != TargetKind::Scratch
+    }
+
     pub(super) fn kind(&self) -> &TargetKind {
         &self.kind
     }
@@ -244,7 +249,7 @@ impl Target {
             }
         };
         // What is only verified is never left for a later run.
-        let work = (self.kind != TargetKind::Scratch).then_some(work);
+        let work = self.is_for_good().then_some(work);
         require_room(beside, needed_bytes, work, disk)?;
         if matches!(self.kind, TargetKind::New | TargetKind::InPlace { .. }) {
             disk.create_all(beside, 0o755).map_err(|cause| {

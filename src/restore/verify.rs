@@ -54,8 +54,11 @@ impl Staged {
     /// # Errors
     /// [`Error::NotVerified`] if anything differs; the copy is removed then. [`Error::Interrupted`]:
     /// it stays for the same restore, as in [`Plan::fetch`](super::Plan::fetch).
-    pub fn verify(self, index: &Index, monitor: &Arc<dyn Monitor>) -> Result<Verified> {
-        match self.prove_all(index, monitor) {
+    pub fn verify(mut self, index: &Index, monitor: &Arc<dyn Monitor>) -> Result<Verified> {
+        // The rest of it goes to the disk while it is read back from memory.
+        self.ahead.sync();
+        let proved = self.prove_all(index, monitor);
+        match proved.and_then(|proved| self.ahead.finish().map(|()| proved)) {
             Ok((databases, level)) => Ok(Verified {
                 staged: self,
                 databases,

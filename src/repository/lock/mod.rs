@@ -110,20 +110,42 @@ impl Lock {
         access: Access,
         work: &mut impl FnMut() -> Result<T>,
     ) -> Result<(Self, T)> {
-        look(repository, access, None)?;
-        // From here on it is refreshed: the work may last, and whoever has a lock that is not refreshed is taken for dead.
-        let held = Self::hold(repository, write(repository, access)?, |_| Ok(()));
+        let held = Self::take_early(repository, access)?;
         let clock = &repository.inner.services.clock;
         let done = std::thread::scope(|scope| {
             scope.spawn(|| clock.sleep(SETTLE));
             work()
         });
-        let looked = {
-            // Held while we look, or the refresher could exchange the object in between.
-            let current = held.current.lock().unwrap_or_else(PoisonError::into_inner);
-            look(repository, access, Some(current.id))
-        };
+        let looked = held.look_again();
         Ok((held, looked.and(done)?))
+    }
+
+    /// Takes a lock that nobody need have seen yet: until it has [settled](Self::settle) nothing may be written that counts
+    /// on it. From here on it is refreshed: work may last, and whoever has a lock that is not refreshed is taken for dead.
+    ///
+    /// # Errors
+    /// As [`Repository::lock`]; nobody is waited for.
+    pub fn take_early(repository: &Repository, access: Access) -> Result<Self> {
+        repository.config()?;
+        look(repository, access, None)?;
+        Ok(Self::hold(repository, write(repository, access)?, |_| {
+            Ok(())
+        }))
+    }
+
+    /// Waits until others must have seen a lock that was taken early, and looks whether one of them excludes it.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] if so; [`Error::Storage`].
+    pub fn settle(&self) -> Result<()> {
+        self.repository.inner.services.clock.sleep(SETTLE);
+        self.look_again()
+    }
+
+    fn look_again(&self) -> Result<()> {
+        // Held while we look, or the refresher could exchange the object in between.
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        look(&self.repository, current.access, Some(current.id))
     }
 
     /// Takes a shared lock for who only reads, and goes on at once: without a lock it would read as well. If
