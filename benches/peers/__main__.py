@@ -31,6 +31,7 @@ def arguments():
     parser.add_argument("--size-mib", type=int, default=256, help="of the database; the files are as many in proportion")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--days", type=int, default=30, help="of trading, each backed up, once: what a month takes")
     parser.add_argument("--blobs", type=int, default=None, help="in the repository of W3; three million at 1024 MiB")
     parser.add_argument("--cold", action="store_true", help="empty the page cache before each command (as root)")
     parser.add_argument("--only", default="", help="work whose name holds this: W1, W2, W3")
@@ -79,6 +80,7 @@ class Bench:
             for tool in turn:
                 tool.begin()
                 measure.run(tool.create(), tool.environment)
+                self.time_if(tool, f"{kind.name} opening (deriving the key)", tool.opening())
                 self.time(tool, f"{kind.name} full", tool.backup(folder))
                 self.time(tool, f"{kind.name} unchanged", tool.backup(folder))
             before = work.pages() if kind is data.Database else None
@@ -88,13 +90,46 @@ class Bench:
             expected = data.content_of(folder)
             for tool in turn:
                 self.time(tool, f"{kind.name} after the day", tool.backup(folder))
-                self.restore(tool, kind, folder, os.path.join(aside, f"target-{number}-{tool.name}"), expected)
+                self.time_if(tool, f"{kind.name} full proof", tool.proof())
+                self.restore(tool, f"{kind.name} restore", folder, os.path.join(aside, f"target-{number}-{tool.name}"), expected)
                 self.time(tool, f"{kind.name} check, all data read", tool.check())
                 shutil.rmtree(tool.repository)
             shutil.move(folder, os.path.join(aside, f"shop-{number}"))
+        if kind is data.Database and self.options.days:
+            shutil.copytree(kept, folder)
+            self.month(copy.deepcopy(made), folder, aside)
         # Only now: whoever makes files next would pay for those that are removed.
         shutil.rmtree(aside)
         shutil.rmtree(kept)
+
+    def month(self, work, folder, aside):
+        """A day of trading after the other; then what all of it takes, and the last one restored."""
+        days = self.options.days
+        for tool in self.tools:
+            tool.begin()
+            measure.run(tool.create(), tool.environment)
+        spent = {tool.name: [] for tool in self.tools}
+        for day in range(days + 1):
+            if day:
+                work.change()
+            for tool in self.tools:
+                measure.settle(False)
+                spent[tool.name].append(measure.run(tool.backup(folder), tool.environment))
+        expected = data.content_of(folder)
+        for tool in self.tools:
+            costs = spent[tool.name][1:]
+            whole = measure.Cost(
+                sum(cost.wall for cost in costs), sum(cost.processor for cost in costs), max(cost.peak for cost in costs)
+            )
+            self.note(f"W1 {days} such days, the repository in all", tool, whole, data.size_of(tool.repository))
+            self.time_if(tool, f"W1 full proof of day {days}", tool.proof())
+            self.restore(tool, f"W1 restore of day {days}", folder, os.path.join(aside, f"month-{tool.name}"), expected)
+            shutil.rmtree(tool.repository)
+
+    def time_if(self, tool, row, command):
+        """The same of a command that not every tool has."""
+        if command:
+            self.time(tool, row, command)
 
     def scale(self):
         """A hundred unchanged files, and a repository of very many blobs."""
@@ -118,11 +153,11 @@ class Bench:
                 if not isinstance(tool, tools.Borg):
                     self.time(tool, f"W3 unchanged, {self.options.blobs:,} blobs", tool.backup(folder))
 
-    def restore(self, tool, kind, folder, target, expected):
+    def restore(self, tool, row, folder, target, expected):
         """The newest state, compared with its source."""
         if not measure.wait_for_inodes(os.path.dirname(target)):
             print("  files are slow to make here, for whatever reason", file=sys.stderr)
-        self.time(tool, f"{kind.name} restore", tool.restore(folder, target))
+        self.time(tool, row, tool.restore(folder, target))
         found = data.content_of(target)
         if found != expected:
             sys.exit(f"{tool.name} restored something else to {target}")

@@ -20,6 +20,8 @@ class Tool:
             "PATH": os.environ["PATH"],
             "LANG": "C.UTF-8",
         }
+        # What ours remembers of databases is new with each repository, too.
+        self.environment["XDG_STATE_HOME"] = os.path.join(self.environment["HOME"], "state")
 
     def begin(self):
         """A new home, with neither cache nor configuration, and no repository yet."""
@@ -33,6 +35,14 @@ class Tool:
         """What it says of itself."""
         said = subprocess.run([self.program, *self.version_words], capture_output=True, text=True, check=True)
         return said.stdout.split("\n")[0]
+
+    def opening(self):
+        """What opens the repository and does next to nothing else; none where there is no such thing."""
+        return None
+
+    def proof(self):
+        """What proves that the newest state restores, its databases' own checks included; none if it cannot."""
+        return None
 
     version_words = ["version"]
 
@@ -55,9 +65,15 @@ class Restic(Tool):
     def check(self):
         return self._words("check", "--read-data")
 
+    def opening(self):
+        return self._words("snapshots")
+
 
 class Tillsafe(Restic):
-    """Ours. Its restore proves each database and syncs what it wrote."""
+    """Ours. Its restore syncs what it wrote, and has SQLite check each database unless its proof has."""
+
+    def proof(self):
+        return self._words("verify")
 
     def _words(self, *words):
         return [self.program, "-q", "-r", self.repository, "-p", self.password, *words]
