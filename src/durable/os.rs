@@ -383,7 +383,7 @@ impl File for OsFile {
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         /// Bytes of one call. The kernel takes memory for all of it in as large blocks as it can: those it may have to put
         /// together first, or to ask its own host for.
-        const PIECE: usize = 256 * 1024;
+        const PIECE: usize = 64 * 1024;
         let mut at = offset;
         for piece in bytes.chunks(PIECE) {
             self.0.write_all_at(piece, at)?;

@@ -131,6 +131,9 @@ mod tests {
         let text = "please ring twice; leave with the neighbour. ".repeat(1000);
         let mut mostly = noise(64 * 1024, 0xff);
         mostly[20_000..40_000].fill(7);
+        // Only the larger sample meets it.
+        let mut nearly = noise(100_000, 0xff);
+        nearly[700..5_700].fill(7);
         for (bytes, expected) in [
             (noise(100_000, 0xff), true),
             (noise(8 * 1024, 0xff), true),
@@ -138,6 +141,7 @@ mod tests {
             (noise(100_000, 0x7f), false),
             (text.into_bytes(), false),
             (mostly, false),
+            (nearly, false),
             (Vec::new(), false),
         ] {
             assert_eq!(is_noise(&bytes), expected, "{} bytes", bytes.len());

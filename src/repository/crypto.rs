@@ -13,9 +13,12 @@ use crate::error::Result;
 use crate::rng::{self, Rng};
 
 /// Bytes that the container adds.
-pub const OVERHEAD: usize = IV + TAG;
+pub const OVERHEAD: usize = HEAD + TAG;
+/// Bytes of it before the ciphertext.
+pub const HEAD: usize = IV;
+/// Bytes of it after the ciphertext.
+pub const TAG: usize = 16;
 const IV: usize = 16;
-const TAG: usize = 16;
 const FOUR_BLOCKS: usize = 4 * poly1305::BLOCK_SIZE;
 
 /// The container does not open: wrong key, or changed bytes.
@@ -87,32 +90,37 @@ impl Key {
     /// # Errors
     /// As [`Rng::fill`].
     pub fn seal(&self, plaintext: &[u8], rng: &dyn Rng) -> Result<Vec<u8>> {
-        let mut sealed = Vec::new();
-        self.seal_to(plaintext, rng, &mut sealed)?;
+        let mut sealed = Vec::with_capacity(plaintext.len() + OVERHEAD);
+        sealed.extend_from_slice(&[0; IV]);
+        sealed.extend_from_slice(plaintext);
+        sealed.extend_from_slice(&[0; TAG]);
+        self.seal_in_place(&mut sealed, rng)?;
         Ok(sealed)
     }
 
-    /// The same, into `sealed` instead of what it held.
+    /// Seals what stands in `container`, behind [`HEAD`] bytes and before [`TAG`] bytes that are given up.
     ///
     /// # Errors
     /// As [`Rng::fill`].
-    pub fn seal_to(&self, plaintext: &[u8], rng: &dyn Rng, sealed: &mut Vec<u8>) -> Result<()> {
+    pub fn seal_in_place(&self, container: &mut [u8], rng: &dyn Rng) -> Result<()> {
         let mut iv = [0; IV];
         while iv == [0; IV] {
             iv = rng::array(rng)?;
         }
-        self.seal_with(plaintext, iv, sealed);
+        self.seal_with(container, iv);
         Ok(())
     }
 
-    fn seal_with(&self, plaintext: &[u8], iv: [u8; IV], sealed: &mut Vec<u8>) {
-        sealed.clear();
-        sealed.reserve_exact(plaintext.len() + OVERHEAD);
-        sealed.extend_from_slice(&iv);
-        sealed.extend_from_slice(plaintext);
-        self.apply_keystream(iv, &mut sealed[IV..]);
-        let tag = self.tag(iv, &sealed[IV..]);
-        sealed.extend_from_slice(&tag);
+    fn seal_with(&self, container: &mut [u8], iv: [u8; IV]) {
+        let Some((head, rest)) = container.split_first_chunk_mut::<IV>() else {
+            unreachable!("whoever seals leaves room for what a container adds");
+        };
+        let Some((text, end)) = rest.split_last_chunk_mut::<TAG>() else {
+            unreachable!("whoever seals leaves room for what a container adds");
+        };
+        *head = iv;
+        self.cipher(iv).apply_keystream(text);
+        *end = self.tag(iv, text);
     }
 
     /// Opens a container.
@@ -139,16 +147,14 @@ impl Key {
         if *iv == [0; IV] || !equal(&self.tag(*iv, ciphertext), tag) {
             return Err(NotAuthentic);
         }
-        plaintext.clear();
-        plaintext.reserve_exact(ciphertext.len());
-        plaintext.extend_from_slice(ciphertext);
-        self.apply_keystream(*iv, plaintext);
+        plaintext.resize(ciphertext.len(), 0);
+        self.cipher(*iv).apply_keystream_b2b(ciphertext, plaintext);
         Ok(())
     }
 
     /// AES-256 in counter mode; the counter is the whole block, big-endian.
-    fn apply_keystream(&self, iv: [u8; IV], bytes: &mut [u8]) {
-        ctr::Ctr128BE::<aes::Aes256>::new(&self.encrypt.into(), &iv.into()).apply_keystream(bytes);
+    fn cipher(&self, iv: [u8; IV]) -> ctr::Ctr128BE<aes::Aes256> {
+        ctr::Ctr128BE::new(&self.encrypt.into(), &iv.into())
     }
 
     fn tag(&self, iv: [u8; IV], ciphertext: &[u8]) -> [u8; TAG] {
@@ -185,9 +191,9 @@ mod tests {
     }
 
     fn sealed(plaintext: &[u8], iv: [u8; IV]) -> Vec<u8> {
-        // What a buffer held before has no say.
-        let mut sealed = vec![0xaa; 7];
-        key().seal_with(plaintext, iv, &mut sealed);
+        // What stood around it before has no say.
+        let mut sealed = [&[0xaa; HEAD][..], plaintext, &[0xaa; TAG]].concat();
+        key().seal_with(&mut sealed, iv);
         sealed
     }
 

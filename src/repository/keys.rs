@@ -246,19 +246,40 @@ mod tests {
     #[test]
     fn derivation_is_that_of_the_format() {
         let salt: Vec<u8> = (0..64).collect();
-        let key = Cost { n: 128, r: 1, p: 1 }
-            .derive(&secret("geheim"), &salt)
-            .unwrap();
-        let expected: Vec<u8> = "4e0067645ae728f75d7cf38dda53c55a5505fd3e54ebe674f95f827b2d466c4fc3afbea64fd4b42356223d5260f14cd969d13f5ed2ef590f080ec0e7a1c784fa"
-            .as_bytes()
-            .chunks(2)
-            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-            .collect();
-        let expected = Key::from_bytes(&expected.try_into().unwrap());
-        assert_eq!(
-            serde_json::to_string(&key).unwrap(),
-            serde_json::to_string(&expected).unwrap()
-        );
+        for (p, expected) in [
+            (
+                1,
+                "4e0067645ae728f75d7cf38dda53c55a5505fd3e54ebe674f95f827b2d466c4fc3afbea64fd4b42356223d5260f14cd969d13f5ed2ef590f080ec0e7a1c784fa",
+            ),
+            (
+                3,
+                "eff35c48a0a71779ab9237d4d6303b1972f1de9cd5ed301e2e73eb6a3dd0171c4ba8334f35f8c6400fb7fef8e32966073348ebf4089826b1e65ab90427bbe932",
+            ),
+        ] {
+            let key = Cost { n: 128, r: 1, p }
+                .derive(&secret("geheim"), &salt)
+                .unwrap();
+            let expected: Vec<u8> = expected
+                .as_bytes()
+                .chunks(2)
+                .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+                .collect();
+            let expected = Key::from_bytes(&expected.try_into().unwrap());
+            assert_eq!(
+                serde_json::to_string(&key).unwrap(),
+                serde_json::to_string(&expected).unwrap()
+            );
+        }
+    }
+
+    #[test]
+    fn all_passes_at_once_take_no_more_memory_than_is_granted() {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let passes = |n, p| Cost { n, r: 8, p }.threads();
+        assert_eq!(passes(1 << 15, 2), 2.min(cores));
+        assert_eq!(passes(1 << 15, 1), 1);
+        assert_eq!(passes(1 << 17, 8), 2.min(cores));
+        assert_eq!(passes(1 << 18, 4), 1);
     }
 
     #[test]

@@ -86,19 +86,26 @@ impl Packer {
     /// An empty pack that is full at `target_bytes`.
     #[must_use]
     pub fn new(target_bytes: usize) -> Self {
+        Self::inside(Vec::new(), target_bytes)
+    }
+
+    /// The same in memory that a pack had before.
+    fn inside(mut bytes: Vec<u8>, target_bytes: usize) -> Self {
         /// Room for the last blob and the header of a usual pack, so that nothing moves.
         const REST: usize = 256 * 1024;
+        bytes.clear();
+        bytes.reserve_exact(target_bytes + REST);
         Self {
             target_bytes,
-            bytes: Vec::with_capacity(target_bytes + REST),
+            bytes,
             blobs: Vec::new(),
         }
     }
 
-    /// Takes what was packed so far, and leaves an empty pack.
+    /// Takes what was packed so far, and leaves an empty pack, in memory that another had before.
     #[must_use]
-    pub fn take(&mut self) -> Self {
-        let empty = Self::new(self.target_bytes);
+    pub fn take(&mut self, memory: Vec<u8>) -> Self {
+        let empty = Self::inside(memory, self.target_bytes);
         std::mem::replace(self, empty)
     }
 

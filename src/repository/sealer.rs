@@ -4,6 +4,7 @@ use zstd::bulk::Compressor;
 
 use super::Repository;
 use super::compress::{self, DATA_LEVEL, METADATA_LEVEL, NOISE_LEVEL, is_noise};
+use super::crypto::{HEAD, OVERHEAD};
 use super::pack::BlobKind;
 use crate::error::{Error, Result};
 
@@ -17,7 +18,7 @@ pub struct Sealer<'a> {
     data: Compressor<'static>,
     noise: Compressor<'static>,
     trees: Compressor<'static>,
-    compressed: Vec<u8>,
+    /// Compressed, then sealed in its place. Longer than what is in it.
     sealed: Vec<u8>,
     opened: Vec<u8>,
     again: Vec<u8>,
@@ -36,7 +37,6 @@ impl<'a> Sealer<'a> {
             data: compressor(DATA_LEVEL)?,
             noise: compressor(NOISE_LEVEL)?,
             trees: compressor(METADATA_LEVEL)?,
-            compressed: Vec::new(),
             sealed: Vec::new(),
             opened: Vec::new(),
             again: Vec::new(),
@@ -60,47 +60,39 @@ impl<'a> Sealer<'a> {
             BlobKind::Data if is_noise(plain) => &mut self.noise,
             BlobKind::Data => &mut self.data,
         };
-        room_for(&mut self.compressed, zstd::compress_bound(plain.len()));
-        compressor
-            .compress_to_buffer(plain, &mut self.compressed)
+        let bound = zstd::compress_bound(plain.len());
+        if self.sealed.len() < bound + OVERHEAD {
+            self.sealed.resize(bound + OVERHEAD, 0);
+        }
+        let compressed = compressor
+            .compress_to_buffer(plain, &mut self.sealed[HEAD..HEAD + bound])
             .map_err(|cause| failed(cause.to_string()))?;
+        let sealed = &mut self.sealed[..compressed + OVERHEAD];
         let inner = &self.repository.inner;
-        inner.key.seal_to(
-            &self.compressed,
-            inner.services.rng.as_ref(),
-            &mut self.sealed,
-        )?;
         inner
             .key
-            .open_to(&self.sealed, &mut self.opened)
+            .seal_in_place(sealed, inner.services.rng.as_ref())?;
+        inner
+            .key
+            .open_to(sealed, &mut self.opened)
             .map_err(|cause| failed(cause.to_string()))?;
-        room_for(&mut self.again, plain.len());
+        self.again.clear();
+        self.again.reserve_exact(plain.len());
         compress::decompress_to(&self.opened, &mut self.again)
             .map_err(|cause| failed(cause.to_string()))?;
         if self.again != plain {
             return Err(failed("it opens to other bytes".to_owned()));
         }
-        let taken = taken(&self.sealed);
+        let taken = taken(sealed);
         self.give_back();
         Ok(taken)
     }
 
     /// Of several threads, each would else hold what the largest blob took.
     fn give_back(&mut self) {
-        for buffer in [
-            &mut self.compressed,
-            &mut self.sealed,
-            &mut self.opened,
-            &mut self.again,
-        ] {
-            buffer.clear();
+        for buffer in [&mut self.sealed, &mut self.opened, &mut self.again] {
+            buffer.truncate(KEPT);
             buffer.shrink_to(KEPT);
         }
     }
-}
-
-/// Empties a buffer, and gives it room for so many bytes.
-fn room_for(buffer: &mut Vec<u8>, bytes: usize) {
-    buffer.clear();
-    buffer.reserve_exact(bytes);
 }

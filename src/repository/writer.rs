@@ -107,6 +107,8 @@ struct Shared {
     seen: Mutex<HashSet<(BlobKind, Id)>>,
     data: Mutex<Packer>,
     trees: Mutex<Packer>,
+    /// Memory of packs that are stored, for the next ones: new memory would have to be emptied page by page.
+    spare: Mutex<Vec<Vec<u8>>>,
     unindexed: Mutex<Unindexed>,
     /// Index files that this run has written.
     indexes: Mutex<Vec<Id>>,
@@ -155,6 +157,7 @@ impl Writer {
             seen: Mutex::default(),
             data: Mutex::new(Packer::new(DATA_PACK)),
             trees: Mutex::new(Packer::new(TREE_PACK)),
+            spare: Mutex::default(),
             unindexed: Mutex::new(Unindexed {
                 packs: Vec::new(),
                 blobs: 0,
@@ -261,7 +264,7 @@ impl Writer {
         join(take(&mut self.workers));
         if let Some(packs) = self.packs.take() {
             for packer in [&self.shared.data, &self.shared.trees] {
-                let packer = lock(packer).take();
+                let packer = lock(packer).take(Vec::new());
                 if !packer.is_empty() && !self.shared.failed.load(Ordering::Acquire) {
                     let sealed = packer.seal(
                         &self.shared.repository.inner.key,
@@ -390,7 +393,7 @@ impl Shared {
         let full = {
             let mut packer = lock(packer);
             packer.add(kind, id, sealed, plain_length);
-            packer.is_full().then(|| packer.take())
+            packer.is_full().then(|| packer.take(self.memory(kind)))
         };
         if let Some(packer) = full {
             let pack = packer.seal(
@@ -401,6 +404,20 @@ impl Shared {
             let _ = packs.send(pack);
         }
         Ok(())
+    }
+
+    /// Memory for the next pack.
+    fn memory(&self, kind: BlobKind) -> Vec<u8> {
+        let spare = (kind == BlobKind::Data).then(|| lock(&self.spare).pop());
+        spare.flatten().unwrap_or_default()
+    }
+
+    /// Keeps the memory of a data pack, unless there is enough of it.
+    fn keep_memory(&self, memory: Vec<u8>) {
+        let mut spare = lock(&self.spare);
+        if memory.capacity() >= DATA_PACK && spare.len() < UPLOADERS {
+            spare.push(memory);
+        }
     }
 
     fn upload(&self, packs: &Receiver<SealedPack>) -> Result<()> {
@@ -414,6 +431,7 @@ impl Shared {
             }
             self.repository
                 .put(Object::Named(Class::Data, id), &pack.bytes)?;
+            self.keep_memory(pack.bytes);
             // Only now may an index name it.
             let mut unindexed = lock(&self.unindexed);
             unindexed.packs.push(IndexedPack::new(id, &pack.blobs));

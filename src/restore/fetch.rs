@@ -31,7 +31,7 @@ use crate::repository::pack::BlobKind;
 use crate::repository::tree::Content;
 
 /// Bytes that are read from a pack at a time, unless one blob is longer.
-const RUN: u64 = 4 * 1024 * 1024;
+const RUN: u64 = 1024 * 1024;
 /// Unwanted bytes between two blobs that are cheaper to read than to skip.
 const GAP: u64 = 256 * 1024;
 /// Files that are kept open, because their next blob is probably near.

@@ -13,7 +13,7 @@ use crate::repository::index::Location;
 use crate::repository::pack::PackedBlob;
 
 /// Bytes that are read from a pack at a time, unless one blob is longer.
-const RUN: u32 = 8 * 1024 * 1024;
+const RUN: u32 = 1024 * 1024;
 
 /// How much is read of the packs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
