@@ -46,6 +46,12 @@ impl PendingFile {
         }
     }
 
+    /// Whether no chunk was handed in yet.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.stored.size == 0
+    }
+
     /// Hands in the next chunk.
     ///
     /// # Errors
