@@ -20,6 +20,7 @@ mod full;
 mod host;
 mod hostile;
 mod in_place;
+mod index;
 mod interop;
 mod keys;
 mod kinds;
