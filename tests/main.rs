@@ -21,6 +21,7 @@ mod host;
 mod hostile;
 mod in_place;
 mod increments;
+mod index;
 mod interop;
 mod keys;
 mod kinds;

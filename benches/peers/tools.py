@@ -17,6 +17,7 @@ class Tool:
         self.password = os.path.join(scratch, "password")
         self.environment = {
             "HOME": os.path.join(scratch, f"{name}-home"),
+            "XDG_CACHE_HOME": os.path.join(scratch, f"{name}-home", ".cache"),
             "PATH": os.environ["PATH"],
             "LANG": "C.UTF-8",
         }

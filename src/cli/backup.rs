@@ -85,7 +85,7 @@ pub fn options(
     args: &args::Backup,
 ) -> Result<Options> {
     let real = std::fs::canonicalize(&choice.path).into_iter();
-    let cache = session.cache_of(choice)?.map(|(folder, _)| folder);
+    let cache = session.cache_folder_of(choice)?;
     let memory = session.memory_of(choice);
     Ok(Options {
         paths,

@@ -5,17 +5,19 @@ use serde_json::json;
 use super::Done;
 use super::args;
 use super::session::Session;
-use crate::backend::{Class, Object};
+use crate::backend::{self, Class, Object};
 use crate::error::{Error, Result};
 use crate::units::{ByteSize, counted, shown};
 
 pub fn run(session: &Session, args: &args::Cache) -> Result<Done> {
-    let Some((folder, cache)) = session.cache()? else {
+    let choice = session.choice()?;
+    let Some(folder) = session.cache_folder_of(&choice)? else {
         return Err(Error::Usage {
             finding: "no cache is in use".to_owned(),
             next: "name its folder: --cache-dir DIR".to_owned(),
         });
     };
+    let (cache, shelf) = (session.backend(&folder), session.shelf(&folder));
     let (mut objects, mut bytes) = (0, 0);
     for class in [Class::Index, Class::Snapshots] {
         // A cache that is not there is an empty one.
@@ -29,8 +31,15 @@ pub fn run(session: &Session, args: &args::Cache) -> Result<Done> {
             bytes += size;
         }
     }
+    let of_table = shelf.bytes();
+    if args.clear {
+        let cleared = shelf.clear().map_err(backend::Error::from);
+        cleared.map_err(|cause| cause.on("removing", "the table of the index"))?;
+    }
+    objects += u64::from(of_table > 0);
+    bytes += of_table;
     let done = if args.clear { "removed" } else { "kept" };
-    let repository = shown(&session.choice()?.path);
+    let repository = shown(&choice.path);
     let line = format!(
         "{done}: {} ({}) of {repository} in {}",
         counted(objects, "object"),

@@ -130,7 +130,7 @@ fn read(
         }
         "tree" => tree(session, repository, filter, wanted)?,
         _ => {
-            let index = repository.load_index(monitor)?;
+            let index = repository.load_whole_index(monitor)?;
             let ids = index.blobs().map(|(_, id)| id);
             let id = resolve(kind, &wanted.to_string_lossy(), ids)?;
             let mut kinds = index.blobs().filter(|(_, other)| *other == id);
@@ -172,7 +172,7 @@ fn tree(
         index = repository.load_index(monitor)?;
         look::folder(repository, &index, &snapshot, &path)?
     } else {
-        index = repository.load_index(monitor)?;
+        index = repository.load_whole_index(monitor)?;
         let trees = index.blobs().filter(|(kind, _)| *kind == BlobKind::Tree);
         resolve("tree", &text, trees.map(|(_, id)| id))?
     };

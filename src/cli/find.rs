@@ -42,11 +42,12 @@ pub fn run(session: &Session, args: &args::Find) -> Result<Done> {
     let monitor = session.output.as_ref();
     let found = repository.snapshots(monitor)?;
     let snapshots = several(session, &args.snapshot, &args.filter, &found)?;
-    let index = repository.load_index(monitor)?;
-    let wanted = if globs.is_empty() {
-        Wanted::Objects(objects(args, &index)?)
+    let (index, wanted) = if globs.is_empty() {
+        let index = repository.load_whole_index(monitor)?;
+        let wanted = Wanted::Objects(objects(args, &index)?);
+        (index, wanted)
     } else {
-        Wanted::Names(globs)
+        (repository.load_index(monitor)?, Wanted::Names(globs))
     };
     let query = Query {
         wanted,

@@ -40,7 +40,7 @@ fn objects(session: &Session, repository: &Repository, class: Class, kind: &str)
 
 /// Every copy of every blob that the index names, pack by pack.
 fn blobs(session: &Session, repository: &Repository) -> Result<usize> {
-    let index = repository.load_index(session.output.as_ref())?;
+    let index = repository.load_whole_index(session.output.as_ref())?;
     session.output.finish();
     let mut packs: Vec<_> = index.packs().into_iter().collect();
     packs.sort_unstable_by_key(|(id, _)| *id);

@@ -19,6 +19,7 @@ use crate::durable::{Disk, OsDisk};
 use crate::error::{Error, ExitCode, Result};
 use crate::id::Id;
 use crate::monitor::{Monitor, Problem, go_on};
+use crate::repository::index::Shelf;
 use crate::repository::lock::{Access, Lock};
 use crate::repository::{Repository, Services};
 use crate::restore::Request;
@@ -133,30 +134,31 @@ impl Session {
         ))
     }
 
-    /// Where copies of index and snapshots of the repository are kept, if anywhere.
-    pub fn cache(&self) -> Result<Option<(PathBuf, Arc<dyn Backend>)>> {
-        self.cache_of(&self.choice()?)
+    /// Where copies of index and snapshots of a repository are kept, if anywhere.
+    fn cache_of(&self, choice: &RepositoryChoice) -> Result<Option<(PathBuf, Arc<dyn Backend>)>> {
+        if self.global.cache_dir.is_none() {
+            return Ok(None);
+        }
+        let folder = self.cache_folder_of(choice)?;
+        Ok(folder.map(|folder| (folder.clone(), self.backend(&folder))))
     }
 
-    /// The same for one of several repositories.
-    pub fn cache_of(
-        &self,
-        choice: &RepositoryChoice,
-    ) -> Result<Option<(PathBuf, Arc<dyn Backend>)>> {
-        let Some(folder) = self
-            .global
-            .cache_dir
-            .as_ref()
-            .filter(|_| !self.global.no_cache)
-        else {
-            return Ok(None);
+    /// The folder of whatever is kept of a repository on this machine, if anything may be.
+    pub fn cache_folder_of(&self, choice: &RepositoryChoice) -> Result<Option<PathBuf>> {
+        let folder = match &self.global.cache_dir {
+            _ if self.global.no_cache => None,
+            Some(folder) => Some(config::absolute(folder)?),
+            None => config::cache_folder(&config::environment),
         };
         let repository = self.backend(&choice.path).location();
-        // A name of its own for each repository; what is in it is named by its own hash.
+        // A name of its own for each repository; what is in it is named by its own hash, or sealed.
         let own = Id::of(repository.as_bytes()).short();
-        let folder = config::absolute(folder)?.join(own);
-        let backend = self.backend(&folder);
-        Ok(Some((folder, backend)))
+        Ok(folder.map(|folder| folder.join(own)))
+    }
+
+    /// Where a table of the index is kept, in the folder of a repository.
+    pub fn shelf(&self, folder: &Path) -> Shelf {
+        Shelf::new(Arc::clone(&self.disk), folder.join("table"))
     }
 
     /// Where this machine keeps what it has seen of databases that went into the repository, if anywhere.
@@ -223,7 +225,11 @@ impl Session {
     /// Opens one of several repositories.
     pub fn open_chosen(&self, choice: &RepositoryChoice) -> Result<Repository> {
         let cache = self.cache_of(choice)?;
-        self.open_through(choice, cache.map(|(_, cache)| cache))
+        let repository = self.open_through(choice, cache.map(|(_, cache)| cache))?;
+        if let Some(folder) = self.cache_folder_of(choice)? {
+            repository.keep_table_on(self.shelf(&folder));
+        }
+        Ok(repository)
     }
 
     /// The same without the cache: for who asks how the repository itself stands.

@@ -326,13 +326,28 @@ pub fn scratch_folder(variables: Variables<'_>) -> PathBuf {
 /// and `~/.local/state` for others. None without any of them.
 #[must_use]
 pub fn state_folder(variables: Variables<'_>) -> Option<PathBuf> {
+    own_folder(variables, "XDG_STATE_HOME", "/var/lib", ".local/state")
+}
+
+/// The folder in which this program keeps what it can make again.
+#[must_use]
+pub fn cache_folder(variables: Variables<'_>) -> Option<PathBuf> {
+    own_folder(variables, "XDG_CACHE_HOME", "/var/cache", ".cache")
+}
+
+fn own_folder(
+    variables: Variables<'_>,
+    variable: &str,
+    of_root: &str,
+    at_home: &str,
+) -> Option<PathBuf> {
     let named = |name| variables(name).map(PathBuf::from);
-    let states = match named("XDG_STATE_HOME").filter(|path| path.is_absolute()) {
-        Some(states) => Some(states),
-        None if rustix::process::geteuid().is_root() => Some(PathBuf::from("/var/lib")),
-        None => named("HOME").map(|home| home.join(".local/state")),
+    let folders = match named(variable).filter(|path| path.is_absolute()) {
+        Some(folders) => Some(folders),
+        None if rustix::process::geteuid().is_root() => Some(PathBuf::from(of_root)),
+        None => named("HOME").map(|home| home.join(at_home)),
     };
-    states.map(|states| states.join("tillsafe"))
+    folders.map(|folders| folders.join("tillsafe"))
 }
 
 #[cfg(test)]

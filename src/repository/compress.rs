@@ -82,6 +82,14 @@ pub fn decompress_to(frames: &[u8], plain: &mut Vec<u8>) -> std::io::Result<()> 
 /// If they are no frames, or hold more.
 pub fn decompress_unsized(frames: &[u8], limit: u64) -> std::io::Result<Vec<u8>> {
     use std::io::Read;
+    // Who says how long it is has memory taken once, and not twice as much while it grows.
+    let said = zstd_safe::get_frame_content_size(frames).ok().flatten();
+    let said = said.filter(|bytes| *bytes <= limit);
+    if let Some(bytes) = said.and_then(|bytes| usize::try_from(bytes).ok())
+        && let Ok(plain) = decompress(frames, bytes)
+    {
+        return Ok(plain);
+    }
     let mut plain = Vec::new();
     let mut decoder = zstd::Decoder::with_buffer(frames)?.take(limit + 1);
     decoder.read_to_end(&mut plain)?;
@@ -107,6 +115,17 @@ mod tests {
         assert!(decompress(&bomb, 1 << 20).is_err());
         assert!(decompress_unsized(&bomb, 1 << 20).is_err());
         assert_eq!(decompress(&bomb, 64 << 20).unwrap().len(), 64 << 20);
+        assert_eq!(decompress_unsized(&bomb, 64 << 20).unwrap().len(), 64 << 20);
+    }
+
+    #[test]
+    fn frames_of_any_size_one_after_the_other_are_read() {
+        let frame = |text: &[u8]| compressor(1).unwrap().compress(text).unwrap();
+        let streamed = zstd::stream::encode_all(&b"pot"[..], 1).unwrap();
+        let all = [frame(b"tea"), streamed, frame(b"cups")].concat();
+        assert_eq!(decompress_unsized(&all, 10).unwrap(), b"teapotcups");
+        assert!(decompress_unsized(&all, 9).is_err());
+        assert!(decompress_unsized(&all[..all.len() - 1], 10).is_err());
     }
 
     /// Seeded bytes of a plain generator (xorshift), of which only some bits are used.

@@ -10,6 +10,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::format::base64_bytes;
 use crate::error::Result;
+use crate::id::{Hasher, Id};
 use crate::rng::{self, Rng};
 
 /// Bytes that the container adds.
@@ -71,6 +72,29 @@ impl Key {
         let key = Self::from_bytes(&bytes);
         bytes.zeroize();
         Ok(key)
+    }
+
+    /// Another key that is made from this one for a purpose of its own: nothing that was ever sealed under this one,
+    /// whoever has chosen its content, opens with it.
+    #[must_use]
+    pub fn for_purpose(&self, purpose: &str) -> Self {
+        let mut bytes = [0; 64];
+        for (half, number) in bytes
+            .as_chunks_mut::<{ Id::LENGTH }>()
+            .0
+            .iter_mut()
+            .zip(0..)
+        {
+            let mut hasher = Hasher::default();
+            for part in [&self.encrypt[..], &self.mac.k, &self.mac.r, &[number]] {
+                hasher.update(part);
+            }
+            hasher.update(purpose.as_bytes());
+            *half = *hasher.finish().as_bytes();
+        }
+        let key = Self::from_bytes(&bytes);
+        bytes.zeroize();
+        key
     }
 
     /// Whether each part holds something: restic refuses a key with a part of zeroes.
@@ -244,6 +268,21 @@ mod tests {
         iv[7] = 1;
         let next = sealed(&[0; 16], iv);
         assert_eq!(long[32..48], next[16..32]);
+    }
+
+    #[test]
+    fn a_key_for_a_purpose_opens_nothing_else() {
+        let (one, other) = (key().for_purpose("one"), key().for_purpose("other"));
+        assert!(!one.is_same(&other) && !one.is_same(&key()));
+        assert!(one.is_sound() && one.is_same(&key().for_purpose("one")));
+        let parts = [
+            &one.encrypt[..16],
+            &one.encrypt[16..],
+            &one.mac.k,
+            &one.mac.r,
+        ];
+        assert!((1..4).all(|at| !parts[..at].contains(&parts[at])));
+        assert_eq!(one.open(&sealed(b"tea", [7; 16])), Err(NotAuthentic));
     }
 
     #[test]

@@ -33,7 +33,7 @@ mod unlock;
 pub mod writer;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -49,6 +49,7 @@ use crate::secret::Secret;
 use budget::Budget;
 use crypto::Key;
 use format::{Config, MAX_INDEX, MAX_INDEX_RATIO, MAX_LOCK, MAX_SNAPSHOT, SMALL_INDEX};
+use index::Shelf;
 use keys::Cost;
 use lock::Lock;
 pub use open::{Found, what_is_there};
@@ -98,6 +99,8 @@ struct Inner {
     config: std::result::Result<Config, String>,
     /// For blobs that are read on all cores.
     memory: Arc<Budget>,
+    /// Where a table of the index is kept.
+    shelf: OnceLock<Shelf>,
 }
 
 impl Repository {
@@ -142,6 +145,7 @@ impl Repository {
                 opened_with: opened.file,
                 config: Ok(config),
                 memory: Arc::new(Budget::new(READ_MEMORY)),
+                shelf: OnceLock::new(),
             }),
         };
         let sealed = repository.seal(&encode(repository.config()?)?)?;
@@ -273,6 +277,7 @@ impl Repository {
             .key
             .open(&sealed)
             .map_err(|cause| damaged(cause.to_string()))?;
+        drop(sealed);
         match plain.first() {
             Some(2) => compress::decompress_unsized(&plain[1..], most_plain(class, &plain))
                 .map_err(|cause| damaged(cause.to_string())),

@@ -2,7 +2,7 @@
 //!
 //! Whatever key opens, its data can be read: a damaged config costs only the right to write.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::crypto::Key;
 use super::format::{Config, MAX_CONFIG};
@@ -63,6 +63,7 @@ impl Repository {
                 opened_with: file,
                 config,
                 memory: Arc::new(Budget::new(READ_MEMORY)),
+                shelf: OnceLock::new(),
             }),
         })
     }

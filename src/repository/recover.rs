@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::budget::Budget;
-use super::index::{Builder, Index, IndexFile};
+use super::index::{Builder, Index, IndexFile, Indexed};
 use super::pack::{self, PackedBlob};
 use super::{MAX_INDEX, Repository, finding, report_strays};
 use crate::backend::{Class, Listing, Object};
@@ -36,6 +36,15 @@ pub(super) struct IndexFiles {
     pub missing: Option<Error>,
 }
 
+/// What came of reading some index files.
+#[derive(Debug)]
+pub(super) struct ReadFiles {
+    /// Those that cannot be read, and why.
+    pub damaged: BTreeMap<Id, Error>,
+    /// Whether one is no longer there.
+    pub has_gone: bool,
+}
+
 /// Packs that no index file names.
 #[derive(Debug, Default)]
 pub(super) struct Unindexed {
@@ -52,7 +61,18 @@ impl Repository {
     /// # Errors
     /// [`Error::Storage`] if its files cannot be listed; [`Error::Interrupted`].
     pub fn load_index(&self, monitor: &dyn Monitor) -> Result<Index> {
-        let mut files = self.read_index_files(monitor)?;
+        self.completed(self.look_through_index_files(monitor)?, monitor)
+    }
+
+    /// The same with all of it in memory, for who wants to know every blob.
+    ///
+    /// # Errors
+    /// As [`Self::load_index`].
+    pub fn load_whole_index(&self, monitor: &dyn Monitor) -> Result<Index> {
+        self.completed(self.read_index_files(monitor)?, monitor)
+    }
+
+    fn completed(&self, mut files: IndexFiles, monitor: &dyn Monitor) -> Result<Index> {
         tell_damaged(&files, monitor);
         let sizes: HashMap<Id, u64> = match self.list(Class::Data) {
             // Strange names among the packs are the business of who writes there, or checks.
@@ -82,7 +102,7 @@ impl Repository {
     /// # Errors
     /// [`Error::Storage`], [`Error::FolderMissing`] if index files or packs cannot be listed.
     pub fn load_sound_index(&self, monitor: &dyn Monitor) -> Result<(Index, Vec<Id>)> {
-        let mut files = self.read_index_files(monitor)?;
+        let mut files = self.look_through_index_files(monitor)?;
         if let Some(cause) = files.missing {
             return Err(cause);
         }
@@ -100,51 +120,93 @@ impl Repository {
         Ok(listing.objects.into_iter().map(|(id, _)| id).collect())
     }
 
+    /// Reads all index files.
     pub(super) fn read_index_files(&self, monitor: &dyn Monitor) -> Result<IndexFiles> {
-        let mut files = IndexFiles::default();
-        let mut listing = match self.list(Class::Index) {
+        let (listing, missing) = self.list_index_files(monitor)?;
+        self.read_listed(listing, missing)
+    }
+
+    /// The same through a table that is kept on this machine, if there is one: what each of them says of a pack is
+    /// not told apart then.
+    fn look_through_index_files(&self, monitor: &dyn Monitor) -> Result<IndexFiles> {
+        let (listing, missing) = self.list_index_files(monitor)?;
+        match self.index_by_table(&listing.objects) {
+            Some(Indexed { index, damaged }) => Ok(IndexFiles {
+                index,
+                count: listing.objects.len(),
+                damaged: named(damaged),
+                missing,
+            }),
+            None => self.read_listed(listing, missing),
+        }
+    }
+
+    fn list_index_files(&self, monitor: &dyn Monitor) -> Result<(Listing, Option<Error>)> {
+        let (listing, missing) = match self.list(Class::Index) {
             // The packs' own headers say what it said.
-            Err(cause @ Error::FolderMissing { .. }) => {
-                files.missing = Some(cause);
-                Listing::default()
-            }
-            other => other?,
+            Err(cause @ Error::FolderMissing { .. }) => (Listing::default(), Some(cause)),
+            other => (other?, None),
         };
         report_strays(monitor, Class::Index, &listing);
+        Ok((listing, missing))
+    }
+
+    fn read_listed(&self, mut listing: Listing, missing: Option<Error>) -> Result<IndexFiles> {
         let builder = Mutex::new(Builder::default());
-        let damaged = Mutex::new(BTreeMap::new());
+        let mut damaged = BTreeMap::new();
         let mut read = HashSet::new();
         loop {
-            files.count = listing.objects.len();
-            let has_gone = AtomicBool::new(false);
             let listed = listing.objects.iter().copied();
             let new: Vec<(Id, u64)> = listed.filter(|(id, _)| read.insert(*id)).collect();
-            parallel::for_each(&new, |(id, size)| {
-                // As it lies there, and unfolded to what is plausible: two of the largest are read one after the other.
-                let unfolded = size.saturating_mul(UNFOLDED).min(MAX_INDEX);
-                let bytes = usize::try_from(unfolded).unwrap_or(0);
-                let _held = Budget::take(&self.inner.memory, bytes);
-                match self.load_json::<IndexFile>(Class::Index, *id) {
-                    Ok(file) => lock(&builder).add(&file),
-                    // Somebody prunes, and has written what it said into another.
-                    Err(Error::Storage { .. }) if !self.is_there(Class::Index, *id)? => {
-                        has_gone.store(true, Ordering::Relaxed);
-                    }
-                    Err(cause) => drop(lock(&damaged).insert(*id, cause)),
-                }
-                Ok::<(), Error>(())
+            let came = self.read_files(&new, &|file| {
+                lock(&builder).add(file);
+                Ok(())
             })?;
-            if !has_gone.into_inner() {
+            damaged.extend(came.damaged);
+            if !came.has_gone {
                 break;
             }
             listing = self.list(Class::Index)?;
         }
-        let damaged = damaged.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let object = |(id, cause)| (Object::Named(Class::Index, id), cause);
-        files.damaged = damaged.into_iter().map(object).collect();
         let builder = builder.into_inner().unwrap_or_else(PoisonError::into_inner);
-        files.index = builder.build();
-        Ok(files)
+        Ok(IndexFiles {
+            index: builder.build(),
+            count: listing.objects.len(),
+            damaged: named(damaged),
+            missing,
+        })
+    }
+
+    /// Reads index files, each given with its size, on all cores.
+    ///
+    /// # Errors
+    /// Those of `take`; [`Error::Storage`] if the files cannot be listed.
+    pub(super) fn read_files(
+        &self,
+        files: &[(Id, u64)],
+        take: &(dyn Fn(&IndexFile) -> Result<()> + Sync),
+    ) -> Result<ReadFiles> {
+        let has_gone = AtomicBool::new(false);
+        let damaged = Mutex::new(BTreeMap::new());
+        parallel::for_each(files, |(id, size)| {
+            // As it lies there, and unfolded to what is plausible: two of the largest are read one after the other.
+            let unfolded = size.saturating_mul(UNFOLDED).min(MAX_INDEX);
+            let bytes = usize::try_from(unfolded).unwrap_or(0);
+            let _held = Budget::take(&self.inner.memory, bytes);
+            match self.load_json::<IndexFile>(Class::Index, *id) {
+                Ok(file) => take(&file)?,
+                // Somebody prunes, and has written what it said into another.
+                Err(Error::Storage { .. }) if !self.is_there(Class::Index, *id)? => {
+                    has_gone.store(true, Ordering::Relaxed);
+                }
+                Err(cause) => drop(lock(&damaged).insert(*id, cause)),
+            }
+            Ok::<(), Error>(())
+        })?;
+        Ok(ReadFiles {
+            damaged: damaged.into_inner().unwrap_or_else(PoisonError::into_inner),
+            has_gone: has_gone.into_inner(),
+        })
     }
 
     /// Adds the packs that `index` does not name and `sizes` does, on all cores.
@@ -204,6 +266,11 @@ impl Repository {
         let blobs = pack::read_header(&self.inner.key, header, header_at).map_err(damaged)?;
         Ok((blobs, tail))
     }
+}
+
+fn named(damaged: BTreeMap<Id, Error>) -> Vec<(Object, Error)> {
+    let object = |(id, cause)| (Object::Named(Class::Index, id), cause);
+    damaged.into_iter().map(object).collect()
 }
 
 /// One line for all: a lost disk sector may cost many.

@@ -15,6 +15,7 @@ use tillsafe::id::Id;
 use tillsafe::monitor::Quiet;
 use tillsafe::repository::Repository;
 use tillsafe::repository::crypto::Key;
+use tillsafe::repository::index::IndexFile;
 use tillsafe::repository::keys::KeyFile;
 use tillsafe::repository::pack::BlobKind;
 use tillsafe::repository::snapshot::SnapshotFile;
@@ -59,6 +60,13 @@ impl Forge {
         let sealed = self.seal(&lock);
         let folder = self.folder.join("locks");
         fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(Id::of(&sealed).to_string()), sealed).unwrap();
+    }
+
+    /// An index file that says whatever it says.
+    pub fn add_index_file(&self, file: &IndexFile) {
+        let sealed = self.seal(&serde_json::to_value(file).unwrap());
+        let folder = self.folder.join("index");
         fs::write(folder.join(Id::of(&sealed).to_string()), sealed).unwrap();
     }
 

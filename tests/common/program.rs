@@ -81,9 +81,10 @@ impl Program {
     /// The command with repository and password, without any environment.
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = bare();
-        // Where restores in place are remembered: not this machine's own list.
-        let state = self.password_file.parent().unwrap().join("state");
-        command.env("XDG_STATE_HOME", state);
+        // Where restores in place are remembered, and tables of large indexes kept: not this machine's own folders.
+        let own = self.password_file.parent().unwrap();
+        command.env("XDG_STATE_HOME", own.join("state"));
+        command.env("XDG_CACHE_HOME", own.join("cache"));
         command.arg("-r").arg(&self.repository);
         command.arg("-p").arg(&self.password_file);
         command.args(words);

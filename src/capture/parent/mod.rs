@@ -123,8 +123,7 @@ impl<'a> Parent<'a> {
 
     /// The length of a blob that is in a pack that stays.
     fn length(&self, id: Id) -> Option<u64> {
-        let is_sound = self.index.contains(BlobKind::Data, id);
-        let location = is_sound.then(|| self.index.find(BlobKind::Data, id))?;
+        let location = self.index.find_sound(BlobKind::Data, id);
         location.map(|location| location.plain_length())
     }
 

@@ -97,7 +97,7 @@ pub struct Global {
     /// Keep copies of index and snapshots there, for a repository on a slow storage
     #[arg(long, value_name = "DIR", global = true)]
     pub cache_dir: Option<PathBuf>,
-    /// Use no such copies, whatever --cache-dir says
+    /// Keep no such copies, and no table of a large index
     #[arg(long, global = true)]
     pub no_cache: bool,
     /// Wait so long for a lock that somebody else holds: 30s, 15m, 2h

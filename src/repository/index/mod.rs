@@ -1,20 +1,32 @@
 //! The index: in which pack each blob lies.
 //!
 //! A repository may have millions of blobs, so they lie in one table that is sorted once, when all
-//! index files are read: 48 bytes for each blob, and nothing of a hostile index makes it slower.
+//! index files are read: 48 bytes for each blob, and nothing of a hostile index makes it slower. Of a
+//! large repository most of it may be a kept table of this machine, and only what came in since is read.
 
 mod file;
+mod filter;
+mod kept;
+mod merge;
+mod page;
+mod shelf;
+mod spot;
 mod table;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::OnceLock;
 
 use super::crypto;
 use super::pack::{self, BlobKind, PackedBlob};
 use crate::id::Id;
 
 pub use file::{IndexFile, IndexedBlob, IndexedPack, MAX_BLOBS};
-use table::{Place, Table};
+use kept::Kept;
+pub use shelf::Shelf;
+pub(in crate::repository) use spot::Indexed;
+use spot::Spot;
+use table::{Place, Table, settle_one};
 
 /// Where a blob lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +70,44 @@ struct Pack {
     lost: bool,
     /// Its bytes, once looked for: none of one that is not there.
     seen_bytes: Option<u64>,
+    /// Bytes of what the kept table places in it, header entries included.
+    kept_bytes: u64,
+}
+
+impl Pack {
+    const fn new(id: Id, standing: Standing, kept_bytes: u64) -> Self {
+        Self {
+            id,
+            standing,
+            lost: false,
+            seen_bytes: None,
+            kept_bytes,
+        }
+    }
+
+    /// Those that will stay come first: of very many places they are the ones that count.
+    const fn rank(&self) -> (Reverse<Standing>, Id) {
+        (Reverse(self.standing), self.id)
+    }
+}
+
+/// A table that is kept on this machine.
+#[derive(Debug)]
+struct OnShelf {
+    table: Kept,
+    spot: Spot,
+    /// The same read from the index files again: for who wants all of it, or because the table is wrong.
+    in_memory: OnceLock<Table>,
+}
+
+impl OnShelf {
+    const fn new(table: Kept, spot: Spot) -> Self {
+        Self {
+            table,
+            spot,
+            in_memory: OnceLock::new(),
+        }
+    }
 }
 
 /// All index files together.
@@ -68,23 +118,46 @@ pub struct Index {
     blobs: Table,
     /// Packs that two index files describe differently.
     conflicts: BTreeSet<Id>,
+    /// More places, of packs that come first and that no index file beside it names.
+    kept: Option<OnShelf>,
 }
 
 /// An index in the making: files come one by one, and are sorted when all are there.
 #[derive(Debug, Default)]
 pub struct Builder {
     index: Index,
+    /// Whether a file names a pack of the kept table.
+    names_kept: bool,
 }
 
 impl Builder {
+    /// Begins with what a kept table says of these packs.
+    fn over(kept: OnShelf, packs: Vec<Pack>) -> Self {
+        let numbers = packs.iter().zip(0..);
+        let pack_numbers = numbers.map(|(pack, number)| (pack.id, number)).collect();
+        let index = Index {
+            packs,
+            pack_numbers,
+            kept: Some(kept),
+            ..Index::default()
+        };
+        Self {
+            index,
+            names_kept: false,
+        }
+    }
+
     /// Takes an index file in.
     pub fn add(&mut self, file: &IndexFile) {
+        let kept = self.index.kept.as_ref();
+        let kept_packs = kept.map_or(0, |kept| kept.table.packs());
         for (packs, standing) in [
             (&file.packs, Standing::InUse),
             (&file.packs_to_delete, Standing::Retired),
         ] {
             for pack in packs {
-                self.index.push(pack.id, standing, pack.packed());
+                let number = self.index.push(pack.id, standing, pack.packed());
+                self.names_kept |= number < kept_packs;
             }
         }
     }
@@ -116,34 +189,82 @@ impl Index {
         self.settle();
     }
 
-    fn push(&mut self, pack: Id, standing: Standing, blobs: impl Iterator<Item = PackedBlob>) {
+    /// Returns the pack's number.
+    fn push(
+        &mut self,
+        pack: Id,
+        standing: Standing,
+        blobs: impl Iterator<Item = PackedBlob>,
+    ) -> u32 {
         let number = self.pack_number(pack, standing);
         for blob in blobs {
             self.blobs.push(Place::new(number, &blob));
         }
+        number
     }
 
     fn settle(&mut self) {
         let packs = &self.packs;
-        // Those that will stay come first: of very many places they are the ones that count.
-        let rank = |number: u32| {
-            let pack = &packs[number as usize];
-            (Reverse(pack.standing), pack.id)
-        };
+        let rank = |number: u32| packs[number as usize].rank();
         let conflicts = &mut self.conflicts;
         self.blobs.settle(&rank, &mut |pack| {
             conflicts.insert(rank(pack).1);
         });
     }
 
+    /// Looks at the places of a blob, those in packs that will stay first.
+    fn with_places<T>(&self, kind: BlobKind, id: Id, look: impl FnOnce(&[Place]) -> T) -> T {
+        let near = self.blobs.find(kind, id);
+        let Some(kept) = &self.kept else {
+            return look(near);
+        };
+        let mut places = self.kept_places(kept, kind, id);
+        if !near.is_empty() {
+            places.extend_from_slice(near);
+            settle_one(&mut places, &|number| self.packs[number as usize].rank());
+        }
+        look(&places)
+    }
+
+    fn kept_places(&self, kept: &OnShelf, kind: BlobKind, id: Id) -> Vec<Place> {
+        if kept.in_memory.get().is_none() {
+            if let Ok(places) = kept.table.find(kind, id) {
+                return places;
+            }
+            // The next run makes it anew.
+            kept.spot.discard();
+        }
+        self.kept_in_memory(kept).find(kind, id).to_vec()
+    }
+
+    /// What the kept table should say. A file that cannot be read any more is left out: what it names is then
+    /// stored again, and not found.
+    fn kept_in_memory<'a>(&self, kept: &'a OnShelf) -> &'a Table {
+        kept.in_memory.get_or_init(|| {
+            let mut table = Table::default();
+            kept.spot.read_again(kept.table.files(), &mut |pack| {
+                if let Some(number) = self.pack_numbers.get(&pack.id) {
+                    for blob in pack.packed() {
+                        table.push(Place::new(*number, &blob));
+                    }
+                }
+            });
+            let rank = |number: u32| self.packs[number as usize].rank();
+            table.settle(&rank, &mut |_| {});
+            table
+        })
+    }
+
+    /// All places, those of a kept table as well: it is read into memory for it.
+    fn all_places(&self) -> impl Iterator<Item = &Place> {
+        let kept = self.kept.iter();
+        let kept = kept.flat_map(|kept| self.kept_in_memory(kept).places());
+        kept.chain(self.blobs.places())
+    }
+
     fn pack_number(&mut self, id: Id, standing: Standing) -> u32 {
         let number = *self.pack_numbers.entry(id).or_insert_with(|| {
-            self.packs.push(Pack {
-                id,
-                standing,
-                lost: false,
-                seen_bytes: None,
-            });
+            self.packs.push(Pack::new(id, standing, 0));
             u32::try_from(self.packs.len() - 1).unwrap_or(u32::MAX)
         });
         // Listed as in use anywhere, it is in use.
@@ -163,16 +284,19 @@ impl Index {
     /// are known. What its bytes are, only reading them tells.
     #[must_use]
     pub fn is_within_reach(&self, kind: BlobKind, id: Id) -> bool {
-        self.blobs.find(kind, id).iter().any(|place| {
+        let is_there = |place: &Place| {
             let seen = self.packs[place.pack() as usize].seen_bytes;
             seen.is_none_or(|bytes| place.end() <= bytes)
-        })
+        };
+        self.with_places(kind, id, |places| places.iter().any(is_there))
     }
 
     /// Compares with the packs that are there (name and size). Blobs of one that is gone or too short
     /// are no longer built upon; returns the names of such packs.
     pub fn note_lost(&mut self, there: &HashMap<Id, u64>) -> Vec<Id> {
-        let mut sizes = vec![crypto::OVERHEAD as u64 + 4; self.packs.len()];
+        let around = crypto::OVERHEAD as u64 + 4;
+        let kept = self.packs.iter().map(|pack| pack.kept_bytes);
+        let mut sizes: Vec<u64> = kept.map(|bytes| bytes.saturating_add(around)).collect();
         for place in self.blobs.places() {
             let size = &mut sizes[place.pack() as usize];
             *size = size.saturating_add(pack::bytes_of(&place.blob()));
@@ -192,8 +316,8 @@ impl Index {
     /// Whether the blob is in the repository, in a pack that will stay.
     #[must_use]
     pub fn contains(&self, kind: BlobKind, id: Id) -> bool {
-        let mut places = self.blobs.find(kind, id).iter();
-        places.any(|place| self.is_sound(place))
+        let is_sound = |place: &Place| self.is_sound(place);
+        self.with_places(kind, id, |places| places.iter().any(is_sound))
     }
 
     fn is_sound(&self, place: &Place) -> bool {
@@ -204,21 +328,31 @@ impl Index {
     /// Where the blob lies: in packs that will stay first.
     #[must_use]
     pub fn locations(&self, kind: BlobKind, id: Id) -> Vec<Location> {
-        let mut places: Vec<&Place> = self.blobs.find(kind, id).iter().collect();
-        places.sort_by_key(|place| !self.is_sound(place));
-        places
-            .into_iter()
-            .map(|place| self.location(place))
-            .collect()
+        self.with_places(kind, id, |places| {
+            let mut places: Vec<&Place> = places.iter().collect();
+            places.sort_by_key(|place| !self.is_sound(place));
+            let locations = places.into_iter().map(|place| self.location(place));
+            locations.collect()
+        })
     }
 
     /// Where the best copy of the blob lies.
     #[must_use]
     pub fn find(&self, kind: BlobKind, id: Id) -> Option<Location> {
-        let places = self.blobs.find(kind, id);
-        let sound = places.iter().find(|place| self.is_sound(place));
-        let place = sound.or_else(|| places.first())?;
-        Some(self.location(place))
+        self.with_places(kind, id, |places| {
+            let sound = places.iter().find(|place| self.is_sound(place));
+            let place = sound.or_else(|| places.first())?;
+            Some(self.location(place))
+        })
+    }
+
+    /// Where a copy of the blob lies that can be built upon.
+    #[must_use]
+    pub fn find_sound(&self, kind: BlobKind, id: Id) -> Option<Location> {
+        self.with_places(kind, id, |places| {
+            let sound = places.iter().find(|place| self.is_sound(place));
+            sound.map(|place| self.location(place))
+        })
     }
 
     /// A file's size in bytes: the one that its folder says, or where that says none (rustic's of a
@@ -250,7 +384,7 @@ impl Index {
             .filter(|pack| pack.standing == Standing::InUse);
         let mut packs: HashMap<Id, Vec<PackedBlob>> =
             in_use.map(|pack| (pack.id, Vec::new())).collect();
-        for place in self.blobs.places() {
+        for place in self.all_places() {
             let location = self.location(place);
             if let Some(blobs) = packs.get_mut(&location.pack) {
                 blobs.push(location.blob);
@@ -264,7 +398,17 @@ impl Index {
 
     /// Every different blob, those of a kind in order of their ids.
     pub fn blobs(&self) -> impl Iterator<Item = (BlobKind, Id)> {
-        self.blobs.different()
+        let kept = self.kept.iter();
+        let mut kept = kept
+            .flat_map(|kept| self.kept_in_memory(kept).different())
+            .peekable();
+        let mut near = self.blobs.different().peekable();
+        std::iter::from_fn(move || match (kept.peek(), near.peek()) {
+            (Some(one), Some(other)) if one == other => kept.next().and(near.next()),
+            (Some(one), Some(other)) if one > other => near.next(),
+            (None, _) => near.next(),
+            (Some(_), _) => kept.next(),
+        })
     }
 
     /// Whether `pack` is one that is marked for deletion.
@@ -294,7 +438,7 @@ impl Index {
     /// Number of different blobs.
     #[must_use]
     pub fn blob_count(&self) -> usize {
-        self.blobs.different().count()
+        self.blobs().count()
     }
 }
 

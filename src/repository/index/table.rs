@@ -1,17 +1,19 @@
 //! Every place of every blob, sorted.
 
+use std::cmp::Ordering;
+
 use crate::id::Id;
 use crate::repository::pack::{BlobKind, PackedBlob};
 
 /// Most places of one blob that are kept in mind. Honest repositories have a few; without a limit, each question for
 /// one of a million would look at all of them.
-const MAX_PLACES: usize = 100;
+pub const MAX_PLACES: usize = 100;
 
 /// Places whose first bytes are these two begin where the table of beginnings says.
 const PREFIXES: usize = 1 << 16;
 
 /// Where a copy of a blob lies: 48 bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     id: Id,
     /// The pack's number, and in the lowest bit whether it is a tree.
@@ -23,6 +25,9 @@ pub struct Place {
 }
 
 impl Place {
+    /// Length of its bytes.
+    pub const BYTES: usize = Id::LENGTH + 16;
+
     /// The place of `blob` in the pack of this number.
     pub fn new(pack: u32, blob: &PackedBlob) -> Self {
         Self {
@@ -42,6 +47,49 @@ impl Place {
     /// Where it ends in its pack, in bytes.
     pub fn end(&self) -> u64 {
         u64::from(self.offset) + u64::from(self.length)
+    }
+
+    /// What it is a place of.
+    pub const fn key(&self) -> (BlobKind, Id) {
+        (self.kind(), self.id)
+    }
+
+    /// Its bytes, as they are kept on this machine.
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        let (id, numbers) = bytes.split_at_mut(Id::LENGTH);
+        id.copy_from_slice(self.id.as_bytes());
+        let own = [
+            self.pack_and_kind,
+            self.offset,
+            self.length,
+            self.plain_length,
+        ];
+        for (bytes, number) in numbers.as_chunks_mut::<4>().0.iter_mut().zip(own) {
+            *bytes = number.to_le_bytes();
+        }
+        bytes
+    }
+
+    /// The place of these bytes.
+    pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
+        let number = |from: usize| {
+            u32::from_le_bytes(std::array::from_fn(|at| bytes[Id::LENGTH + from + at]))
+        };
+        Self {
+            id: Id::from_bytes(std::array::from_fn(|at| bytes[at])),
+            pack_and_kind: number(0),
+            offset: number(4),
+            length: number(8),
+            plain_length: number(12),
+        }
+    }
+
+    /// Which of two places of a blob comes first: by the rank of their packs.
+    fn cmp_by<R: Ord>(&self, other: &Self, rank: &dyn Fn(u32) -> R) -> Ordering {
+        let rest = |place: &Self| (place.offset, place.length, place.plain_length);
+        let packs = rank(self.pack()).cmp(&rank(other.pack()));
+        packs.then_with(|| rest(self).cmp(&rest(other)))
     }
 
     const fn kind(&self) -> BlobKind {
@@ -103,7 +151,7 @@ impl Table {
         }
     }
 
-    /// All places.
+    /// All places, sorted once the table is settled.
     pub fn places(&self) -> impl Iterator<Item = &Place> {
         self.data.places.iter().chain(&self.trees.places)
     }
@@ -120,11 +168,7 @@ impl Sorted {
     fn settle<R: Ord>(&mut self, rank: &dyn Fn(u32) -> R, conflict: &mut dyn FnMut(u32)) {
         self.places.sort_unstable_by(|a, b| {
             let by_id = a.id.cmp(&b.id);
-            by_id.then_with(|| {
-                let rest = |place: &Place| (place.offset, place.length, place.plain_length);
-                let packs = rank(a.pack()).cmp(&rank(b.pack()));
-                packs.then_with(|| rest(a).cmp(&rest(b)))
-            })
+            by_id.then_with(|| a.cmp_by(b, rank))
         });
         let mut of_one = 1;
         self.places.dedup_by(|next, kept| {
@@ -163,6 +207,13 @@ impl Sorted {
         let of_it = near[first..].partition_point(|place| place.id == id);
         &near[first..first + of_it]
     }
+}
+
+/// Puts the places of one blob in order, each once, as [`Table::settle`] does it for all.
+pub fn settle_one<R: Ord>(places: &mut Vec<Place>, rank: &dyn Fn(u32) -> R) {
+    places.sort_unstable_by(|a, b| a.cmp_by(b, rank));
+    places.dedup_by_key(|place| (place.pack(), place.offset));
+    places.truncate(MAX_PLACES);
 }
 
 fn prefix(id: Id) -> usize {
