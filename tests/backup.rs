@@ -477,6 +477,12 @@ fn a_cache_is_believed_in_nothing() {
         listed.contains("shop.db") && !listed.contains("cache/"),
         "{listed}"
     );
+    // Nor is that of another repository, or one that is not in use.
+    fs::create_dir(cache.join("of-another")).unwrap();
+    fs::write(cache.join("of-another/file"), "kept").unwrap();
+    run(&["--no-cache", "backup", srv.to_str().unwrap()]);
+    let listed = run(&["ls", "latest"]).stdout;
+    assert!(!listed.contains("of-another"), "{listed}");
     let first = run(&["snapshots"]).stdout;
     for damage in ["lie", "shorten", "vanish", "replace"] {
         for file in files_below(&cache) {

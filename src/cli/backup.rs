@@ -85,15 +85,12 @@ pub fn options(
     args: &args::Backup,
 ) -> Result<Options> {
     let real = std::fs::canonicalize(&choice.path).into_iter();
-    let cache = session.cache_folder_of(choice)?;
-    let memory = session.memory_of(choice);
     Ok(Options {
         paths,
         excluded: (real.chain([choice.path.clone()]))
-            .chain(cache)
-            .chain(Session::memories())
+            .chain(session.own_folders()?)
             .collect(),
-        memory,
+        memory: session.memory_of(choice),
         excludes,
         recognition: args.reading.recognition(),
         tags: args.tag.clone(),

@@ -143,6 +143,21 @@ impl Session {
         Ok(folder.map(|folder| (folder.clone(), self.backend(&folder))))
     }
 
+    /// The folders of whatever is kept on this machine of any repository, in use now or not: no backup holds them.
+    pub fn own_folders(&self) -> Result<Vec<PathBuf>> {
+        let caches = config::cache_folder(&config::environment);
+        let named = self.global.cache_dir.as_deref().map(config::absolute);
+        let named: Vec<PathBuf> = (named.transpose()?.into_iter())
+            .chain(caches)
+            .chain(Self::memories())
+            .collect();
+        // By each name that it may be met under.
+        let real = named
+            .iter()
+            .filter_map(|folder| std::fs::canonicalize(folder).ok());
+        Ok(real.chain(named.clone()).collect())
+    }
+
     /// The folder of whatever is kept of a repository on this machine, if anything may be.
     pub fn cache_folder_of(&self, choice: &RepositoryChoice) -> Result<Option<PathBuf>> {
         let folder = match &self.global.cache_dir {
@@ -169,7 +184,7 @@ impl Session {
     }
 
     /// The same of all repositories.
-    pub fn memories() -> Option<PathBuf> {
+    fn memories() -> Option<PathBuf> {
         let states = config::state_folder(&config::environment)?;
         Some(states.join("databases"))
     }

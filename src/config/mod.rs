@@ -345,7 +345,10 @@ fn own_folder(
     let folders = match named(variable).filter(|path| path.is_absolute()) {
         Some(folders) => Some(folders),
         None if rustix::process::geteuid().is_root() => Some(PathBuf::from(of_root)),
-        None => named("HOME").map(|home| home.join(at_home)),
+        None => {
+            let home = named("HOME").filter(|home| home.is_absolute());
+            home.map(|home| home.join(at_home))
+        }
     };
     folders.map(|folders| folders.join("tillsafe"))
 }

@@ -429,6 +429,9 @@ impl Shared {
             if !self.gate.pass() {
                 return Err(self.stopped());
             }
+            if self.failed.load(Ordering::Acquire) {
+                return Ok(());
+            }
             self.repository
                 .put(Object::Named(Class::Data, id), &pack.bytes)?;
             self.keep_memory(pack.bytes);

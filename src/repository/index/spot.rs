@@ -150,7 +150,13 @@ impl Spot {
         });
         match merged {
             Ok(index) => Indexed { index, ..indexed },
-            Err(_) => indexed,
+            Err(cause) => {
+                // A page of it is wrong, which perhaps nobody asks for. The next run makes it anew.
+                if cause.kind() == io::ErrorKind::InvalidData {
+                    kept.spot.discard();
+                }
+                indexed
+            }
         }
     }
 
