@@ -105,6 +105,11 @@ impl Scene {
         self.place.join("around/target")
     }
 
+    /// What the program may make: the restored copy, and what it keeps of a large index.
+    fn own(&self) -> [PathBuf; 2] {
+        [self.target(), self.place.join("cache")]
+    }
+
     /// A command's words.
     fn words(&self, command: &str) -> Vec<String> {
         let text = |path: PathBuf| path.to_str().unwrap().to_owned();
@@ -253,7 +258,7 @@ fn play_one(honest: &Honest, class: &Class) {
             }
             // All others only read: what they leave must be what was there. A verify that ends well
             // adds its record, and touches nothing else.
-            let mut after = landscape(scene.place.path(), &[scene.target()]);
+            let mut after = landscape(scene.place.path(), &scene.own());
             if matches!(codes.last(), Some(0 | 3)) {
                 let ours = &scene.program.repository;
                 after.retain(|path, _| before.contains_key(path) || !path.starts_with(ours));
@@ -278,7 +283,7 @@ fn play_one(honest: &Honest, class: &Class) {
         landscape.retain(|path, _| !path.starts_with(&scene.program.repository));
         landscape
     };
-    let after = landscape(scene.place.path(), &[scene.target()]);
+    let after = landscape(scene.place.path(), &scene.own());
     assert_same(&around(before), &around(after), class.name);
 }
 
