@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 
@@ -22,20 +23,28 @@ class Failed(Exception):
     """A command that did not do its work."""
 
 
+# A process begins with the peak of whoever starts it, so that is a small one: it says the exit code, and what its child cost.
+LAUNCHER = """import resource, subprocess, sys, time
+begun = time.monotonic()
+code = subprocess.call(sys.argv[2:])
+wall = time.monotonic() - begun
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+open(sys.argv[1], "w").write(f"{code} {wall} {used.ru_utime + used.ru_stime} {used.ru_maxrss}")"""
+
+
 def run(command, environment, cwd=None):
     """Runs a command to its end and says what it cost, its children included."""
+    told = os.path.join(environment["HOME"], "cost")
+    launch = [sys.executable, "-I", "-S", "-c", LAUNCHER, told, *command]
     with open(os.devnull, "r+b") as nothing, open(os.path.join(environment["HOME"], "last"), "w+b") as said:
-        begun = time.monotonic()
-        child = subprocess.Popen(command, stdin=nothing, stdout=said, stderr=said, env=environment, cwd=cwd)
-        # The memory of the largest process below it, which is the tool itself.
-        _, status, used = os.wait4(child.pid, 0)
-        wall = time.monotonic() - begun
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode != 0:
+        subprocess.run(launch, stdin=nothing, stdout=said, stderr=said, env=environment, cwd=cwd, check=True)
+        with open(told, encoding="ascii") as file:
+            code, wall, processor, peak = file.read().split()
+        if code != "0":
             said.seek(0)
             text = said.read()[-2000:].decode(errors="replace")
-            raise Failed(f"{' '.join(command)}: exit code {child.returncode}\n{text}")
-    return Cost(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
+            raise Failed(f"{' '.join(command)}: exit code {code}\n{text}")
+    return Cost(float(wall), float(processor), int(peak) * 1024)
 
 
 def settle(cold):
