@@ -10,7 +10,9 @@ use anyhow::{Result, ensure};
 use rusqlite::Connection;
 
 use crate::shop;
-use crate::wal::{Chain, FRAME, HEADER, PAGE, read_frame};
+use tillsafe::source::sqlite::wal::HEADER;
+
+use crate::wal::{self, FRAME, PAGE, read_frame};
 use crate::ways::{NAME, WAL_NAME};
 
 /// Writes the log's pages into the base and removes the log, without `SQLite`.
@@ -18,7 +20,7 @@ pub fn fold(folder: &Path) -> Result<()> {
     let base = OpenOptions::new().write(true).open(folder.join(NAME))?;
     let mut log = BufReader::with_capacity(1 << 20, File::open(folder.join(WAL_NAME))?);
     let mut header = Vec::new();
-    let mut chain = Chain::begin(&mut header);
+    let mut chain = wal::begin(&mut header);
     let mut stored = [0; HEADER];
     log.read_exact(&mut stored)?;
     ensure!(header == stored, "the log's header is not ours");

@@ -12,9 +12,10 @@ use tillsafe::repository::snapshot::Snapshot;
 use tillsafe::repository::tree_writer::{PendingFile, StoredFile};
 use tillsafe::repository::writer::Writer;
 use tillsafe::source::sqlite;
+use tillsafe::source::sqlite::wal::{Chain, HEADER, refusing};
 
 use crate::library;
-use crate::wal::{Chain, FRAME, HEADER, PAGE, REFUSING};
+use crate::wal::{self, FRAME, PAGE};
 
 /// The database's name in a snapshot.
 pub const NAME: &str = "shop.db";
@@ -220,7 +221,7 @@ impl Log {
                     blobs: Vec::new(),
                     size: 0,
                 },
-                Chain::begin(&mut blob),
+                wal::begin(&mut blob),
             ),
         };
         let (mut number, mut first_page) = (0_u32, Vec::new());
@@ -251,8 +252,7 @@ impl Log {
         let mut commit = Vec::with_capacity(FRAME);
         let _ = chain.frame(1, number, &first_page, &mut commit);
         end.store(writer, commit)?;
-        first_page[..16].copy_from_slice(REFUSING);
-        end.store(writer, first_page)?;
+        end.store(writer, refusing(&first_page))?;
         let end = end.wait(writer)?;
         let mut log = frames.clone();
         log.blobs.push(end.blobs[0]);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::Options;
-use super::increment::{Image as StoredImage, Increments, Pages, Recorded, Recorder};
+use super::increment::{Image as StoredImage, Increments, Pages, Recorded, Recorder, Whole};
 use crate::capture::Survey;
 use crate::capture::manifest::{self, Database};
 use crate::capture::parent::{Image, Images, Parent};
@@ -12,7 +12,7 @@ use crate::chunker::{BASE_FROM as SMALLEST, PageChunks};
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Problem, Progress, go_on};
 use crate::point::ConsistencyPoint;
-use crate::repository::tree_writer::{PendingFile, StoredFile};
+use crate::repository::tree_writer::StoredFile;
 use crate::repository::writer::Writer;
 use crate::source::sqlite;
 
@@ -254,10 +254,7 @@ struct Read<'a> {
 /// The chunks of an image so far.
 enum Chunks<'a> {
     /// Of one that is stored whole each time.
-    Whole {
-        pending: PendingFile,
-        lengths: Vec<u64>,
-    },
+    Whole(Whole),
     /// Of one of which only the pages that changed are stored.
     Pages(Box<Pages<'a>>),
 }
@@ -265,10 +262,7 @@ enum Chunks<'a> {
 impl Chunks<'_> {
     fn store(&mut self, chunk: Vec<u8>, writer: &Writer) -> Result<()> {
         match self {
-            Self::Whole { pending, lengths } => {
-                lengths.push(chunk.len() as u64);
-                pending.store(writer, chunk)
-            }
+            Self::Whole(whole) => whole.store(chunk, writer),
             Self::Pages(pages) => pages.take(chunk),
         }
     }
@@ -276,19 +270,14 @@ impl Chunks<'_> {
     /// All that can be done of it already is done: no thread waits until its turn comes.
     fn settle(&mut self) -> Result<()> {
         match self {
-            Self::Whole { .. } => Ok(()),
+            Self::Whole(_) => Ok(()),
             Self::Pages(pages) => pages.settle(),
         }
     }
 
     fn finish(self, writer: &Writer) -> Result<StoredImage> {
         match self {
-            Self::Whole { pending, lengths } => {
-                let file = pending.wait(writer)?;
-                let blobs = file.blobs.iter().copied();
-                let sha256 = manifest::image_hash(lengths.into_iter().zip(blobs));
-                Ok(StoredImage::whole(file, sha256))
-            }
+            Self::Whole(whole) => whole.finish(writer),
             Self::Pages(pages) => pages.finish(),
         }
     }
@@ -402,10 +391,7 @@ impl<'a> Reader<'a> {
         {
             return Ok(Chunks::Pages(Box::new(pages)));
         }
-        Ok(Chunks::Whole {
-            pending: PendingFile::default(),
-            lengths: Vec::new(),
-        })
+        Ok(Chunks::Whole(Whole::default()))
     }
 
     fn take(&self, chunk: Vec<u8>, chunks: &mut Chunks<'_>) -> Result<()> {

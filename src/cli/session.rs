@@ -165,10 +165,14 @@ impl Session {
             Some(folder) => Some(config::absolute(folder)?),
             None => config::cache_folder(&config::environment),
         };
-        let repository = self.backend(&choice.path).location();
-        // A name of its own for each repository; what is in it is named by its own hash, or sealed.
-        let own = Id::of(repository.as_bytes()).short();
-        Ok(folder.map(|folder| folder.join(own)))
+        Ok(folder.map(|folder| folder.join(self.own_name(choice))))
+    }
+
+    /// What a repository's own folder is called wherever something is kept of several. What is in it is named by its own
+    /// hash, or sealed.
+    fn own_name(&self, choice: &RepositoryChoice) -> String {
+        let location = self.backend(&choice.path).location();
+        Id::of(location.as_bytes()).short()
     }
 
     /// Where a table of the index is kept, in the folder of a repository.
@@ -179,8 +183,7 @@ impl Session {
     /// Where this machine keeps what it has seen of databases that went into the repository, if anywhere.
     pub fn memory_of(&self, choice: &RepositoryChoice) -> Option<PathBuf> {
         let memories = Self::memories().filter(|_| !self.global.no_cache)?;
-        let repository = self.backend(&choice.path).location();
-        Some(memories.join(Id::of(repository.as_bytes()).short()))
+        Some(memories.join(self.own_name(choice)))
     }
 
     /// The same of all repositories.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use super::item::Item;
-use super::read_back::length_of;
+use super::read_back::{differs, length_of, open_copy};
 use crate::capture::manifest;
 use crate::durable::Folder;
 use crate::error::{Error, Result};
@@ -257,20 +257,9 @@ pub(super) fn read_back(
     monitor: &dyn Monitor,
 ) -> Result<()> {
     let path = folder.path().join(&item.path);
-    let failed = || Error::file("reading back", &path);
-    let differs = |finding: String| Error::NotVerified {
-        name: crate::units::shown(&item.path),
-        finding,
-    };
-    let file = folder.open_file(&item.path, false).map_err(failed())?;
-    let (length, size) = (file.length().map_err(failed())?, item.content.size());
-    if length != size {
-        return Err(differs(format!(
-            "the copy has {length} bytes, {size} were captured"
-        )));
-    }
+    let file = open_copy(folder, item)?;
     let page_bytes = log.described.page_bytes as usize;
-    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    let size = usize::try_from(item.content.size()).unwrap_or(usize::MAX);
     let mut image = Hasher::default();
     for wave in (0..size).step_by(STRETCH * TOGETHER_READ) {
         let stretches: Vec<(usize, Mutex<Vec<Id>>)> = (wave..size)
@@ -285,7 +274,8 @@ pub(super) fn read_back(
             for at in (*begin..end).step_by(PIECE) {
                 go_on(monitor)?;
                 let piece = &mut buffer[..PIECE.min(end - at)];
-                file.read_exact_at(piece, at as u64).map_err(failed())?;
+                file.read_exact_at(piece, at as u64)
+                    .map_err(Error::file("reading back", &path))?;
                 found.extend(piece.chunks(page_bytes).map(Id::of));
                 monitor.progress(Progress {
                     bytes: piece.len() as u64,
@@ -303,9 +293,8 @@ pub(super) fn read_back(
     }
     monitor.progress(Progress { bytes: 0, files: 1 });
     if image.finish() != log.image_sha256 {
-        return Err(differs(
-            "its image is not the one that was captured".to_owned(),
-        ));
+        let finding = "its image is not the one that was captured".to_owned();
+        return Err(differs(item, finding));
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use super::item::Item;
 use super::links::further_names;
 use super::log;
-use crate::durable::Folder;
+use crate::durable::{File, Folder};
 use crate::error::{Error, Result};
 use crate::id::{Hasher, Id};
 use crate::monitor::{Monitor, Progress, go_on};
@@ -114,6 +114,29 @@ pub(super) fn cut(lengths: impl Iterator<Item = u64>) -> Vec<(Range<usize>, u64)
     cuts
 }
 
+/// Opens a staged file, which must have the length of what was captured.
+pub(super) fn open_copy(folder: &dyn Folder, item: &Item) -> Result<Box<dyn File>> {
+    let path = folder.path().join(&item.path);
+    let file = folder
+        .open_file(&item.path, false)
+        .map_err(Error::file("reading back", &path))?;
+    let length = file.length().map_err(Error::file("reading back", &path))?;
+    let size = item.content.size();
+    if length != size {
+        let finding = format!("the copy has {length} bytes, {size} were captured");
+        return Err(differs(item, finding));
+    }
+    Ok(file)
+}
+
+/// That a copy is not what was captured.
+pub(super) fn differs(item: &Item, finding: String) -> Error {
+    Error::NotVerified {
+        name: crate::units::shown(&item.path),
+        finding,
+    }
+}
+
 /// Reads a stretch back, and says what a file that begins with it begins as.
 fn read_back_stretch(
     folder: &dyn Folder,
@@ -126,19 +149,8 @@ fn read_back_stretch(
         return Ok(signature);
     };
     let path = folder.path().join(&item.path);
-    let differs = |finding: String| Error::NotVerified {
-        name: crate::units::shown(&item.path),
-        finding,
-    };
-    let file = folder
-        .open_file(&item.path, false)
-        .map_err(Error::file("reading back", &path))?;
-    let length = file.length().map_err(Error::file("reading back", &path))?;
-    if length != *size {
-        return Err(differs(format!(
-            "the copy has {length} bytes, {size} were captured"
-        )));
-    }
+    let file = open_copy(folder, item)?;
+    let length = *size;
     let mut offset = *offset;
     if offset == 0 {
         // From the file itself: its first blob may be shorter.
@@ -172,9 +184,10 @@ fn read_back_stretch(
             at += length as u64;
         }
         if hasher.finish() != *id {
-            return Err(differs(format!(
-                "the copy differs in the {bytes} bytes from {offset}"
-            )));
+            return Err(differs(
+                item,
+                format!("the copy differs in the {bytes} bytes from {offset}"),
+            ));
         }
         offset += bytes;
         monitor.progress(Progress { bytes, files: 0 });

@@ -19,7 +19,6 @@ use tillsafe::source::sqlite::wal::{Chain, FRAME_HEAD, HEADER, refusing};
 
 use super::{Night, Scene, assert_image};
 use crate::common::library::open;
-use crate::common::program::Program;
 
 fn index_of(scene: &Scene) -> Index {
     let repository = open(&scene.backend).unwrap();
@@ -315,8 +314,7 @@ fn without_a_manifest_both_files_come_back() {
         panic!("a file");
     };
     damage(&scene, blobs[0]);
-    let program = Program::in_folder(scene.place.path());
-    program.write_password(crate::common::library::PASSWORD);
+    let program = scene.program();
     let (file, path) = (scene.place.join("dumped"), scene.database.to_str().unwrap());
     let run = program.run(&["dump", "latest", path, "--target", file.to_str().unwrap()]);
     assert_eq!(run.code, 4, "{}", run.text());
@@ -343,8 +341,7 @@ fn a_log_alone_is_not_restored_over_a_live_one() {
     scene.back_up();
     scene.trade();
     scene.back_up();
-    let program = Program::in_folder(scene.place.path());
-    program.write_password(crate::common::library::PASSWORD);
+    let program = scene.program();
     let log = format!("latest:{}-wal", scene.database.display());
     let target = scene.place.join("restored");
     for words in [
@@ -370,8 +367,7 @@ fn after_a_repair_no_half_of_it_is_restored() {
     scene.trade();
     let night = scene.back_up();
     let pack = damage(&scene, scene.stored(&night).log.unwrap()[0]);
-    let program = Program::in_folder(scene.place.path());
-    program.write_password(crate::common::library::PASSWORD);
+    let program = scene.program();
     let name = pack.file_name().unwrap().to_str().unwrap();
     program.run(&["repair", "packs", name]);
     let run = program.run(&["repair", "snapshots", "--forget"]);

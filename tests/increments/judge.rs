@@ -9,8 +9,7 @@ use tillsafe::repository::pack::BlobKind;
 
 use super::{Night, Scene, assert_image};
 use crate::common::dice::Dice;
-use crate::common::library::{PASSWORD, open};
-use crate::common::program::Program;
+use crate::common::library::open;
 use crate::common::restic::Restic;
 use crate::common::tools::find;
 
@@ -134,8 +133,7 @@ fn stock_restic_restores_it_and_finds_nothing_wrong() {
     scene.back_up();
     scene.trade();
     let night = scene.back_up();
-    let program = Program::in_folder(scene.place.path());
-    program.write_password(PASSWORD);
+    let program = scene.program();
     for (number, restic) in Restic::all_on(&program).iter().enumerate() {
         restic.assert_clean();
         let target = scene.place.join(&format!("by-restic-{number}"));
@@ -165,8 +163,7 @@ fn our_dump_of_the_file_and_of_its_folder_is_whole() {
     let night = scene.back_up();
     fs::write(scene.folder.join("notes.txt"), "glaze").unwrap();
     let later = scene.back_up();
-    let program = Program::in_folder(scene.place.path());
-    program.write_password(PASSWORD);
+    let program = scene.program();
     let file = scene.place.join("dumped.db");
     let id = night.outcome.snapshot.id.to_string();
     let database = scene.database.to_str().unwrap();

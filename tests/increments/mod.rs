@@ -28,7 +28,8 @@ use tillsafe::rng::SystemRng;
 
 use crate::common::Place;
 use crate::common::dice::Dice;
-use crate::common::library::{create, open, options, password, restore, services};
+use crate::common::library::{PASSWORD, create, open, options, password, restore, services};
+use crate::common::program::Program;
 
 /// A clock so far from the true one.
 #[derive(Debug)]
@@ -107,6 +108,13 @@ impl Scene {
 
     fn memory(&self) -> PathBuf {
         self.place.join("memory")
+    }
+
+    /// The program on its repository.
+    fn program(&self) -> Program {
+        let program = Program::in_folder(self.place.path());
+        program.write_password(PASSWORD);
+        program
     }
 
     /// The one file of what is remembered.

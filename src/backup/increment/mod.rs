@@ -22,7 +22,7 @@ use crate::repository::writer::Writer;
 
 use memory::Memory;
 pub use memory::{Memories, Recorded, Recorder};
-pub use pages::{Image, Pages};
+pub use pages::{Image, Pages, Whole};
 
 /// After so long a new base is taken: a restore reads the whole log, and a damaged blob of it costs all that follows.
 const LONGEST: SignedDuration = SignedDuration::from_hours(31 * 24);

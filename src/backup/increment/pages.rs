@@ -1,6 +1,6 @@
 //! The pages of one database on their way into the repository.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Increments;
 use super::memory::{self, Log, Memory, Recorded, Recorder, mark};
@@ -11,6 +11,7 @@ use crate::monitor::{Monitor, Problem};
 use crate::parallel::InOrder;
 use crate::repository::pack::BlobKind;
 use crate::repository::tree_writer::{PendingFile, StoredFile};
+use crate::repository::writer::Writer;
 use crate::rng;
 use crate::source::sqlite::wal::{self, Chain};
 
@@ -49,27 +50,44 @@ pub struct Image {
     pub recorded: Option<Recorded>,
 }
 
-impl Image {
-    /// One that is stored as one file.
-    #[must_use]
-    pub const fn whole(file: StoredFile, sha256: Id) -> Self {
-        Self {
+/// An image of which all is stored, so far.
+#[derive(Default)]
+pub struct Whole {
+    file: PendingFile,
+    lengths: Vec<u64>,
+}
+
+impl Whole {
+    /// Takes the next chunk.
+    ///
+    /// # Errors
+    /// The error that stopped the writer.
+    pub fn store(&mut self, chunk: Vec<u8>, writer: &Writer) -> Result<()> {
+        self.lengths.push(chunk.len() as u64);
+        self.file.store(writer, chunk)
+    }
+
+    /// The image, whose chunks were all handed in.
+    ///
+    /// # Errors
+    /// The error that stopped the writer.
+    pub fn finish(self, writer: &Writer) -> Result<Image> {
+        let file = self.file.wait(writer)?;
+        let blobs = self.lengths.into_iter().zip(file.blobs.iter().copied());
+        Ok(Image {
+            sha256: image_hash(blobs),
             file,
             log: None,
             described: None,
-            sha256,
             recorded: None,
-        }
+        })
     }
 }
 
 /// How it is stored.
 enum Way {
     /// All of it.
-    Whole {
-        file: PendingFile,
-        lengths: Vec<u64>,
-    },
+    Whole(Whole),
     /// What changed.
     Changes(Box<Changes>),
 }
@@ -110,13 +128,10 @@ impl<'a> Pages<'a> {
             Some(before) => Changes::begin(&with, before, page_size)?,
             None => None,
         };
-        let way = way.map_or_else(
-            || Way::Whole {
-                file: PendingFile::default(),
-                lengths: Vec::new(),
-            },
-            |changes| Way::Changes(Box::new(changes)),
-        );
+        let way = match way {
+            Some(changes) => Way::Changes(Box::new(changes)),
+            None => Way::Whole(Whole::default()),
+        };
         Ok(Some(Self {
             with,
             path,
@@ -165,7 +180,8 @@ impl<'a> Pages<'a> {
             if let Some(recorder) = &mut self.recorder
                 && let Err(cause) = recorder.push(mark)
             {
-                self.recorder = self.unless_failed(Err(cause));
+                self.recorder = None;
+                tell_forgotten(&self.path, &cause, self.monitor);
             }
             if let Way::Changes(changes) = &mut self.way {
                 changes.image.update(hash.as_bytes());
@@ -177,7 +193,7 @@ impl<'a> Pages<'a> {
                 }
             }
         }
-        if let Way::Whole { file, lengths } = &mut self.way {
+        if let Way::Whole(whole) = &mut self.way {
             // Page 1 alone: that of an increment's base is another one.
             let mut parts = vec![chunk];
             if is_first && parts[0].len() > self.page_size {
@@ -185,8 +201,7 @@ impl<'a> Pages<'a> {
                 parts.push(rest);
             }
             for part in parts {
-                lengths.push(part.len() as u64);
-                file.store(self.with.writer, part)?;
+                whole.store(part, self.with.writer)?;
             }
         }
         Ok(())
@@ -199,42 +214,29 @@ impl<'a> Pages<'a> {
     pub fn finish(mut self) -> Result<Image> {
         self.settle()?;
         let page_bytes = u32::try_from(self.page_size).unwrap_or(u32::MAX);
-        let record = self.recorder.take();
-        let way = std::mem::replace(
-            &mut self.way,
-            Way::Whole {
-                file: PendingFile::default(),
-                lengths: Vec::new(),
-            },
-        );
-        let (mut image, begun, log) = match way {
-            Way::Whole { file, lengths } => {
-                let file = file.wait(self.with.writer)?;
-                let sha256 = image_hash(lengths.into_iter().zip(file.blobs.iter().copied()));
-                (Image::whole(file, sha256), self.with.now, None)
-            }
+        let (mut image, begun, log) = match self.way {
+            Way::Whole(whole) => (whole.finish(self.with.writer)?, self.with.now, None),
             Way::Changes(changes) => changes.finish(&self.with, self.count, page_bytes)?,
         };
-        let recorded =
-            record.map(|recorder| recorder.finish(page_bytes, image.file.clone(), begun, log));
-        image.recorded = recorded.and_then(|recorded| self.unless_failed(recorded));
+        if let Some(recorder) = self.recorder {
+            match recorder.finish(page_bytes, image.file.clone(), begun, log) {
+                Ok(recorded) => image.recorded = Some(recorded),
+                Err(cause) => tell_forgotten(&self.path, &cause, self.monitor),
+            }
+        }
         Ok(image)
     }
+}
 
-    /// What was seen is kept for the next backup only if that can be: this one goes on.
-    fn unless_failed<T>(&self, result: Result<T>) -> Option<T> {
-        result
-            .inspect_err(|cause| {
-                self.monitor.problem(Problem {
-                    item: crate::units::shown(&self.path),
-                    finding: format!(
-                        "what was seen of its pages cannot be kept ({cause}); the next backup stores it whole, not only what changes"
-                    ),
-                    incomplete: false,
-                });
-            })
-            .ok()
-    }
+/// What was seen is kept for the next backup only if that can be: this one goes on.
+fn tell_forgotten(path: &Path, cause: &Error, monitor: &dyn Monitor) {
+    monitor.problem(Problem {
+        item: crate::units::shown(path),
+        finding: format!(
+            "what was seen of its pages cannot be kept ({cause}); the next backup stores it whole, not only what changes"
+        ),
+        incomplete: false,
+    });
 }
 
 impl Changes {

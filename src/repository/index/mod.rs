@@ -122,6 +122,13 @@ pub struct Index {
     kept: Option<OnShelf>,
 }
 
+/// The packs of an index file, each with how far it is to be relied upon.
+fn packs_of(file: &IndexFile) -> impl Iterator<Item = (&IndexedPack, Standing)> {
+    let in_use = file.packs.iter().map(|pack| (pack, Standing::InUse));
+    let retired = file.packs_to_delete.iter();
+    in_use.chain(retired.map(|pack| (pack, Standing::Retired)))
+}
+
 /// An index in the making: files come one by one, and are sorted when all are there.
 #[derive(Debug, Default)]
 pub struct Builder {
@@ -151,14 +158,9 @@ impl Builder {
     pub fn add(&mut self, file: &IndexFile) {
         let kept = self.index.kept.as_ref();
         let kept_packs = kept.map_or(0, |kept| kept.table.packs());
-        for (packs, standing) in [
-            (&file.packs, Standing::InUse),
-            (&file.packs_to_delete, Standing::Retired),
-        ] {
-            for pack in packs {
-                let number = self.index.push(pack.id, standing, pack.packed());
-                self.names_kept |= number < kept_packs;
-            }
+        for (pack, standing) in packs_of(file) {
+            let number = self.index.push(pack.id, standing, pack.packed());
+            self.names_kept |= number < kept_packs;
         }
     }
 

@@ -13,7 +13,7 @@ use super::merge::Sorter;
 use super::page::{self, Pages};
 use super::shelf::{Shelf, Workplace};
 use super::table::Place;
-use super::{Builder, Index, IndexFile, IndexedPack, OnShelf, Standing};
+use super::{Builder, Index, IndexFile, IndexedPack, OnShelf, packs_of};
 use crate::backend::Class;
 use crate::error::Error;
 use crate::id::Id;
@@ -92,8 +92,7 @@ impl Spot {
         for id in files.keys() {
             let file = self.repository.load_json::<IndexFile>(Class::Index, *id);
             if let Ok(file) = file {
-                let packs = file.packs.iter().chain(&file.packs_to_delete);
-                packs.for_each(&mut *take);
+                packs_of(&file).for_each(|(pack, _)| take(pack));
             }
         }
     }
@@ -175,17 +174,11 @@ impl Spot {
         let damaged = self.read(files, &|file| {
             let mut made = lock(&made);
             let (index, sorter) = &mut *made;
-            for (packs, standing) in [
-                (&file.packs, Standing::InUse),
-                (&file.packs_to_delete, Standing::Retired),
-            ] {
-                for pack in packs {
-                    let number = index.pack_number(pack.id, standing);
-                    let mut blobs = pack.packed();
-                    blobs.try_for_each(|blob| sorter.push(Place::new(number, &blob)))?;
-                }
-            }
-            Ok(())
+            packs_of(file).try_for_each(|(pack, standing)| {
+                let number = index.pack_number(pack.id, standing);
+                let mut blobs = pack.packed();
+                blobs.try_for_each(|blob| sorter.push(Place::new(number, &blob)))
+            })
         })?;
         let (index, mut sorter) = made.into_inner().unwrap_or_else(PoisonError::into_inner);
         let files = files.iter().filter(|(id, _)| !damaged.contains_key(id));

@@ -88,11 +88,6 @@ pub(super) fn capture_pages(
     Ok((captured, rest))
 }
 
-pub(super) fn chunk_bytes(options: &Options, fingerprint: &Fingerprint) -> usize {
-    let page_bytes = fingerprint.page_size_bytes;
-    options.chunks.bytes(fingerprint.image_bytes(), page_bytes)
-}
-
 /// Streams the pages of the open transaction in order; returns their bytes.
 pub(super) fn read_pages(
     path: &Path,

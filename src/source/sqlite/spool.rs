@@ -19,7 +19,7 @@ use super::captured::{Captured, Method};
 use super::fingerprint::Fingerprint;
 use super::open::Opened;
 use super::options::{BUSY_TIMEOUT, Options};
-use super::pages::{chunk_bytes, read_pages, require_whole};
+use super::pages::{read_pages, require_whole};
 use super::prove::{bound, open_immutable, quick_check};
 use super::refusal::{refused, source_error};
 use super::view::View;
@@ -69,7 +69,9 @@ pub fn capture_spooled(
     let fingerprint = Fingerprint::take(&copy).map_err(engine)?;
     let unsound = quick_check(&copy);
     drop(copy);
-    let size_bytes = read_file(&image, chunk_bytes(options, &fingerprint), sink)?;
+    let page_bytes = fingerprint.page_size_bytes;
+    let chunk_bytes = options.chunks.bytes(fingerprint.image_bytes(), page_bytes);
+    let size_bytes = read_file(&image, chunk_bytes, sink)?;
     require_whole(path, &fingerprint, size_bytes)?;
     Ok(Captured {
         fingerprint,
