@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::filter::Selection;
-use super::log::{Logs, read_back};
+use super::log::Logs;
 use super::plan::{Plan, read_manifest};
+use super::read_back::read_back_pages;
 use super::target::Target;
 use crate::durable::scratch::Scratch;
 use crate::durable::{Disk, File};
@@ -58,7 +59,7 @@ impl Images {
         }
         for item in &plan.items {
             if let Some(log) = &item.log {
-                read_back(scratch.folder(), item, log, monitor)?;
+                read_back_pages(scratch.folder(), item, log, monitor)?;
             }
         }
         Ok(Some(Self { plan, scratch }))

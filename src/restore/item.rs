@@ -2,10 +2,21 @@
 
 use std::path::PathBuf;
 
-use super::log::Log;
+use crate::capture::manifest;
 use crate::entry::Entry;
 use crate::id::Id;
 use crate::repository::tree::Content;
+
+/// What a database is not whole without.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// Its blobs in order.
+    pub blobs: Vec<Id>,
+    /// How both are stored.
+    pub described: manifest::Log,
+    /// SHA-256 over the SHA-256 of each page of the image in order.
+    pub image_sha256: Id,
+}
 
 /// One thing to restore.
 #[derive(Debug, Clone)]

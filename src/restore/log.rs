@@ -9,29 +9,16 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use super::item::Item;
-use super::read_back::{differs, length_of, open_copy};
+use super::item::{Item, Log};
+use super::read_back::length_of;
 use crate::capture::manifest;
-use crate::durable::Folder;
-use crate::error::{Error, Result};
-use crate::id::{Hasher, Id};
-use crate::monitor::{Monitor, Progress, go_on};
-use crate::parallel::{self, lock};
+use crate::error::Result;
+use crate::id::Id;
+use crate::parallel::lock;
 use crate::repository::index::Index;
 use crate::repository::name;
 use crate::repository::tree::{Content, Node};
 use crate::source::sqlite::{beside, wal, without};
-
-/// What a database is not whole without.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
-    /// Its blobs in order.
-    pub blobs: Vec<Id>,
-    /// How both are stored.
-    pub described: manifest::Log,
-    /// SHA-256 over the SHA-256 of each page of the image in order.
-    pub image_sha256: Id,
-}
 
 /// Databases of a snapshot that are stored as two files, by the folder that they lie in, and their names.
 #[derive(Debug, Default)]
@@ -237,64 +224,4 @@ impl Fold {
         }
         Ok(written)
     }
-}
-
-/// Bytes that one thread reads back at a stretch.
-const STRETCH: usize = 16 * 1024 * 1024;
-/// Stretches whose hashes are held at a time: of pages of 4 KiB 8 MiB.
-const TOGETHER_READ: usize = 64;
-/// Bytes that are held of it at a time: whole pages of any size.
-const PIECE: usize = 256 * 1024;
-
-/// Reads the image back, on all cores, and compares the hash of its pages with the captured one.
-///
-/// # Errors
-/// [`Error::NotVerified`], [`Error::File`], [`Error::Interrupted`].
-pub(super) fn read_back(
-    folder: &dyn Folder,
-    item: &Item,
-    log: &Log,
-    monitor: &dyn Monitor,
-) -> Result<()> {
-    let path = folder.path().join(&item.path);
-    let file = open_copy(folder, item)?;
-    let page_bytes = log.described.page_bytes as usize;
-    let size = usize::try_from(item.content.size()).unwrap_or(usize::MAX);
-    let mut image = Hasher::default();
-    for wave in (0..size).step_by(STRETCH * TOGETHER_READ) {
-        let stretches: Vec<(usize, Mutex<Vec<Id>>)> = (wave..size)
-            .step_by(STRETCH)
-            .take(TOGETHER_READ)
-            .map(|begin| (begin, Mutex::default()))
-            .collect();
-        parallel::for_each(&stretches, |(begin, hashes)| {
-            let end = size.min(begin + STRETCH);
-            let mut found = Vec::with_capacity((end - begin) / page_bytes);
-            let mut buffer = vec![0; PIECE.min(end - begin)];
-            for at in (*begin..end).step_by(PIECE) {
-                go_on(monitor)?;
-                let piece = &mut buffer[..PIECE.min(end - at)];
-                file.read_exact_at(piece, at as u64)
-                    .map_err(Error::file("reading back", &path))?;
-                found.extend(piece.chunks(page_bytes).map(Id::of));
-                monitor.progress(Progress {
-                    bytes: piece.len() as u64,
-                    files: 0,
-                });
-            }
-            *lock(hashes) = found;
-            Ok::<(), Error>(())
-        })?;
-        for (_, hashes) in &stretches {
-            for hash in lock(hashes).iter() {
-                image.update(hash.as_bytes());
-            }
-        }
-    }
-    monitor.progress(Progress { bytes: 0, files: 1 });
-    if image.finish() != log.image_sha256 {
-        let finding = "its image is not the one that was captured".to_owned();
-        return Err(differs(item, finding));
-    }
-    Ok(())
 }

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 
 use super::filter::{Filter, Selection, Verdict};
 use super::holes::bytes_in_holes;
-use super::item::Item;
+use super::item::{Item, Log};
 use super::links::further_names;
-use super::log::{Log, Logs, log_name};
+use super::log::{Logs, log_name};
 use super::lost::Lost;
 use crate::capture::manifest::{self, Manifest};
 use crate::entry::{Entry, Kind};

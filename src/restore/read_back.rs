@@ -6,14 +6,13 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use super::item::Item;
+use super::item::{Item, Log};
 use super::links::further_names;
-use super::log;
 use crate::durable::{File, Folder};
 use crate::error::{Error, Result};
 use crate::id::{Hasher, Id};
 use crate::monitor::{Monitor, Progress, go_on};
-use crate::parallel;
+use crate::parallel::{self, lock};
 use crate::repository::index::Index;
 use crate::repository::pack::BlobKind;
 use crate::repository::tree::Content;
@@ -22,7 +21,7 @@ use crate::source::sqlite::{HEAD, Signature, wal};
 /// Bytes that one thread reads back at a stretch.
 const STRETCH: u64 = 32 * 1024 * 1024;
 
-/// Bytes that are held of it at a time.
+/// Bytes that are held of it at a time: whole pages of any size.
 const PIECE: usize = 256 * 1024;
 
 thread_local! {
@@ -52,7 +51,7 @@ pub(super) fn read_back(
     let mut again = Vec::new();
     for (number, item) in items.iter().enumerate() {
         if let Some(log) = &item.log {
-            log::read_back(folder, item, log, monitor)?;
+            read_back_pages(folder, item, log, monitor)?;
             continue;
         }
         if let Content::File { blobs, size } = &item.content {
@@ -115,7 +114,7 @@ pub(super) fn cut(lengths: impl Iterator<Item = u64>) -> Vec<(Range<usize>, u64)
 }
 
 /// Opens a staged file, which must have the length of what was captured.
-pub(super) fn open_copy(folder: &dyn Folder, item: &Item) -> Result<Box<dyn File>> {
+fn open_copy(folder: &dyn Folder, item: &Item) -> Result<Box<dyn File>> {
     let path = folder.path().join(&item.path);
     let file = folder
         .open_file(&item.path, false)
@@ -130,7 +129,7 @@ pub(super) fn open_copy(folder: &dyn Folder, item: &Item) -> Result<Box<dyn File
 }
 
 /// That a copy is not what was captured.
-pub(super) fn differs(item: &Item, finding: String) -> Error {
+fn differs(item: &Item, finding: String) -> Error {
     Error::NotVerified {
         name: crate::units::shown(&item.path),
         finding,
@@ -196,6 +195,63 @@ fn read_back_stretch(
         monitor.progress(Progress { bytes: 0, files: 1 });
     }
     Ok(signature)
+}
+
+/// Reads the image back, on all cores, and compares the hash of its pages with the captured one.
+///
+/// # Errors
+/// [`Error::NotVerified`], [`Error::File`], [`Error::Interrupted`].
+pub(super) fn read_back_pages(
+    folder: &dyn Folder,
+    item: &Item,
+    log: &Log,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    /// Bytes that one thread reads at a stretch.
+    const STRETCH: usize = 16 * 1024 * 1024;
+    /// Stretches whose hashes are held at a time: of pages of 4 KiB 8 MiB.
+    const TOGETHER: usize = 64;
+    let path = folder.path().join(&item.path);
+    let file = open_copy(folder, item)?;
+    let page_bytes = log.described.page_bytes as usize;
+    let size = usize::try_from(item.content.size()).unwrap_or(usize::MAX);
+    let mut image = Hasher::default();
+    for wave in (0..size).step_by(STRETCH * TOGETHER) {
+        let stretches: Vec<(usize, Mutex<Vec<Id>>)> = (wave..size)
+            .step_by(STRETCH)
+            .take(TOGETHER)
+            .map(|begin| (begin, Mutex::default()))
+            .collect();
+        parallel::for_each(&stretches, |(begin, hashes)| {
+            let end = size.min(begin + STRETCH);
+            let mut found = Vec::with_capacity((end - begin) / page_bytes);
+            let mut buffer = vec![0; PIECE.min(end - begin)];
+            for at in (*begin..end).step_by(PIECE) {
+                go_on(monitor)?;
+                let piece = &mut buffer[..PIECE.min(end - at)];
+                file.read_exact_at(piece, at as u64)
+                    .map_err(Error::file("reading back", &path))?;
+                found.extend(piece.chunks(page_bytes).map(Id::of));
+                monitor.progress(Progress {
+                    bytes: piece.len() as u64,
+                    files: 0,
+                });
+            }
+            *lock(hashes) = found;
+            Ok::<(), Error>(())
+        })?;
+        for (_, hashes) in &stretches {
+            for hash in lock(hashes).iter() {
+                image.update(hash.as_bytes());
+            }
+        }
+    }
+    monitor.progress(Progress { bytes: 0, files: 1 });
+    if image.finish() != log.image_sha256 {
+        let finding = "its image is not the one that was captured".to_owned();
+        return Err(differs(item, finding));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
