@@ -24,11 +24,13 @@ check:
 tools:
 	sh .ci/tools.sh
 
-# tillsafe beside restic, rustic and (where it is installed) borg, as a table. BENCH="--size-mib 1024 --cold" and
-# more: see `python3 benches/peers --help`. Builds rustic first if it is not there: ten minutes.
+# tillsafe beside restic, rustic and (where it is installed) borg, beside the targets and beside what the machine itself
+# takes, as tables. BENCH="--size-mib 1024 --cold both" and more: see `python3 benches/peers --help`. Builds rustic first if
+# it is not there: ten minutes; without it if that fails.
 bench: tools
-	sh .ci/rustic.sh
+	sh .ci/rustic.sh || echo "bench: without rustic" >&2
 	cargo build --release --locked
+	cargo bench --locked --bench limits --bench scale --no-run
 	python3 benches/peers $(BENCH)
 
 # Sizes and times of the ways to store increments (docs/design/increments.md).

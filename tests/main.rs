@@ -38,6 +38,7 @@ mod retention;
 mod setup;
 mod shops;
 mod sqlite;
+mod suite;
 mod tidy;
 mod unchanged;
 mod walk;

@@ -127,6 +127,24 @@ class Database:
             connection.executemany(take, ((product,) for product in sold))
         self.orders += count
 
+    def grow(self, size):
+        """Fills the file to so many bytes with attachments, each a part of a long text: not a shop's, but quickly there."""
+        text = phrases(self.random, 32 * MIB // 20).encode()
+        connection = self._connect()
+        # No log as large as all of it.
+        connection.execute("PRAGMA journal_mode = delete")
+        connection.execute("PRAGMA journal_mode = off")
+        connection.execute("CREATE TABLE attachments(id INTEGER PRIMARY KEY, content BLOB)")
+        connection.execute("BEGIN")
+        left = size - os.path.getsize(self.path)
+        while left > 0:
+            start, length = self.random.randrange(len(text) - 200_000), self.random.randrange(20_000, 200_000)
+            connection.execute("INSERT INTO attachments VALUES (NULL, ?)", (text[start : start + length],))
+            left -= length
+        connection.execute("COMMIT")
+        connection.execute("PRAGMA journal_mode = wal")
+        self._close(connection)
+
     def pages(self):
         """A short mark of each page, in order."""
         with open(self.path, "rb") as file:
@@ -153,14 +171,17 @@ class Files:
             self._write(path, b"".join(self._line() for _ in range(self.log_bytes // 100)))
 
     def change(self):
-        """One file in a hundred is new, and the logs have grown."""
-        for path in self.random.sample(self.pictures, len(self.pictures) // 100):
+        """One file in a hundred is new, and the logs have grown. Says how many bytes are in the files that changed."""
+        pictures = self.random.sample(self.pictures, len(self.pictures) // 100)
+        texts = self.random.sample(self.texts, len(self.texts) // 100)
+        for path in pictures:
             self._write(path, self._picture())
-        for path in self.random.sample(self.texts, len(self.texts) // 100):
+        for path in texts:
             self._write(path, self._text())
         for path in self.logs:
             with open(path, "ab") as log:
                 log.writelines(self._line() for _ in range(self.log_bytes // 10_000))
+        return sum(os.path.getsize(path) for path in (*pictures, *texts, *self.logs))
 
     def _write(self, path, content):
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -197,3 +218,12 @@ def size_of(folder):
     return sum(
         os.lstat(os.path.join(path, name)).st_size for path, _, names in os.walk(folder) for name in names
     )
+
+
+def empty(folder):
+    """Gives back the room of all files below a folder, but not their names: ext4 makes files slowly after many were removed."""
+    for path, _, names in os.walk(folder):
+        for name in names:
+            file = os.path.join(path, name)
+            if not os.path.islink(file):
+                os.truncate(file, 0)

@@ -1,6 +1,8 @@
 """What one command costs: wall clock, processors, memory."""
 
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -37,7 +39,7 @@ def run(command, environment, cwd=None):
     told = os.path.join(environment["HOME"], "cost")
     launch = [sys.executable, "-I", "-S", "-c", LAUNCHER, told, *command]
     with open(os.devnull, "r+b") as nothing, open(os.path.join(environment["HOME"], "last"), "w+b") as said:
-        subprocess.run(launch, stdin=nothing, stdout=said, stderr=said, env=environment, cwd=cwd, check=True)
+        to_its_end(launch, stdin=nothing, stdout=said, stderr=said, env=environment, cwd=cwd)
         with open(told, encoding="ascii") as file:
             code, wall, processor, peak = file.read().split()
         if code != "0":
@@ -45,6 +47,31 @@ def run(command, environment, cwd=None):
             text = said.read()[-2000:].decode(errors="replace")
             raise Failed(f"{' '.join(command)}: exit code {code}\n{text}")
     return Cost(float(wall), float(processor), int(peak) * 1024)
+
+
+def to_its_end(command, **options):
+    """Waits for a command. Whoever stops us stops it and all that it has started: nothing goes on in a folder that is removed."""
+    process = subprocess.Popen(command, start_new_session=True, **options)
+    try:
+        said, _ = process.communicate()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+    if process.returncode:
+        raise Failed(f"{' '.join(command)}: exit code {process.returncode}")
+    return said
+
+
+def cargo_bench(root, name, words):
+    """Runs a bench of this project and returns what it prints."""
+    command = ["cargo", "bench", "-q", "--locked", "--bench", name, "--", *words]
+    return to_its_end(command, cwd=root, stdout=subprocess.PIPE, text=True)
+
+
+def free(folder):
+    """Bytes that can still be written there."""
+    return shutil.disk_usage(folder).free
 
 
 def settle(cold):
@@ -60,11 +87,12 @@ def fill_memory(folder):
     its host only then, which may cost more than all else, and whoever comes first would pay for it."""
     path = os.path.join(folder, "holes")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with open(path, "w+b") as file:
+    # It is there from the last time, and stays: with the file its memory would go.
+    with open(path, "a+b") as file:
         file.truncate(memory)
+        file.seek(0)
         while file.read(1024 * 1024):
             pass
-    # It stays: with the file its memory would go.
 
 
 def wait_for_inodes(folder):

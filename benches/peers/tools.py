@@ -67,7 +67,8 @@ class Restic(Tool):
         return self._words("check", "--read-data")
 
     def opening(self):
-        return self._words("snapshots")
+        # Of the others as little as they can do: no lock, no list.
+        return self._words("--no-lock", "cat", "config")
 
 
 class Tillsafe(Restic):
@@ -75,6 +76,9 @@ class Tillsafe(Restic):
 
     def proof(self):
         return self._words("verify")
+
+    def opening(self):
+        return self._words("cat", "config")
 
     def _words(self, *words):
         return [self.program, "-q", "-r", self.repository, "-p", self.password, *words]
@@ -90,6 +94,9 @@ class Rustic(Restic):
 
     def restore(self, folder, target):
         return self._words("restore", f"latest:{folder}", target)
+
+    def opening(self):
+        return self._words("cat", "config")
 
 
 class Borg(Tool):
@@ -118,8 +125,8 @@ class Borg(Tool):
         return [self.program, "check", "--verify-data", self.repository]
 
 
-def found(root, scratch):
-    """Those that are here: ours first."""
+def found(root, scratch, wanted=""):
+    """Those that are here, and wanted: ours first."""
     here = os.path.join(root, "target")
     places = [
         (Tillsafe, "tillsafe", [os.path.join(here, "release/tillsafe")]),
@@ -130,6 +137,6 @@ def found(root, scratch):
     tools = []
     for kind, name, programs in places:
         program = next((program for program in programs if program and os.access(program, os.X_OK)), None)
-        if program:
+        if program and (not wanted or name in ["tillsafe", *wanted.split(",")]):
             tools.append(kind(name, program, scratch))
     return tools
