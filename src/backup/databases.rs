@@ -283,6 +283,35 @@ impl Chunks<'_> {
     }
 }
 
+/// An image that is being read: its first chunk tells which way it goes.
+struct Incoming<'r, 'a> {
+    reader: &'r Reader<'a>,
+    /// What will be seen of its pages, if it is cut so that its first chunk is a base's.
+    recorder: Option<(Recorder, PageChunks)>,
+    chunks: Option<Chunks<'a>>,
+}
+
+impl sqlite::Sink for Incoming<'_, '_> {
+    fn take(&mut self, chunk: Vec<u8>) -> Result<()> {
+        let chunks = if let Some(chunks) = &mut self.chunks {
+            chunks
+        } else {
+            let recorder = self.recorder.take();
+            let recorder = recorder.filter(|(_, cut)| cut.is_of_a_base(chunk.len()));
+            let recorder = recorder.map(|(recorder, _)| recorder);
+            self.chunks.insert(self.reader.chunks(recorder, &chunk)?)
+        };
+        self.reader.take(chunk, chunks)
+    }
+
+    fn is_whole(&self) -> bool {
+        match &self.chunks {
+            Some(Chunks::Pages(pages)) => pages.are_all_stored(),
+            _ => true,
+        }
+    }
+}
+
 /// What reads and stores them.
 struct Reader<'a> {
     /// How databases are read that are stored whole each time.
@@ -331,23 +360,18 @@ impl<'a> Reader<'a> {
                 },
             })));
         }
-        let mut recorder = self.recorder(prepared.path());
+        let recorder = self.recorder(prepared.path());
         let options = match &recorder {
             Some(_) => &self.with_base,
             None => self.in_one_file,
         };
-        let mut chunks = None;
-        let (captured, rest) = prepared.read(options, &mut |chunk| {
-            let chunks = if let Some(chunks) = &mut chunks {
-                chunks
-            } else {
-                let is_of_a_base = options.chunks.is_of_a_base(chunk.len());
-                let recorder = recorder.take().filter(|_| is_of_a_base);
-                chunks.insert(self.chunks(recorder, &chunk)?)
-            };
-            self.take(chunk, chunks)
-        })?;
-        let mut chunks = match chunks {
+        let mut incoming = Incoming {
+            reader: self,
+            recorder: recorder.map(|recorder| (recorder, options.chunks)),
+            chunks: None,
+        };
+        let (captured, rest) = prepared.read(options, &mut incoming)?;
+        let mut chunks = match incoming.chunks {
             Some(chunks) => chunks,
             None => self.chunks(None, &[])?,
         };
@@ -437,7 +461,7 @@ impl<'a> Reader<'a> {
             rest,
         } = read;
         if let Some(rest) = rest {
-            rest.drain(&mut |chunk| self.take(chunk, &mut chunks))?;
+            rest.drain(&mut |chunk: Vec<u8>| self.take(chunk, &mut chunks))?;
         }
         for warning in captured.warnings {
             self.monitor.problem(Problem {

@@ -4,8 +4,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use rustix::buffer::spare_capacity;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::process::{Flock, FlockOffsetType, FlockType};
+
+use super::Identity;
 
 /// A POSIX lock on every byte of a file, held until it is dropped.
 ///
@@ -31,7 +34,7 @@ impl Claim {
     }
 }
 
-/// A file held open to see who has a POSIX lock on it, and what it begins with. As a [`Claim`], dropping it drops our own.
+/// A file held open to see who has a POSIX lock on it, and what it holds. As a [`Claim`], dropping it drops our own.
 #[derive(Debug)]
 pub struct LockWatch {
     fd: OwnedFd,
@@ -50,6 +53,29 @@ impl LockWatch {
         Ok(Self { fd, is_writable })
     }
 
+    /// Opens the file for reading only.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    pub fn open_to_read(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            fd: open(path, OFlags::RDONLY)?,
+            is_writable: false,
+        })
+    }
+
+    /// Which file it is.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    pub fn identity(&self) -> io::Result<Identity> {
+        let found = rustix::fs::fstat(&self.fd)?;
+        Ok(Identity {
+            device: found.st_dev,
+            inode: found.st_ino,
+        })
+    }
+
     /// Whether this user may write to it.
     #[must_use]
     pub const fn is_writable(&self) -> bool {
@@ -66,6 +92,24 @@ impl LockWatch {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(())
+    }
+
+    /// Reads so many bytes from `offset` on, or all that there are.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    pub fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(length);
+        while bytes.len() < length {
+            let at = offset + bytes.len() as u64;
+            match rustix::io::pread(&self.fd, spare_capacity(&mut bytes), at) {
+                Ok(0) => break,
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(cause) => return Err(cause.into()),
+            }
+        }
+        bytes.truncate(length);
+        Ok(bytes)
     }
 
     /// Whether another process has a lock on one of these bytes; 0 `bytes` are all that follow.

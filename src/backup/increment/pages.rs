@@ -145,6 +145,12 @@ impl<'a> Pages<'a> {
         }))
     }
 
+    /// Whether all of it is stored anew, not only what changed.
+    #[must_use]
+    pub const fn are_all_stored(&self) -> bool {
+        matches!(self.way, Way::Whole(_))
+    }
+
     /// Takes the next chunk.
     ///
     /// # Errors

@@ -14,12 +14,13 @@ use super::harm::refuse_harm;
 use super::header::Header;
 use super::open::Opened;
 use super::options::{Options, has_page_table};
-use super::pages::capture_pages;
+use super::pages::{Source, capture_pages};
 use super::prove::bound;
 use super::refusal::{refused, source_error};
 use super::relay::Rest;
 use super::replaced::{AtRest, identity};
 use super::second::Second;
+use super::sink::Sink;
 use super::spool::capture_spooled;
 use super::standing::Standing;
 use super::view::Begun;
@@ -34,11 +35,7 @@ use crate::point::ConsistencyPoint;
 ///
 /// # Errors
 /// As [`Prepared::open`] and [`Prepared::capture`].
-pub fn capture(
-    path: &Path,
-    options: &Options,
-    sink: &mut dyn FnMut(Vec<u8>) -> Result<()>,
-) -> Result<Captured> {
+pub fn capture(path: &Path, options: &Options, sink: &mut dyn Sink) -> Result<Captured> {
     Prepared::open(path, options)?.capture(options, sink)
 }
 
@@ -197,11 +194,7 @@ impl Prepared {
     ///
     /// # Errors
     /// As [`Prepared::read`].
-    pub fn capture(
-        self,
-        options: &Options,
-        sink: &mut dyn FnMut(Vec<u8>) -> Result<()>,
-    ) -> Result<Captured> {
+    pub fn capture(self, options: &Options, sink: &mut dyn Sink) -> Result<Captured> {
         let (captured, rest) = self.read(options, sink)?;
         match rest {
             Some(rest) => rest.drain(sink).map(|()| captured),
@@ -215,17 +208,13 @@ impl Prepared {
     /// # Errors
     /// [`Error::Source`] if the engine refuses, the image is not whole, or another file took its place
     /// meanwhile, and whatever `sink` returns.
-    pub fn read(
-        self,
-        options: &Options,
-        sink: &mut dyn FnMut(Vec<u8>) -> Result<()>,
-    ) -> Result<(Captured, Option<Rest>)> {
+    pub fn read(self, options: &Options, sink: &mut dyn Sink) -> Result<(Captured, Option<Rest>)> {
         let Self {
             path,
             identity,
             remote,
             linked,
-            opened,
+            mut opened,
             journal_mode,
             begun,
             mut standing,
@@ -235,18 +224,29 @@ impl Prepared {
         let page_table = options.page_table && has_page_table();
         let mut header = None;
         let mut is_first = true;
-        let sink: &mut dyn FnMut(Vec<u8>) -> Result<()> = &mut |chunk| {
-            if std::mem::take(&mut is_first) {
-                header = Header::parse(&chunk);
-            }
-            sink(chunk)
-        };
         let captured = if page_table && journal_mode == "wal" {
-            let captured = capture_pages(&path, &opened, begun, second, options, sink);
+            if standing.is_some() {
+                opened.main = LockWatch::open_to_read(&path).ok();
+            }
+            // Another file than SQLite has stays open all the same: closing it may drop our locks.
+            let main = opened.main.as_ref();
+            let main = main.filter(|main| main.identity().is_ok_and(|found| found == identity));
+            let source = Source {
+                path: &path,
+                connection: &opened,
+                direct: main.zip(standing.as_ref().map(|standing| standing.log.as_ref())),
+            };
+            let captured = capture_pages(&source, begun, second, options, sink);
             drop(opened);
             captured
         } else {
-            capture_spooled(&path, opened, options, page_table, sink)
+            let mut sink = |chunk: Vec<u8>| {
+                if std::mem::take(&mut is_first) {
+                    header = Header::parse(&chunk);
+                }
+                sink.take(chunk)
+            };
+            capture_spooled(&path, opened, options, page_table, &mut sink)
                 .map(|captured| (captured, None))
         };
         let (mut captured, rest) = captured.map_err(|cause| {

@@ -6,6 +6,7 @@ use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 use serde::{Deserialize, Serialize};
 
+use super::census::Counts;
 use crate::id::{Hasher, Id};
 use crate::units::counted;
 
@@ -51,6 +52,14 @@ impl Fingerprint {
     /// # Errors
     /// As `SQLite` reports them.
     pub(super) fn take(connection: &Connection) -> rusqlite::Result<Self> {
+        Self::with(connection, None)
+    }
+
+    /// The same with rows that were counted already in that transaction.
+    ///
+    /// # Errors
+    /// As `SQLite` reports them.
+    pub(super) fn with(connection: &Connection, counts: Option<&Counts>) -> rusqlite::Result<Self> {
         // An order of text that only the application has: nothing is compared here, so any will do.
         connection
             .collation_needed(|connection, name| connection.create_collation(name, str::cmp))?;
@@ -58,18 +67,20 @@ impl Fingerprint {
             connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0))
         };
         let size = |pragma: &str| number(pragma).map(|value| u64::try_from(value).unwrap_or(0));
-        let names: Vec<String> = connection
-            .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0")?
-            .query_map([], |row| row.get(0))?
+        let names: Vec<(String, u32)> = connection
+            .prepare(
+                "SELECT name, rootpage FROM sqlite_schema WHERE type = 'table' AND rootpage > 0",
+            )?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<Result<_, _>>()?;
         let mut tables = BTreeMap::new();
-        for name in names {
-            let rows: i64 = connection.query_row(
-                &format!("SELECT count(*) FROM main.{}", quoted(&name)),
-                [],
-                |row| row.get(0),
-            )?;
-            tables.insert(name, u64::try_from(rows).unwrap_or(0));
+        for (name, root) in names {
+            let counted = counts.and_then(|counts| counts.get(&root).copied());
+            let rows = match counted {
+                Some(rows) => rows,
+                None => count(connection, &name)?,
+            };
+            tables.insert(name, rows);
         }
         let sequences = if tables.contains_key("sqlite_sequence") {
             connection
@@ -152,6 +163,13 @@ impl std::fmt::Display for Totals {
         let (rows, tables) = (counted(self.rows, "row"), counted(self.tables, "table"));
         write!(f, "{rows} in {tables}")
     }
+}
+
+/// The rows of a table, as `SQLite` counts them.
+fn count(connection: &Connection, table: &str) -> rusqlite::Result<u64> {
+    let sql = format!("SELECT count(*) FROM main.{}", quoted(table));
+    let rows = connection.query_row(&sql, [], |row| row.get::<_, i64>(0));
+    rows.map(|rows| u64::try_from(rows).unwrap_or(0))
 }
 
 fn schema_hash(connection: &Connection) -> rusqlite::Result<Id> {

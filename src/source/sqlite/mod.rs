@@ -6,7 +6,9 @@
 
 mod capture;
 mod captured;
+mod census;
 mod detect;
+mod direct;
 mod fingerprint;
 mod harm;
 mod header;
@@ -20,6 +22,7 @@ mod relay;
 mod replaced;
 pub mod sample;
 mod second;
+mod sink;
 mod spool;
 mod standing;
 mod tidy;
@@ -39,5 +42,6 @@ pub use options::{Limits, Options, engine_version, has_page_table};
 pub use prove::{Proof, count_at_rest, has_changes_beside, open_copy, prove};
 pub use relay::Rest;
 pub use replaced::is_on_a_network;
+pub use sink::Sink;
 pub use standing::Standing;
 pub use together::{Together, together};

@@ -27,6 +27,8 @@ pub(super) struct Opened {
     pub(super) at_rest: Option<AtRest>,
     /// Its shared memory, if somebody asked who writes and how far the log goes.
     pub(super) shared: Option<LockWatch>,
+    /// Its file, if pages are read straight from it.
+    pub(super) main: Option<LockWatch>,
     _tidy: Tidy,
 }
 
@@ -54,6 +56,7 @@ impl Opened {
             connection,
             at_rest,
             shared: None,
+            main: None,
             _tidy: tidy,
         })
     }

@@ -5,24 +5,37 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::captured::{Captured, Method};
+use super::census::Census;
+use super::direct::Direct;
 use super::fingerprint::Fingerprint;
 use super::header::Header;
 use super::options::Options;
 use super::prove::quick_check;
 use super::refusal::{refused, source_error};
 use super::relay::{Relay, Rest};
-use super::second::{Pace, Second, Seen};
+use super::second::{Pace, Second, Wanted};
+use super::sink::Sink;
+use super::standing::LogEnd;
 use super::view::{Begun, View};
+use crate::durable::claim::LockWatch;
 use crate::error::Result;
 
+/// A database that is open, with what is known of how it stands.
+pub(super) struct Source<'a> {
+    pub(super) path: &'a Path,
+    pub(super) connection: &'a Connection,
+    /// Its file, and the end of its log in the transaction; none if pages are not to be read straight from it.
+    pub(super) direct: Option<(&'a LockWatch, Option<&'a LogEnd>)>,
+}
+
 pub(super) fn capture_pages(
-    path: &Path,
-    connection: &Connection,
+    source: &Source<'_>,
     begun: Option<Begun>,
     second: Option<Second>,
     options: &Options,
-    sink: &mut dyn FnMut(Vec<u8>) -> Result<()>,
+    sink: &mut dyn Sink,
 ) -> Result<(Captured, Option<Rest>)> {
+    let (path, connection) = (source.path, source.connection);
     let engine = |cause: rusqlite::Error| refused(path, &cause);
     let view = match begun {
         Some(begun) => View::of(connection, begun),
@@ -31,14 +44,23 @@ pub(super) fn capture_pages(
     let (image_bytes, page_bytes) = Fingerprint::size(connection).map_err(engine)?;
     let chunk_bytes = options.chunks.bytes(image_bytes, page_bytes);
     let mut header = None;
+    let mut census = Census::of(image_bytes, page_bytes);
     let mut relay = Relay::new(options, view.begun, sink);
-    let (mut pace, is_quick) = Pace::new();
+    let (mut pace, wanted) = Pace::new();
     let (size_bytes, seen) = std::thread::scope(|scope| {
-        let seeing = second.map(|second| scope.spawn(move || second.look(&is_quick)));
-        let read = read_pages(path, connection, chunk_bytes, &mut |chunk| {
-            pace.came(chunk.len());
+        let seeing = second.map(|second| scope.spawn(move || second.look(&wanted)));
+        let read = source.read(image_bytes, page_bytes, chunk_bytes, &mut |chunk| {
+            pace.came(chunk.len(), || match &census {
+                Some(_) if !relay.is_whole() => None,
+                census => Some(Wanted {
+                    counts: census.is_none(),
+                }),
+            });
             if header.is_none() {
                 header = Header::parse(&chunk);
+            }
+            if let Some(census) = &mut census {
+                census.see(&chunk);
             }
             let taken = relay.take(chunk);
             pace.went();
@@ -52,16 +74,17 @@ pub(super) fn capture_pages(
         });
         read.map(|bytes| (bytes, seen.flatten()))
     })?;
-    // Of the very pages that were read, which are still in memory. Nobody's ordinary commit waits.
-    let Seen {
-        fingerprint,
-        unsound,
-    } = match seen {
-        Some(seen) => seen,
-        None => Seen {
-            fingerprint: Fingerprint::take(connection).map_err(engine)?,
-            unsound: quick_check(connection),
-        },
+    // Of the very pages that were read. Nobody's ordinary commit waits.
+    let counts = census.and_then(|census| census.finish(connection));
+    let (counted, unsound) = match seen {
+        Some(seen) => (seen.fingerprint, seen.unsound),
+        // Only what changed is stored, and all pages are as they should be.
+        None if counts.is_some() && !relay.is_whole() => (None, None),
+        None => (None, quick_check(connection)),
+    };
+    let fingerprint = match counted {
+        Some(fingerprint) => fingerprint,
+        None => Fingerprint::with(connection, counts.as_ref()).map_err(engine)?,
     };
     require_whole(path, &fingerprint, size_bytes)?;
     let (point, held) = (view.point, view.begun.elapsed());
@@ -86,6 +109,30 @@ pub(super) fn capture_pages(
         warnings: warnings.into_iter().collect(),
     };
     Ok((captured, rest))
+}
+
+impl Source<'_> {
+    /// Streams all pages of the open transaction in order; returns their bytes.
+    fn read(
+        &self,
+        image_bytes: u64,
+        page_bytes: u64,
+        chunk_bytes: usize,
+        sink: &mut dyn FnMut(Vec<u8>) -> Result<()>,
+    ) -> Result<u64> {
+        let direct = self.direct.and_then(|(file, log)| {
+            let pages = u32::try_from(image_bytes.checked_div(page_bytes)?).ok()?;
+            let page_bytes = usize::try_from(page_bytes).ok()?;
+            let direct = Direct::begin(self.path, file, log, page_bytes)?;
+            Some((direct, pages))
+        });
+        match direct {
+            Some((direct, pages)) => {
+                direct.read_pages(self.path, self.connection, pages, chunk_bytes, sink)
+            }
+            None => read_pages(self.path, self.connection, chunk_bytes, sink),
+        }
+    }
 }
 
 /// Streams the pages of the open transaction in order; returns their bytes.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::options::Options;
+use super::sink::Sink;
 use crate::durable::File;
 use crate::durable::scratch::Scratch;
 use crate::error::{Error, Result};
@@ -16,7 +17,7 @@ use crate::monitor::go_on;
 /// Takes chunks and hands them on in their order, at once or from a spool.
 pub(super) struct Relay<'a> {
     options: &'a Options,
-    sink: &'a mut dyn FnMut(Vec<u8>) -> Result<()>,
+    sink: &'a mut dyn Sink,
     begun: Instant,
     way: Way,
 }
@@ -30,7 +31,7 @@ impl Rest {
     ///
     /// # Errors
     /// Those of the sink, [`Error::File`] for the spool.
-    pub fn drain(self, sink: &mut dyn FnMut(Vec<u8>) -> Result<()>) -> Result<()> {
+    pub fn drain(self, sink: &mut dyn Sink) -> Result<()> {
         self.0.drain(sink)
     }
 }
@@ -56,11 +57,7 @@ struct Spool {
 
 impl<'a> Relay<'a> {
     /// For a read that has `begun`.
-    pub(super) fn new(
-        options: &'a Options,
-        begun: Instant,
-        sink: &'a mut dyn FnMut(Vec<u8>) -> Result<()>,
-    ) -> Self {
+    pub(super) fn new(options: &'a Options, begun: Instant, sink: &'a mut dyn Sink) -> Self {
         Self {
             options,
             sink,
@@ -82,7 +79,7 @@ impl<'a> Relay<'a> {
             };
         }
         let Way::Spooled(spool) = &mut self.way else {
-            return (self.sink)(chunk);
+            return self.sink.take(chunk);
         };
         if let Some(watch) = &self.options.watch {
             go_on(watch.as_ref())?;
@@ -91,9 +88,14 @@ impl<'a> Relay<'a> {
             // What is in the spool is whole.
             spool.drain(self.sink)?;
             self.way = Way::Unbounded(cause.to_string());
-            return (self.sink)(chunk);
+            return self.sink.take(chunk);
         }
         Ok(())
+    }
+
+    /// Whether all of the image is stored anew.
+    pub(super) fn is_whole(&self) -> bool {
+        self.sink.is_whole()
     }
 
     /// All is read. Returns what is still in a spool, or why the read lasted longer than it should.
@@ -133,7 +135,7 @@ impl Spool {
         Ok(())
     }
 
-    fn drain(&self, sink: &mut dyn FnMut(Vec<u8>) -> Result<()>) -> Result<()> {
+    fn drain(&self, sink: &mut dyn Sink) -> Result<()> {
         let mut offset = 0;
         for length in &self.lengths {
             let mut chunk = vec![0; *length];
@@ -141,7 +143,7 @@ impl Spool {
                 .read_exact_at(&mut chunk, offset)
                 .map_err(Error::file("reading", &self.place))?;
             offset += *length as u64;
-            sink(chunk)?;
+            sink.take(chunk)?;
         }
         Ok(())
     }

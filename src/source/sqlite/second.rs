@@ -1,4 +1,4 @@
-//! A second connection to a database whose pages are being read: it counts and checks on another core meanwhile.
+//! A second connection to a database whose pages are being read: it checks it on another core meanwhile.
 //!
 //! Only where its transaction is known to be of the same moment, and where the disk is quick: two readers of
 //! one that has to move its heads would wait for each other.
@@ -20,11 +20,19 @@ const TRIAL: u64 = 32 * 1024 * 1024;
 /// Bytes a second from which on it is quick: no disk with heads gives so many.
 const QUICK: u128 = 256 * 1024 * 1024;
 
-/// What is found in a database besides its pages.
+/// What the engine finds in a database besides its pages.
 pub(super) struct Seen {
-    pub(super) fingerprint: Fingerprint,
-    /// What the engine finds wrong in it.
+    /// None if nobody asked for it.
+    pub(super) fingerprint: Option<Fingerprint>,
+    /// What it finds wrong.
     pub(super) unsound: Option<String>,
+}
+
+/// What a second connection is to do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    /// To check is always wanted; also to count?
+    pub(super) counts: bool,
 }
 
 /// The second connection, in its read transaction.
@@ -40,11 +48,16 @@ impl Second {
         Ok(Self(connection))
     }
 
-    /// Counts and checks once the disk has proved to be quick; none if it is not, or the engine refuses.
-    pub(super) fn look(self, is_quick: &Receiver<()>) -> Option<Seen> {
-        is_quick.recv().ok()?;
+    /// Checks and counts what is wanted once the disk has proved to be quick; none if it is not, or the engine refuses.
+    pub(super) fn look(self, wanted: &Receiver<Wanted>) -> Option<Seen> {
+        let wanted = wanted.recv().ok()?;
+        let fingerprint = || Fingerprint::take(&self.0).ok();
         Some(Seen {
-            fingerprint: Fingerprint::take(&self.0).ok()?,
+            fingerprint: if wanted.counts {
+                Some(fingerprint()?)
+            } else {
+                None
+            },
             unsound: quick_check(&self.0),
         })
     }
@@ -55,11 +68,11 @@ pub(super) struct Pace {
     since: Instant,
     reading: Duration,
     bytes: u64,
-    quick: Option<Sender<()>>,
+    quick: Option<Sender<Wanted>>,
 }
 
 impl Pace {
-    pub(super) fn new() -> (Self, Receiver<()>) {
+    pub(super) fn new() -> (Self, Receiver<Wanted>) {
         let (quick, is_quick) = bounded(1);
         let pace = Self {
             since: Instant::now(),
@@ -70,16 +83,17 @@ impl Pace {
         (pace, is_quick)
     }
 
-    /// A chunk has come.
-    pub(super) fn came(&mut self, bytes: usize) {
+    /// A chunk has come. If the disk turns out to be quick, the second connection is asked for what is wanted.
+    pub(super) fn came(&mut self, bytes: usize, wanted: impl FnOnce() -> Option<Wanted>) {
         self.reading += self.since.elapsed();
         self.bytes += bytes as u64;
         if self.bytes >= TRIAL
             && let Some(quick) = self.quick.take()
             && self.reading.as_millis() * QUICK < u128::from(self.bytes) * 1000
+            && let Some(wanted) = wanted()
         {
             // It listens as long as the pages are read.
-            let _ = quick.send(());
+            let _ = quick.send(wanted);
         }
     }
 

@@ -67,6 +67,30 @@ impl Chain {
         chain
     }
 
+    /// What the header of a log of pages of so many bytes begins; none if it is no such header, or its checksums run over words of
+    /// the other order of bytes.
+    #[must_use]
+    pub fn of(header: &[u8; HEADER], page_bytes: usize) -> Option<Self> {
+        let word =
+            |at: usize| u32::from_be_bytes(std::array::from_fn(|byte| header[4 * at + byte]));
+        let chain = Self {
+            salts: [word(4), word(5)],
+            sums: add([0; 2], &header[..24]),
+        };
+        let is_known = word(0) == MAGIC && word(1) == VERSION && word(2) as usize == page_bytes;
+        (is_known && chain.sums == [word(6), word(7)]).then_some(chain)
+    }
+
+    /// The page's number in the next frame, and the chain after it; none if the frame does not go on from here.
+    #[must_use]
+    pub fn after(self, frame: &[u8]) -> Option<(u32, Self)> {
+        let (head, page) = frame.split_first_chunk::<FRAME_HEAD>()?;
+        let word = |at: usize| u32::from_be_bytes(std::array::from_fn(|byte| head[4 * at + byte]));
+        let sums = add(add(self.sums, &head[..8]), page);
+        let goes_on = [word(2), word(3)] == self.salts && [word(4), word(5)] == sums;
+        goes_on.then_some((word(0), Self { sums, ..self }))
+    }
+
     /// Appends a frame to `bytes`: a page by its number, from 1; `pages` is the database's size in pages if the frame is
     /// a commit, else 0.
     #[must_use]
@@ -128,12 +152,27 @@ mod tests {
         let chain = Chain::begin([1, 2], 512, &mut bytes);
         assert_eq!(bytes.len(), HEADER);
         let chain = chain.frame(2, 0, &two, &mut bytes);
-        let _ = chain.frame(1, 2, &one, &mut bytes);
+        let chain = chain.frame(1, 2, &one, &mut bytes);
         bytes.push(0);
         let found: Vec<_> = frames(&bytes[HEADER..], 512)
             .map(|frame| (frame.number, frame.page[0]))
             .collect();
         assert_eq!(found, [(2, 9), (1, 7)]);
+        let (header, frames) = bytes.split_first_chunk().unwrap();
+        let mut read = Chain::of(header, 512).unwrap();
+        let mut numbers = Vec::new();
+        for frame in frames.chunks_exact(FRAME_HEAD + 512) {
+            let (number, next) = read.after(frame).unwrap();
+            numbers.push(number);
+            read = next;
+            for at in 0..frame.len() {
+                let mut hurt = frame.to_vec();
+                hurt[at] ^= 1;
+                assert_eq!(next.after(&hurt), None, "{at}");
+            }
+        }
+        assert_eq!((numbers, read), (vec![2, 1], chain));
+        assert_eq!(Chain::of(header, 1024), None);
     }
 
     #[test]
