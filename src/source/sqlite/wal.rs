@@ -107,11 +107,11 @@ impl Chain {
 }
 
 fn add([mut a, mut b]: [u32; 2], bytes: &[u8]) -> [u32; 2] {
-    let (pairs, _) = bytes.as_chunks::<8>();
-    for pair in pairs {
-        let word = |at: usize| u32::from_le_bytes(std::array::from_fn(|byte| pair[at + byte]));
-        a = a.wrapping_add(word(0)).wrapping_add(b);
-        b = b.wrapping_add(word(4)).wrapping_add(a);
+    let (words, _) = bytes.as_chunks::<4>();
+    let (pairs, _) = words.as_chunks::<2>();
+    for [one, other] in pairs {
+        a = a.wrapping_add(u32::from_le_bytes(*one)).wrapping_add(b);
+        b = b.wrapping_add(u32::from_le_bytes(*other)).wrapping_add(a);
     }
     [a, b]
 }

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
-use self::page::{Kind, Page, four};
+use self::page::{Kind, Page, Taken, four};
 use self::walk::Walk;
 
 /// The most pages that are noted: what is larger is left to `SQLite`, so that memory stays small (60 MiB).
@@ -30,6 +30,8 @@ pub(super) struct Census {
     /// Of a leaf of a table the first row's number, and how far the last is from it; of all pages, so that each has its place.
     first_rows: Vec<i64>,
     row_spans: Vec<u32>,
+    /// For one page after the other.
+    taken: Taken,
 }
 
 /// What a page says of itself.
@@ -57,6 +59,7 @@ impl Census {
             pages: Vec::new(),
             first_rows: Vec::new(),
             row_spans: Vec::new(),
+            taken: Taken::new(size),
         })
     }
 
@@ -78,8 +81,9 @@ impl Census {
             let (mut first, mut span) = (0, 0);
             // SQLite allows no fewer.
             let parsed = (self.usable >= 480).then(|| Page::parse(page, number, self.usable));
-            if let Some((parsed, look)) =
-                parsed.flatten().and_then(|page| Some((page, page.look()?)))
+            if let Some((parsed, look)) = parsed
+                .flatten()
+                .and_then(|page| Some((page, page.look(&mut self.taken)?)))
             {
                 seen.cells = parsed.cells;
                 seen.kind = Some(parsed.kind);

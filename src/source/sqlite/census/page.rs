@@ -2,8 +2,6 @@
 
 /// Bytes of the database's header, before the b-tree of page 1.
 const FILE_HEADER: usize = 100;
-/// Bytes of the largest page, as bits in words.
-const WORDS: usize = 65536 / 64;
 
 /// What a page of a b-tree is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,14 +79,17 @@ impl<'a> Page<'a> {
     }
 
     /// The cells in the order of their keys; none for one that does not lie within the page.
-    pub(super) fn cells(&self) -> impl Iterator<Item = Option<(usize, Cell)>> {
-        let first = self.pointers();
-        (0..usize::from(self.cells)).map(move |number| {
-            let at = usize::from(two(self.bytes, first + 2 * number)?);
-            self.cell(at).map(|cell| (at, cell))
-        })
+    pub(super) fn cells(&self) -> impl Iterator<Item = Option<Cell>> {
+        (0..self.cells).map(|number| self.cell(self.pointer(number)?))
     }
 
+    /// Where a cell begins.
+    #[inline]
+    fn pointer(&self, number: u16) -> Option<usize> {
+        two(self.bytes, self.pointers() + 2 * usize::from(number)).map(usize::from)
+    }
+
+    #[inline]
     fn cell(&self, at: usize) -> Option<Cell> {
         let begin = at;
         let mut at = at;
@@ -142,7 +143,7 @@ impl<'a> Page<'a> {
 
     /// Looks at all of it: whether each byte belongs to one cell, one free block or to nothing, as the header counts, and
     /// whether the rows of a table stand in order.
-    pub(super) fn look(&self) -> Option<Look> {
+    pub(super) fn look(&self, taken: &mut Taken) -> Option<Look> {
         let content = match two(self.bytes, self.header + 5)? {
             0 => 65536,
             content => usize::from(content),
@@ -151,14 +152,15 @@ impl<'a> Page<'a> {
         if content < end || content > self.usable {
             return None;
         }
-        let mut taken = Taken([0; WORDS]);
+        taken.clear(self.usable);
         let mut look = Look {
             rowids: None,
             overflows: false,
         };
         let is_of_a_table = self.kind.is_of_a_table();
-        for cell in self.cells() {
-            let (at, cell) = cell?;
+        for number in 0..self.cells {
+            let at = self.pointer(number)?;
+            let cell = self.cell(at)?;
             if at < content || !taken.take(at, cell.bytes) {
                 return None;
             }
@@ -201,10 +203,21 @@ pub(super) struct Look {
 }
 
 /// Which bytes of a page are taken.
-struct Taken([u64; WORDS]);
+#[derive(Debug)]
+pub(super) struct Taken(Vec<u64>);
 
 impl Taken {
+    /// None, for pages of so many bytes.
+    pub(super) fn new(page_bytes: usize) -> Self {
+        Self(vec![0; page_bytes.div_ceil(64)])
+    }
+
+    fn clear(&mut self, bytes: usize) {
+        self.0[..bytes.div_ceil(64)].fill(0);
+    }
+
     /// Takes bytes within a page; `false` if one of them is taken already.
+    #[inline]
     fn take(&mut self, at: usize, bytes: usize) -> bool {
         let (mut at, end) = (at, at + bytes);
         while at < end {
@@ -230,20 +243,28 @@ impl Taken {
     }
 }
 
+#[inline]
 fn two(bytes: &[u8], at: usize) -> Option<u16> {
     let two = bytes.get(at..at + 2)?;
     Some(u16::from_be_bytes([two[0], two[1]]))
 }
 
+#[inline]
 pub(super) fn four(bytes: &[u8], at: usize) -> Option<u32> {
     let four = bytes.get(at..at.checked_add(4)?)?;
     Some(u32::from_be_bytes([four[0], four[1], four[2], four[3]]))
 }
 
 /// A number of one to nine bytes.
+#[inline]
 fn variable(bytes: &[u8], at: &mut usize) -> Option<u64> {
-    let mut number = 0;
-    for _ in 0..8 {
+    let byte = *bytes.get(*at)?;
+    *at += 1;
+    if byte < 0x80 {
+        return Some(byte.into());
+    }
+    let mut number = u64::from(byte & 0x7f);
+    for _ in 0..7 {
         let byte = *bytes.get(*at)?;
         *at += 1;
         number = number << 7 | u64::from(byte & 0x7f);

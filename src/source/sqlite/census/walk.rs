@@ -147,7 +147,7 @@ impl<'a> Walk<'a> {
             return None;
         }
         for cell in page.cells() {
-            let (_, cell) = cell?;
+            let cell = cell?;
             if !kind.is_leaf() {
                 self.node(cell.child, depth + 1, tree)?;
                 tree.between(kind, &cell)?;
