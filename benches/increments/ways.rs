@@ -142,7 +142,7 @@ impl Split {
         let options = library::sqlite_options(self.chunk_bytes, database);
         let mut file = PendingFile::default();
         let mut number = 0;
-        sqlite::capture(database, &options, &mut |chunk| {
+        sqlite::capture(database, &options, &mut |chunk: Vec<u8>| {
             let whole = Extent::Whole(Id::of(&chunk));
             match self.extents.get_mut(number) {
                 None => self.extents.push(whole),
@@ -197,7 +197,7 @@ impl Log {
     fn read_base(&mut self, database: &Path, writer: &Writer) -> Result<StoredFile> {
         let options = library::sqlite_options(self.chunk_bytes, database);
         let mut file = PendingFile::default();
-        sqlite::capture(database, &options, &mut |mut chunk| {
+        sqlite::capture(database, &options, &mut |mut chunk: Vec<u8>| {
             self.hashes.extend(chunk.chunks(PAGE).map(hash));
             if file.is_empty() {
                 let rest = chunk.split_off(PAGE);
@@ -227,7 +227,7 @@ impl Log {
         let (mut number, mut first_page) = (0_u32, Vec::new());
         let mut new = PendingFile::default();
         let options = library::sqlite_options(self.chunk_bytes, database);
-        sqlite::capture(database, &options, &mut |chunk| {
+        sqlite::capture(database, &options, &mut |chunk: Vec<u8>| {
             for page in chunk.chunks(PAGE) {
                 number += 1;
                 if number == 1 {

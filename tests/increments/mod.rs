@@ -5,6 +5,7 @@ mod chain;
 mod hurt;
 mod judge;
 mod memory;
+mod sound;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -195,7 +195,7 @@ os._exit(0)";
         return;
     };
     let mut is_done = false;
-    let captured = capture(&shop.database, &options(place.path()), &mut |_| {
+    let captured = capture(&shop.database, &options(place.path()), &mut |_: Vec<u8>| {
         if !std::mem::replace(&mut is_done, true) {
             run(&mut application);
         }
@@ -224,7 +224,7 @@ fn no_stray_close_drops_our_locks() {
     fs::hard_link(&shop.database, shop.folder.join("another-name.db")).unwrap();
     let pid = std::process::id().to_string();
     let mut seen = 0;
-    capture(&shop.database, &options(place.path()), &mut |_| {
+    capture(&shop.database, &options(place.path()), &mut |_: Vec<u8>| {
         let held = locks_on(&shop.database);
         assert!(
             held.iter()

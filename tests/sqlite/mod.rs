@@ -1,5 +1,6 @@
 //! The traps of databases that are somebody else's, each by its name.
 
+mod direct;
 mod folder;
 mod names;
 mod others;
@@ -36,7 +37,7 @@ fn options(scratch: &Path) -> Options {
 /// Captures one database; returns what was said of it, and its image.
 fn image(path: &Path, options: &Options) -> Result<(Captured, Vec<u8>)> {
     let mut image = Vec::new();
-    let captured = capture(path, options, &mut |chunk| {
+    let captured = capture(path, options, &mut |chunk: Vec<u8>| {
         image.extend(chunk);
         Ok(())
     })?;

@@ -206,7 +206,7 @@ connection.close()
         return;
     };
     let mut is_done = false;
-    let result = capture(&other, &options(place.path()), &mut |_| {
+    let result = capture(&other, &options(place.path()), &mut |_: Vec<u8>| {
         if !std::mem::replace(&mut is_done, true) {
             run(&mut application);
         }

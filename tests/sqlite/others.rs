@@ -22,7 +22,7 @@ fn disturbed(
     let mut with = super::options(place.path());
     options(&mut with);
     let mut is_done = false;
-    capture(&shop.database, &with, &mut |_| {
+    capture(&shop.database, &with, &mut |_: Vec<u8>| {
         if !is_done {
             disturb(&shop);
             is_done = true;

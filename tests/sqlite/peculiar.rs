@@ -304,7 +304,7 @@ fn the_lock_page_between_the_largest_pages() {
         .unwrap();
     drop(connection);
     let (mut hasher, mut offset, mut lock_page) = (Hasher::default(), 0_u64, None);
-    let captured = capture(&database, &options(place.path()), &mut |chunk| {
+    let captured = capture(&database, &options(place.path()), &mut |chunk: Vec<u8>| {
         if offset == LOCK_PAGE {
             lock_page = Some(chunk.clone());
         }

@@ -101,7 +101,7 @@ impl Scene {
             let shared = shared.prepared.remove(path);
             let prepared = shared.unwrap_or_else(|| Prepared::open(path, options).unwrap());
             let mut image = Vec::new();
-            let captured = prepared.capture(options, &mut |chunk| {
+            let captured = prepared.capture(options, &mut |chunk: Vec<u8>| {
                 image.extend(chunk);
                 Ok(())
             });
@@ -219,7 +219,7 @@ fn all_are_read_before_anything_that_is_spooled_is_stored() {
     for path in &scene.databases {
         let prepared = shared.prepared.remove(path).unwrap();
         let (_, rest) = prepared
-            .read(&options, &mut |_| panic!("it goes to the spool"))
+            .read(&options, &mut |_: Vec<u8>| panic!("it goes to the spool"))
             .unwrap();
         rests.extend(rest);
     }
@@ -227,7 +227,7 @@ fn all_are_read_before_anything_that_is_spooled_is_stored() {
     assert_eq!(restart(), 0, "nobody is in its way");
     for rest in rests {
         let mut image = Vec::new();
-        rest.drain(&mut |chunk| {
+        rest.drain(&mut |chunk: Vec<u8>| {
             image.extend(chunk);
             Ok(())
         })

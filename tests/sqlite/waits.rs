@@ -50,7 +50,7 @@ fn ordinary_commits_never_wait_and_a_restart_waits_for_the_end_of_our_read() {
         shop.sell(1);
         let said = place.join("said");
         let mut child = None;
-        let captured = capture(&shop.database, &options(place.path()), &mut |_| {
+        let captured = capture(&shop.database, &options(place.path()), &mut |_: Vec<u8>| {
             if child.is_none() {
                 let application = Command::new(&python)
                     .args(["-c", APPLICATION])
@@ -106,7 +106,7 @@ fn restarts_meanwhile(read: Duration) -> bool {
     options.limits.read = read;
     let mut busy = None;
     let mut image = Vec::new();
-    let captured = capture(&shop.database, &options, &mut |chunk| {
+    let captured = capture(&shop.database, &options, &mut |chunk: Vec<u8>| {
         let restart = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
         if busy.is_none() {
             let said = application.query_row("PRAGMA wal_checkpoint(RESTART)", [], restart);
@@ -141,7 +141,7 @@ fn without_room_for_a_spool_the_read_goes_on_without_a_bound() {
         options.disk = Arc::new(FaultyDisk::new(OsDisk, Arc::clone(&fault)));
         options.limits.read = Duration::ZERO;
         let mut image = Vec::new();
-        let captured = capture(&shop.database, &options, &mut |chunk| {
+        let captured = capture(&shop.database, &options, &mut |chunk: Vec<u8>| {
             image.extend(chunk);
             Ok(())
         });

@@ -144,3 +144,131 @@ fn pages_in_log(path: &Path, end: &LogEnd, page_bytes: usize) -> Option<BTreeSet
     }
     (chain.sums == end.checksum).then_some(pages)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::standing::Standing;
+    use super::*;
+
+    /// A database with a log, and a connection whose transaction sees all of it.
+    struct Scene {
+        _place: tempfile::TempDir,
+        path: std::path::PathBuf,
+        connection: Connection,
+        shared: LockWatch,
+        /// Held open as long as the connections. Dropped after them.
+        file: LockWatch,
+        _writer: Connection,
+    }
+
+    impl Scene {
+        fn new(in_the_file: &str, in_the_log: &str) -> Self {
+            let place = tempfile::tempdir().unwrap();
+            let path = place.path().join("shop.db");
+            let writer = Connection::open(&path).unwrap();
+            writer
+                .execute_batch(&format!(
+                    "PRAGMA page_size = 1024; PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0;
+                     CREATE TABLE orders(id INTEGER PRIMARY KEY, item TEXT);
+                     {in_the_file}; PRAGMA wal_checkpoint(TRUNCATE); {in_the_log};"
+                ))
+                .unwrap();
+            let connection = Connection::open(&path).unwrap();
+            connection
+                .execute_batch("BEGIN; SELECT count(*) FROM orders;")
+                .unwrap();
+            Self {
+                shared: LockWatch::open(&beside(&path, "-shm")).unwrap(),
+                file: LockWatch::open_to_read(&path).unwrap(),
+                _place: place,
+                path,
+                connection,
+                _writer: writer,
+            }
+        }
+
+        fn log(&self) -> Option<LogEnd> {
+            Standing::look(&self.path, Some(&self.shared)).unwrap().log
+        }
+
+        fn direct(&self, log: Option<&LogEnd>) -> Option<Direct<'_>> {
+            Direct::begin(&self.path, &self.file, log, 1024)
+        }
+
+        fn by_sqlite(&self) -> Vec<u8> {
+            let mut all = self
+                .connection
+                .prepare("SELECT data FROM sqlite_dbpage")
+                .unwrap();
+            let pages = all.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
+            let pages: Vec<_> = pages.collect::<rusqlite::Result<_>>().unwrap();
+            pages.concat()
+        }
+    }
+
+    const SOLD: &str =
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000)
+        INSERT INTO orders(item) SELECT 'cup ' || hex(randomblob(30)) FROM n";
+
+    #[test]
+    fn pages_are_those_that_sqlite_reads() {
+        for (in_the_file, in_the_log) in [
+            (SOLD, ""),
+            (SOLD, "UPDATE orders SET item = 'sold' WHERE id % 200 = 7"),
+            // Most of its pages are not in the file yet.
+            ("", SOLD),
+            // The file is longer than the database.
+            (SOLD, "DELETE FROM orders WHERE id > 50; VACUUM"),
+        ] {
+            let scene = Scene::new(in_the_file, in_the_log);
+            let expected = scene.by_sqlite();
+            let log = scene.log();
+            assert_eq!(log.is_some(), !in_the_log.is_empty());
+            let direct = scene.direct(log.as_ref()).unwrap();
+            for chunk in [1024, 3 * 1024, 16 * 1024] {
+                let mut read = Vec::new();
+                let pages = u32::try_from(expected.len() / 1024).unwrap();
+                let bytes = direct
+                    .read_pages(&scene.path, &scene.connection, pages, chunk, &mut |chunk| {
+                        read.extend(chunk);
+                        Ok(())
+                    })
+                    .unwrap();
+                assert_eq!(bytes, expected.len() as u64);
+                assert!(read == expected, "{in_the_file:.10} {in_the_log:.10}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_log_that_does_not_lead_to_its_end_is_not_believed() {
+        let scene = Scene::new(SOLD, "UPDATE orders SET item = 'sold' WHERE id % 200 = 7");
+        let end = scene.log().unwrap();
+        assert!(scene.direct(Some(&end)).is_some());
+        let [salt, other] = end.salts;
+        for wrong in [
+            LogEnd {
+                frames: end.frames - 1,
+                ..end
+            },
+            LogEnd {
+                frames: end.frames + 1,
+                ..end
+            },
+            LogEnd {
+                frames: u32::MAX,
+                ..end
+            },
+            LogEnd {
+                salts: [other, salt],
+                ..end
+            },
+            LogEnd {
+                checksum: [end.checksum[0] ^ 1, end.checksum[1]],
+                ..end
+            },
+        ] {
+            assert!(scene.direct(Some(&wrong)).is_none(), "{wrong:?}");
+        }
+    }
+}
