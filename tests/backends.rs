@@ -222,3 +222,37 @@ fn objects_are_for_their_owner_alone_and_nothing_temporary_stays() {
     assert_eq!(mode(&place.join("local")), 0o700);
     assert_eq!(mode(&place.join("local/keys")), 0o700);
 }
+
+/// Whether the kernel has what the object begins with in its memory; `None` where the disk is never passed by.
+fn is_cached(place: &Place, object: Object) -> Option<bool> {
+    use rustix::io::{Errno, ReadWriteFlags, preadv2};
+    use tillsafe::durable::file_system::{EXT, XFS, kind_of_held};
+    let file = std::fs::File::open(place.join("local").join(object.to_string())).unwrap();
+    let is_known = [EXT, XFS].contains(&kind_of_held(&file).unwrap());
+    let mut byte = [0];
+    let into = &mut [std::io::IoSliceMut::new(&mut byte)];
+    is_known.then(|| match preadv2(&file, into, 0, ReadWriteFlags::NOWAIT) {
+        Ok(_) => true,
+        Err(cause) => {
+            assert_eq!(cause, Errno::AGAIN);
+            false
+        }
+    })
+}
+
+#[test]
+fn packs_do_not_push_out_what_others_have_in_the_cache() {
+    let place = Place::new();
+    let local = LocalBackend::new(place.join("local"), Arc::new(OsDisk), Arc::new(SystemRng));
+    local.create().unwrap();
+    for length in [1 << 20, (1 << 20) + 1] {
+        let bytes = vec![7; length];
+        for class in [Class::Data, Class::Index] {
+            let object = object(class, &length.to_string());
+            local.put_new(object, &bytes).unwrap();
+            let cached = is_cached(&place, object);
+            assert!(cached.is_none_or(|cached| cached == (class == Class::Index)));
+            assert_eq!(local.get(object, 2 * LIMIT).unwrap(), bytes);
+        }
+    }
+}

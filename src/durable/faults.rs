@@ -279,6 +279,15 @@ impl File for FaultyFile {
         self.file.write_all_at(bytes, offset)
     }
 
+    fn write_past_cache(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if let Err(cause) = self.fault.strike() {
+            let half = &bytes[..bytes.len() / 2];
+            self.file.write_past_cache(half, offset)?;
+            return Err(cause);
+        }
+        self.file.write_past_cache(bytes, offset)
+    }
+
     fn set_length(&self, bytes: u64) -> io::Result<()> {
         self.fault.strike()?;
         self.file.set_length(bytes)

@@ -12,6 +12,10 @@ pub const SMB: [u32; 3] = [0x517b, 0xff53_4d42, 0xfe53_4d42];
 pub const PLAN_9: u32 = 0x0102_1997;
 /// Whatever a program shows as files.
 pub const FUSE: u32 = 0x6573_5546;
+/// ext2, ext3 and ext4.
+pub const EXT: u32 = 0xef53;
+/// XFS.
+pub const XFS: u32 = 0x5846_5342;
 
 /// The kind of the file system that `path` lies on.
 ///

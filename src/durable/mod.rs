@@ -10,9 +10,12 @@
 pub mod attributes;
 pub mod claim;
 pub mod descriptor;
+mod direct;
 pub mod faults;
 pub mod file_system;
 mod os;
+mod os_file;
+mod page_buffer;
 pub mod scratch;
 
 use std::ffi::{OsStr, OsString};
@@ -24,6 +27,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use os::OsDisk;
+pub use page_buffer::PageBuffer;
 
 /// A file system, or something that behaves like one.
 pub trait Disk: Debug + Send + Sync {
@@ -274,6 +278,14 @@ pub trait File: Debug + Send + Sync {
     /// # Errors
     /// As the system reports them.
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// The same past the page cache of this machine, where the file system lets us: for much that nobody will read
+    /// soon, in large pieces and in order. What is whole blocks of 4 KiB goes there, the rest as usual; it costs no copy
+    /// if it lies in a [`PageBuffer`] and is written at whole blocks. Several threads may write at once, each its own bytes.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn write_past_cache(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
     /// Gives the file this length in bytes; what comes in anew is a hole, and reads as zeros.
     ///

@@ -5,19 +5,16 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use rustix::buffer::spare_capacity;
 use rustix::fs::{
     AtFlags, Dir, FileType, FlockOperation, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Timespec,
     Timestamps, Uid,
 };
 
-use super::{
-    Disk, File, Folder, Identity, Listed, ListedKind, Rights, Special, attributes, descriptor,
-};
+use super::os_file::OsFile;
+use super::{Disk, File, Folder, Identity, Listed, ListedKind, Special, attributes, descriptor};
 
 /// The file system of this machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -138,7 +135,7 @@ impl Folder for OsFolder {
     fn create_file(&self, path: &Path, mode: u32) -> io::Result<Box<dyn File>> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let fd = self.open_beneath(path, flags, mode)?;
-        Ok(Box::new(OsFile(fd.into())))
+        Ok(Box::new(OsFile::new(fd.into())))
     }
 
     fn open_file(&self, path: &Path, write: bool) -> io::Result<Box<dyn File>> {
@@ -152,7 +149,7 @@ impl Folder for OsFolder {
                 "not a regular file",
             ));
         }
-        Ok(Box::new(OsFile(file)))
+        Ok(Box::new(OsFile::new(file)))
     }
 
     fn create_symlink(&self, target: &OsStr, path: &Path) -> io::Result<()> {
@@ -356,77 +353,6 @@ impl Folder for OsFolder {
     }
 }
 
-#[derive(Debug)]
-struct OsFile(fs::File);
-
-impl File for OsFile {
-    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-        self.0.read_exact_at(bytes, offset)
-    }
-
-    fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-        // Into memory that nobody has filled with zeros first.
-        let mut bytes = Vec::with_capacity(length);
-        while bytes.len() < length {
-            let at = offset + bytes.len() as u64;
-            match rustix::io::pread(&self.0, spare_capacity(&mut bytes), at) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(cause) => return Err(cause.into()),
-            }
-        }
-        // Whoever allocates may have given more than was asked for.
-        bytes.truncate(length);
-        Ok(bytes)
-    }
-
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        /// Bytes of one call. The kernel takes memory for all of it in as large blocks as it can: those it may have to put
-        /// together first, or to ask its own host for.
-        const PIECE: usize = 64 * 1024;
-        let mut at = offset;
-        for piece in bytes.chunks(PIECE) {
-            self.0.write_all_at(piece, at)?;
-            at += piece.len() as u64;
-        }
-        Ok(())
-    }
-
-    fn set_length(&self, bytes: u64) -> io::Result<()> {
-        self.0.set_len(bytes)
-    }
-
-    fn length(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
-    }
-
-    fn rights(&self) -> io::Result<Rights> {
-        let stat = rustix::fs::fstat(&self.0)?;
-        Ok(Rights {
-            uid: stat.st_uid,
-            gid: stat.st_gid,
-            mode: stat.st_mode & 0o7777,
-        })
-    }
-
-    fn set_owner(&self, uid: u32, gid: u32) -> io::Result<()> {
-        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-        Ok(rustix::fs::fchown(&self.0, Some(uid), Some(gid))?)
-    }
-
-    fn set_mode(&self, mode: u32) -> io::Result<()> {
-        Ok(rustix::fs::fchmod(&self.0, Mode::from_raw_mode(mode))?)
-    }
-
-    fn set_modified(&self, modified: Timestamp) -> io::Result<()> {
-        Ok(rustix::fs::futimens(&self.0, &times(modified))?)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.0.sync_all()
-    }
-}
-
 /// Syncs a folder. Some file systems cannot, and say so: then there is nothing to wait for.
 fn sync_unless_refused(folder: &OwnedFd) -> io::Result<()> {
     use rustix::io::Errno;
@@ -437,7 +363,7 @@ fn sync_unless_refused(folder: &OwnedFd) -> io::Result<()> {
 }
 
 /// Both times of a file that was modified then.
-fn times(modified: Timestamp) -> Timestamps {
+pub(super) fn times(modified: Timestamp) -> Timestamps {
     let time = timespec(modified);
     Timestamps {
         last_access: time,

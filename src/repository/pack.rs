@@ -5,6 +5,7 @@ use std::fmt::{self, Display};
 use serde::{Deserialize, Serialize};
 
 use super::crypto::{self, Key};
+use crate::durable::PageBuffer;
 use crate::error::Result;
 use crate::id::Id;
 use crate::rng::Rng;
@@ -66,7 +67,7 @@ pub fn size_of(blobs: &[PackedBlob]) -> u64 {
 #[derive(Debug)]
 pub struct Packer {
     target_bytes: usize,
-    bytes: Vec<u8>,
+    bytes: PageBuffer,
     blobs: Vec<PackedBlob>,
 }
 
@@ -74,7 +75,7 @@ pub struct Packer {
 #[derive(Debug)]
 pub struct SealedPack {
     /// All its bytes.
-    pub bytes: Vec<u8>,
+    pub bytes: PageBuffer,
     /// What it holds, in order.
     pub blobs: Vec<PackedBlob>,
 }
@@ -86,15 +87,17 @@ impl Packer {
     /// An empty pack that is full at `target_bytes`.
     #[must_use]
     pub fn new(target_bytes: usize) -> Self {
-        Self::inside(Vec::new(), target_bytes)
+        Self::inside(PageBuffer::default(), target_bytes)
     }
 
     /// The same in memory that a pack had before.
-    fn inside(mut bytes: Vec<u8>, target_bytes: usize) -> Self {
+    fn inside(mut bytes: PageBuffer, target_bytes: usize) -> Self {
         /// Room for the last blob and the header of a usual pack, so that nothing moves.
         const REST: usize = 256 * 1024;
         bytes.clear();
-        bytes.reserve_exact(target_bytes + REST);
+        if bytes.capacity() < target_bytes + REST {
+            bytes = PageBuffer::with_capacity(target_bytes + REST);
+        }
         Self {
             target_bytes,
             bytes,
@@ -104,7 +107,7 @@ impl Packer {
 
     /// Takes what was packed so far, and leaves an empty pack, in memory that another had before.
     #[must_use]
-    pub fn take(&mut self, memory: Vec<u8>) -> Self {
+    pub fn take(&mut self, memory: PageBuffer) -> Self {
         let empty = Self::inside(memory, self.target_bytes);
         std::mem::replace(self, empty)
     }
@@ -136,7 +139,7 @@ impl Packer {
 
     /// Whether it has reached its target and should be sealed.
     #[must_use]
-    pub const fn is_full(&self) -> bool {
+    pub fn is_full(&self) -> bool {
         self.bytes.len() >= self.target_bytes || self.blobs.len() >= Self::MAX_BLOBS
     }
 

@@ -31,6 +31,7 @@ use super::lock::Lock;
 use super::pack::{BlobKind, Packer, SealedPack};
 use super::sealer::Sealer;
 use crate::backend::{Class, Object};
+use crate::durable::PageBuffer;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::parallel::lock;
@@ -108,7 +109,7 @@ struct Shared {
     data: Mutex<Packer>,
     trees: Mutex<Packer>,
     /// Memory of packs that are stored, for the next ones: new memory would have to be emptied page by page.
-    spare: Mutex<Vec<Vec<u8>>>,
+    spare: Mutex<Vec<PageBuffer>>,
     unindexed: Mutex<Unindexed>,
     /// Index files that this run has written.
     indexes: Mutex<Vec<Id>>,
@@ -264,7 +265,7 @@ impl Writer {
         join(take(&mut self.workers));
         if let Some(packs) = self.packs.take() {
             for packer in [&self.shared.data, &self.shared.trees] {
-                let packer = lock(packer).take(Vec::new());
+                let packer = lock(packer).take(PageBuffer::default());
                 if !packer.is_empty() && !self.shared.failed.load(Ordering::Acquire) {
                     let sealed = packer.seal(
                         &self.shared.repository.inner.key,
@@ -407,13 +408,13 @@ impl Shared {
     }
 
     /// Memory for the next pack.
-    fn memory(&self, kind: BlobKind) -> Vec<u8> {
+    fn memory(&self, kind: BlobKind) -> PageBuffer {
         let spare = (kind == BlobKind::Data).then(|| lock(&self.spare).pop());
         spare.flatten().unwrap_or_default()
     }
 
     /// Keeps the memory of a data pack, unless there is enough of it.
-    fn keep_memory(&self, memory: Vec<u8>) {
+    fn keep_memory(&self, memory: PageBuffer) {
         let mut spare = lock(&self.spare);
         if memory.capacity() >= DATA_PACK && spare.len() < UPLOADERS {
             spare.push(memory);

@@ -1,0 +1,243 @@
+//! Writing past the page cache, straight from memory to the disk (`O_DIRECT`).
+//!
+//! What goes through the cache is copied into memory that the kernel must find first, and pushes out what other
+//! programs read. A file has a second descriptor for it, opened with the first bytes that go this way. Whatever it refuses is
+//! written as usual, and so is all that comes after: a disk that is full or broken says so there too.
+
+use std::cell::RefCell;
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::OFlags;
+
+use super::descriptor;
+use super::file_system::{self, EXT, XFS};
+use super::page_buffer::{BLOCK, PageBuffer, begins_a_block};
+
+/// Fewer bytes than this gain nothing by it: each write waits for the disk.
+const LEAST: usize = 256 * 1024;
+/// Most bytes of one write, so that the kernel need not hold more pages in place.
+const MOST: usize = 16 * 1024 * 1024;
+/// Bytes that are copied at a time where they do not begin with a block: they stay in the processor's cache.
+const COPIED: usize = 1024 * 1024;
+
+thread_local! {
+    static COPY: RefCell<PageBuffer> = RefCell::default();
+}
+
+/// The second descriptor of a file.
+#[derive(Debug, Default)]
+pub(super) struct Direct {
+    file: OnceLock<Option<fs::File>>,
+    is_refused: AtomicBool,
+}
+
+impl Direct {
+    /// Writes the first of `bytes`, as many as can go past the cache and what comes before the first whole block,
+    /// which `usual` writes. Returns how many that were.
+    pub fn write(
+        &self,
+        file: &fs::File,
+        bytes: &[u8],
+        offset: u64,
+        usual: impl Fn(&[u8], u64) -> io::Result<()>,
+    ) -> io::Result<usize> {
+        let Some(head) = to_block(offset) else {
+            return Ok(0);
+        };
+        let whole = bytes.len().saturating_sub(head) / BLOCK * BLOCK;
+        if whole < LEAST || self.is_refused.load(Ordering::Relaxed) {
+            return Ok(0);
+        }
+        let Some(direct) = self.file.get_or_init(|| reopened(file)) else {
+            return Ok(0);
+        };
+        usual(&bytes[..head], offset)?;
+        let done = write_blocks(direct, &bytes[head..head + whole], offset + head as u64);
+        if done < whole {
+            self.is_refused.store(true, Ordering::Relaxed);
+        }
+        Ok(head + done)
+    }
+}
+
+/// Bytes from there to the next begin of a block.
+fn to_block(offset: u64) -> Option<usize> {
+    let next = offset.checked_next_multiple_of(BLOCK as u64)?;
+    usize::try_from(next - offset).ok()
+}
+
+/// The file once more, for writing past the cache. Only on file systems that are known to do that well: one on a
+/// network may wait for the other side's disk with each write, and one that copies may do so twice.
+fn reopened(file: &fs::File) -> Option<fs::File> {
+    let kind = file_system::kind_of_held(file).ok()?;
+    if ![EXT, XFS].contains(&kind) {
+        return None;
+    }
+    let flags = OFlags::WRONLY | OFlags::DIRECT;
+    descriptor::reopen(file, flags).ok().map(fs::File::from)
+}
+
+/// Writes whole blocks; returns how many bytes it wrote before it was refused.
+fn write_blocks(direct: &fs::File, bytes: &[u8], offset: u64) -> usize {
+    if begins_a_block(bytes) {
+        return write_pieces(bytes, MOST, |piece, at| {
+            write_once(direct, piece, offset + at)
+        });
+    }
+    COPY.with_borrow_mut(|copy| {
+        if copy.capacity() < COPIED {
+            *copy = PageBuffer::with_capacity(COPIED);
+        }
+        write_pieces(bytes, COPIED, |piece, at| {
+            copy.clear();
+            copy.extend_from_slice(piece);
+            write_once(direct, copy, offset + at)
+        })
+    })
+}
+
+/// Writes piece after piece until one is not taken whole.
+fn write_pieces(bytes: &[u8], most: usize, mut write: impl FnMut(&[u8], u64) -> bool) -> usize {
+    let mut done = 0;
+    for piece in bytes.chunks(most) {
+        if !write(piece, done as u64) {
+            break;
+        }
+        done += piece.len();
+    }
+    done
+}
+
+/// Whether all of it was written. What was not is written again in the usual way, so nobody asks why.
+fn write_once(direct: &fs::File, piece: &[u8], offset: u64) -> bool {
+    loop {
+        match direct.write_at(piece, offset) {
+            Ok(written) => return written == piece.len(),
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::durable::{Disk, OsDisk};
+    use std::path::{Path, PathBuf};
+
+    fn noise(length: usize) -> Vec<u8> {
+        let bytes = (0..length as u64).map(|at| at.wrapping_mul(0x9e37_79b9) >> 13);
+        bytes.map(|byte| (byte & 0xff) as u8).collect()
+    }
+
+    /// A folder on the disk that the project lies on, one where temporary files lie, and one in memory.
+    fn folders() -> Vec<tempfile::TempDir> {
+        let places = [
+            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target"),
+            std::env::temp_dir(),
+            PathBuf::from("/dev/shm"),
+        ];
+        let made = places.iter().map(tempfile::tempdir_in);
+        made.filter_map(Result::ok).collect()
+    }
+
+    #[test]
+    fn what_is_written_past_the_cache_is_what_is_read() {
+        const MIB: usize = 1024 * 1024;
+        let all = noise(16 * MIB + 8193);
+        let mut aligned = PageBuffer::default();
+        aligned.extend_from_slice(&all);
+        for folder in folders() {
+            let root = OsDisk.open(folder.path()).unwrap();
+            for (number, length) in [0, 1, 4095, 4096, 4097, MIB, MIB + 1, 16 * MIB + 1]
+                .into_iter()
+                .enumerate()
+            {
+                for (offset, from) in [(0, 0), (0, 1), (4096, 0), (5, 0), (5, 4091), (4095, 1)] {
+                    let name = format!("{number}-{offset}-{from}");
+                    let file = root.create_file(Path::new(&name), 0o600).unwrap();
+                    file.write_all_at(&vec![9; offset], 0).unwrap();
+                    let bytes = &aligned[from..from + length];
+                    file.write_past_cache(bytes, offset as u64).unwrap();
+                    file.sync().unwrap();
+                    let read = std::fs::read(folder.path().join(&name)).unwrap();
+                    assert_eq!(read.len(), offset + length);
+                    assert!(read[..offset].iter().all(|byte| *byte == 9));
+                    assert!(&read[offset..] == bytes, "{name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn it_is_not_in_the_cache_where_the_file_system_is_known() {
+        use rustix::io::{Errno, ReadWriteFlags, preadv2};
+        let bytes = noise(LEAST);
+        for folder in folders() {
+            let name = folder.path().join("file");
+            let root = OsDisk.open(folder.path()).unwrap();
+            let file = root.create_file(Path::new("file"), 0o600).unwrap();
+            file.write_past_cache(&bytes, 0).unwrap();
+            file.sync().unwrap();
+            let mut byte = [0];
+            let into = &mut [std::io::IoSliceMut::new(&mut byte)];
+            let file = fs::File::open(name).unwrap();
+            let cached = preadv2(&file, into, 0, ReadWriteFlags::NOWAIT);
+            if [EXT, XFS].contains(&file_system::kind_of_held(&file).unwrap()) {
+                assert_eq!(cached, Err(Errno::AGAIN));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_refused_is_written_as_usual() {
+        for folder in folders() {
+            let name = folder.path().join("file");
+            let file = fs::File::create_new(&name).unwrap();
+            // Open for reading only: each write is refused.
+            let refusing = fs::File::open(&name).unwrap();
+            let direct = Direct::default();
+            direct.file.set(Some(refusing)).unwrap();
+            let bytes = noise(2 * LEAST);
+            let usual = |bytes: &[u8], at| file.write_all_at(bytes, at);
+            assert_eq!(direct.write(&file, &bytes, 5, usual).unwrap(), BLOCK - 5);
+            assert!(direct.is_refused.load(Ordering::Relaxed));
+            assert_eq!(direct.write(&file, &bytes, 5, usual).unwrap(), 0);
+        }
+    }
+
+    #[test]
+    fn a_piece_that_is_not_taken_ends_it() {
+        let bytes = noise(10);
+        let mut asked = Vec::new();
+        let done = write_pieces(&bytes, 4, |piece, at| {
+            asked.push((piece.len(), at));
+            at == 0
+        });
+        assert_eq!((done, asked), (4, vec![(4, 0), (4, 4)]));
+    }
+
+    #[test]
+    fn threads_write_to_one_file_at_once() {
+        let bytes = noise(8 * LEAST + 4);
+        for folder in folders() {
+            let root = OsDisk.open(folder.path()).unwrap();
+            let file = root.create_file(Path::new("file"), 0o600).unwrap();
+            std::thread::scope(|scope| {
+                let (first, second) = bytes.split_at(4 * LEAST + 3);
+                let file = &file;
+                scope.spawn(move || file.write_past_cache(first, 0).unwrap());
+                scope.spawn(move || {
+                    let at = first.len() as u64;
+                    file.write_past_cache(second, at).unwrap();
+                });
+            });
+            file.sync().unwrap();
+            assert!(std::fs::read(folder.path().join("file")).unwrap() == bytes);
+        }
+    }
+}
