@@ -18,6 +18,33 @@ where
     E: Send,
     W: Fn(&T) -> Result<(), E> + Sync,
 {
+    for_each_on(cores(), items, work)
+}
+
+/// The same where the work waits for a disk half of the time: on twice as many threads.
+///
+/// # Errors
+/// As [`for_each`].
+pub fn for_each_waiting<T, E, W>(items: &[T], work: W) -> Result<(), E>
+where
+    T: Sync,
+    E: Send,
+    W: Fn(&T) -> Result<(), E> + Sync,
+{
+    for_each_on(2 * cores(), items, work)
+}
+
+/// How many threads can work at once.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
+}
+
+fn for_each_on<T, E, W>(threads: usize, items: &[T], work: W) -> Result<(), E>
+where
+    T: Sync,
+    E: Send,
+    W: Fn(&T) -> Result<(), E> + Sync,
+{
     let next = AtomicUsize::new(0);
     let stopped = AtomicBool::new(false);
     let first = Mutex::new(None);
@@ -33,7 +60,6 @@ where
             }
         }
     };
-    let threads = std::thread::available_parallelism().map_or(2, usize::from);
     std::thread::scope(|scope| {
         let handles: Vec<_> = (0..threads.min(items.len()))
             .map(|_| scope.spawn(run))
@@ -62,7 +88,7 @@ impl<T: Send + 'static, R: Send + 'static> InOrder<T, R> {
     /// Begins to do `work` on whatever is [pushed](Self::push).
     #[must_use]
     pub fn new(work: impl Fn(T) -> R + Clone + Send + 'static) -> Self {
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let cores = cores();
         let (jobs, queue) = bounded::<(T, Sender<R>)>(cores);
         let begin = |_| {
             let (queue, work) = (queue.clone(), work.clone());

@@ -1,4 +1,4 @@
-//! Writing past the page cache, straight from memory to the disk (`O_DIRECT`).
+//! Writing and reading past the page cache, straight between memory and the disk (`O_DIRECT`).
 //!
 //! What goes through the cache is copied into memory that the kernel must find first, and pushes out what other
 //! programs read. A file has a second descriptor for it, opened with the first bytes that go this way. Whatever it refuses is
@@ -52,7 +52,7 @@ impl Direct {
         if whole < LEAST || self.is_refused.load(Ordering::Relaxed) {
             return Ok(0);
         }
-        let Some(direct) = self.file.get_or_init(|| reopened(file)) else {
+        let Some(direct) = self.file.get_or_init(|| reopened(file, OFlags::WRONLY)) else {
             return Ok(0);
         };
         usual(&bytes[..head], offset)?;
@@ -61,6 +61,24 @@ impl Direct {
             self.is_refused.store(true, Ordering::Relaxed);
         }
         Ok(head + done)
+    }
+
+    /// Reads the first of `bytes`, as many as can be read past the cache. Returns how many those were.
+    pub fn read(&self, file: &fs::File, bytes: &mut [u8], offset: u64) -> usize {
+        let whole = bytes.len() / BLOCK * BLOCK;
+        let is_block = offset.is_multiple_of(BLOCK as u64) && begins_a_block(bytes);
+        if !is_block || whole < LEAST || self.is_refused.load(Ordering::Relaxed) {
+            return 0;
+        }
+        let Some(direct) = self.file.get_or_init(|| reopened(file, OFlags::RDONLY)) else {
+            return 0;
+        };
+        if direct.read_exact_at(&mut bytes[..whole], offset).is_err() {
+            // Read again in the usual way, which says what is wrong if it is more than that.
+            self.is_refused.store(true, Ordering::Relaxed);
+            return 0;
+        }
+        whole
     }
 }
 
@@ -72,13 +90,14 @@ fn to_block(offset: u64) -> Option<usize> {
 
 /// The file once more, for writing past the cache. Only on file systems that are known to do that well: one on a
 /// network may wait for the other side's disk with each write, and one that copies may do so twice.
-fn reopened(file: &fs::File) -> Option<fs::File> {
+fn reopened(file: &fs::File, access: OFlags) -> Option<fs::File> {
     let kind = file_system::kind_of_held(file).ok()?;
     if ![EXT, XFS].contains(&kind) {
         return None;
     }
-    let flags = OFlags::WRONLY | OFlags::DIRECT;
-    descriptor::reopen(file, flags).ok().map(fs::File::from)
+    descriptor::reopen(file, access | OFlags::DIRECT)
+        .ok()
+        .map(fs::File::from)
 }
 
 /// Writes whole blocks; returns how many bytes it wrote before it was refused.
@@ -207,6 +226,50 @@ mod tests {
             assert_eq!(direct.write(&file, &bytes, 5, usual).unwrap(), BLOCK - 5);
             assert!(direct.is_refused.load(Ordering::Relaxed));
             assert_eq!(direct.write(&file, &bytes, 5, usual).unwrap(), 0);
+        }
+    }
+
+    #[test]
+    fn what_is_read_past_the_cache_is_what_was_written() {
+        let bytes = noise(3 * LEAST + 5);
+        for folder in folders() {
+            let root = OsDisk.open(folder.path()).unwrap();
+            let file = root.create_file(Path::new("file"), 0o600).unwrap();
+            // Some of it is in the cache only.
+            file.write_all_at(&bytes, 0).unwrap();
+            let mut buffer = PageBuffer::with_capacity(bytes.len());
+            for (offset, length) in [
+                (0, bytes.len()),
+                (BLOCK, bytes.len() - BLOCK),
+                (1, LEAST),
+                (0, 5),
+            ] {
+                buffer.clear();
+                buffer.resize(length);
+                file.read_past_cache(&mut buffer, offset as u64).unwrap();
+                assert!(*buffer == bytes[offset..offset + length], "{offset}");
+            }
+            buffer.resize(bytes.len());
+            let beyond = file.read_past_cache(&mut buffer, BLOCK as u64);
+            assert_eq!(beyond.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        }
+    }
+
+    #[test]
+    fn what_is_refused_is_read_as_usual() {
+        for folder in folders() {
+            let name = folder.path().join("file");
+            let bytes = noise(2 * LEAST);
+            std::fs::write(&name, &bytes).unwrap();
+            let file = fs::File::open(&name).unwrap();
+            let direct = Direct::default();
+            // Open for writing only: each read is refused.
+            let refusing = fs::OpenOptions::new().write(true).open(&name).unwrap();
+            direct.file.set(Some(refusing)).unwrap();
+            let mut buffer = PageBuffer::with_capacity(bytes.len());
+            buffer.resize(bytes.len());
+            assert_eq!(direct.read(&file, &mut buffer, 0), 0);
+            assert!(direct.is_refused.load(Ordering::Relaxed));
         }
     }
 

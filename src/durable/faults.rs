@@ -266,6 +266,10 @@ impl File for FaultyFile {
         self.file.read_exact_at(bytes, offset)
     }
 
+    fn read_past_cache(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_past_cache(bytes, offset)
+    }
+
     fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
         self.file.read_at(offset, length)
     }

@@ -287,6 +287,13 @@ pub trait File: Debug + Send + Sync {
     /// As the system reports them.
     fn write_past_cache(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
+    /// Fills `bytes` from `offset` past the page cache of this machine, where the file system lets us: so it is what the
+    /// disk holds. What is not whole blocks of 4 KiB, in the file or in memory (see [`PageBuffer`]), is read as usual.
+    ///
+    /// # Errors
+    /// As the system reports them; `UnexpectedEof` if the file ends before.
+    fn read_past_cache(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
+
     /// Gives the file this length in bytes; what comes in anew is a hole, and reads as zeros.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use super::{File, Rights};
 pub(super) struct OsFile {
     file: fs::File,
     direct: Direct,
+    read_direct: Direct,
 }
 
 impl OsFile {
@@ -23,6 +24,7 @@ impl OsFile {
         Self {
             file,
             direct: Direct::default(),
+            read_direct: Direct::default(),
         }
     }
 }
@@ -65,6 +67,11 @@ impl File for OsFile {
             self.write_all_at(bytes, at)
         })?;
         self.write_all_at(&bytes[done..], offset + done as u64)
+    }
+
+    fn read_past_cache(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        let done = self.read_direct.read(&self.file, bytes, offset);
+        self.read_exact_at(&mut bytes[done..], offset + done as u64)
     }
 
     fn set_length(&self, bytes: u64) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! Memory that begins where a page does, so that a disk may read and write it itself.
 
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 
 /// Bytes of the smallest piece that every disk takes straight from memory and every file system at any such place.
 pub(super) const BLOCK: usize = 4096;
@@ -35,6 +35,16 @@ impl PageBuffer {
         self.memory.truncate(self.begin);
     }
 
+    /// Has so many bytes from now on; those that it had not are zeros.
+    pub fn resize(&mut self, bytes: usize) {
+        if bytes > self.capacity() {
+            let mut grown = Self::with_capacity(bytes.max(2 * self.len()));
+            grown.memory.extend_from_slice(self);
+            *self = grown;
+        }
+        self.memory.resize(self.begin + bytes, 0);
+    }
+
     /// Adds bytes behind those that it has.
     pub fn extend_from_slice(&mut self, bytes: &[u8]) {
         let wanted = self.len() + bytes.len();
@@ -53,6 +63,12 @@ impl Deref for PageBuffer {
 
     fn deref(&self) -> &[u8] {
         &self.memory[self.begin..]
+    }
+}
+
+impl DerefMut for PageBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.memory[self.begin..]
     }
 }
 

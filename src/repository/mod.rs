@@ -47,6 +47,7 @@ use crate::monitor::{Monitor, Problem};
 use crate::rng::{Rng, SystemRng};
 use crate::secret::Secret;
 use budget::Budget;
+pub use budget::Held;
 use crypto::Key;
 use format::{Config, MAX_INDEX, MAX_INDEX_RATIO, MAX_LOCK, MAX_SNAPSHOT, SMALL_INDEX};
 use index::Shelf;

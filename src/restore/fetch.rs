@@ -1,6 +1,5 @@
 //! Writing the copy beside the target: every pack is read once, in order, on all cores.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::Path;
@@ -8,14 +7,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::ahead::Ahead;
+use super::fold::Fold;
 use super::holes;
+use super::image::Stretch;
 use super::item::Item;
 use super::links::further_names;
-use super::log::Fold;
 use super::lost;
 use super::metadata::{HARD_LINK, Refusals};
 use super::plan::Plan;
 use super::resume::{self, Kept};
+use super::run::{Run, Span};
 use super::target::Target;
 use crate::durable::attributes::ACCESS_LISTS;
 use crate::durable::scratch::Scratch;
@@ -30,10 +31,6 @@ use crate::repository::index::{Index, Location};
 use crate::repository::pack::BlobKind;
 use crate::repository::tree::Content;
 
-/// Bytes that are read from a pack at a time, unless one blob is longer.
-const RUN: u64 = 1024 * 1024;
-/// Unwanted bytes between two blobs that are cheaper to read than to skip.
-const GAP: u64 = 256 * 1024;
 /// Files that are kept open, because their next blob is probably near.
 const OPEN_FILES: usize = 64;
 
@@ -55,8 +52,6 @@ struct Place {
     number: usize,
     /// The offset in its file, in bytes.
     offset: u64,
-    /// Whether that file is the item's log.
-    in_log: bool,
 }
 
 /// A blob and all the places it goes to.
@@ -129,20 +124,26 @@ impl Plan {
             Kept::default()
         };
         create_folders(folder, &self.items, &kept)?;
-        let mut files = Files::new(folder, &self.items, &kept, ahead);
+        let mut files = Files::new(folder, &self.items, &kept, ahead, self.is_only_read_back());
         files.link(&mut kept, monitor)?;
         files.create_empty(monitor)?;
-        let (logs, rest) = wanted(index, &self.items, &kept, &files.further);
-        let runs: Vec<_> = newest_first(runs(logs)).chain(runs(rest)).collect();
+        let runs = runs(wanted(index, &self.items, &kept, &files.further));
         parallel::for_each(&runs, |run| {
             go_on(monitor)?;
             fetch_run(repository, index, run, &files, monitor)
         })?;
+        let known = Mutex::default();
+        for (number, item) in self.items.iter().enumerate() {
+            if let Some(fold) = Fold::new(item, index) {
+                files.make_whole(number, &fold, (repository, index), &known, monitor)?;
+            }
+        }
         let found = files.remove_lost()?;
         self.lose(&found);
         self.tell_parts_lost(monitor);
         let whole = |wanted: &Wanted| Some((wanted.location.blob.id, *wanted.is_whole.get()?));
-        let known = runs.iter().flatten().filter_map(whole).collect();
+        let mut known = known.into_inner().unwrap_or_else(PoisonError::into_inner);
+        known.extend(runs.iter().flatten().filter_map(whole));
         lost::search(
             repository,
             index,
@@ -181,83 +182,58 @@ fn create_folders(folder: &dyn Folder, items: &[Item], kept: &Kept) -> Result<()
     Ok(())
 }
 
-/// Every blob that the files consist of and that is not there yet, with all the places it goes to: those of logs, and
-/// all others. A file of several names is written under the first.
+/// Every blob that the files consist of and that is not there yet, with all the places it goes to. A file of several names is
+/// written under the first; databases that are made of two files are [made whole](Fold) by themselves.
 fn wanted(
     index: &Index,
     items: &[Item],
     kept: &Kept,
     further: &HashMap<usize, usize>,
-) -> (Vec<Wanted>, Vec<Wanted>) {
+) -> Vec<Wanted> {
     let mut wanted: HashMap<Id, Wanted> = HashMap::new();
     for (number, item) in items.iter().enumerate() {
         let Content::File { blobs, .. } = &item.content else {
             continue;
         };
-        if further.contains_key(&number) {
+        if further.contains_key(&number) || item.log.is_some() {
             continue;
         }
-        let log = item.log.as_ref().map(|log| &log.blobs);
-        for (blobs, in_log) in [(Some(blobs), false), (log, true)] {
-            let mut offset = 0_u64;
-            for (position, id) in blobs.into_iter().flatten().enumerate() {
-                // Files that the index does not lead to are lost already.
-                let Some(location) = index.find(BlobKind::Data, *id) else {
-                    continue;
-                };
-                if !kept.has_blob(number, position) {
-                    let wanted = wanted.entry(*id).or_insert_with(|| Wanted {
-                        location,
-                        places: Vec::new(),
-                        is_whole: OnceLock::new(),
-                    });
-                    wanted.places.push(Place {
-                        number,
-                        offset,
-                        in_log,
-                    });
-                }
-                offset = offset.saturating_add(location.plain_length());
+        let mut offset = 0_u64;
+        for (position, id) in blobs.iter().enumerate() {
+            // Files that the index does not lead to are lost already.
+            let Some(location) = index.find(BlobKind::Data, *id) else {
+                continue;
+            };
+            if !kept.has_blob(number, position) {
+                let wanted = wanted.entry(*id).or_insert_with(|| Wanted {
+                    location,
+                    places: Vec::new(),
+                    is_whole: OnceLock::new(),
+                });
+                wanted.places.push(Place { number, offset });
             }
+            offset = offset.saturating_add(location.plain_length());
         }
     }
-    let is_of_a_log = |wanted: &Wanted| wanted.places.iter().any(|place| place.in_log);
-    wanted.into_values().partition(is_of_a_log)
-}
-
-/// Runs of logs so that what was added last comes first.
-fn newest_first(mut runs: Vec<Vec<Wanted>>) -> impl Iterator<Item = Vec<Wanted>> {
-    let newest = |run: &Vec<Wanted>| {
-        let places = run.iter().flat_map(|wanted| &wanted.places);
-        places.map(|place| place.offset).max()
-    };
-    runs.sort_by_cached_key(|run| Reverse(newest(run)));
-    runs.into_iter()
+    wanted.into_values().collect()
 }
 
 /// Sorts by pack and offset, and joins what lies close together.
 fn runs(mut wanted: Vec<Wanted>) -> Vec<Vec<Wanted>> {
     wanted.sort_unstable_by_key(|wanted| (wanted.location.pack, wanted.location.blob.offset));
     let mut runs: Vec<Vec<Wanted>> = Vec::new();
+    let mut open: Option<(Id, Span)> = None;
     for next in wanted {
-        match runs.last_mut() {
-            Some(run) if joins(run, &next) => run.push(next),
+        let (pack, span) = (next.location.pack, Span::of(&next.location));
+        let joined = open.filter(|(last, _)| *last == pack);
+        let joined = joined.and_then(|(_, begun)| begun.with(span));
+        match (runs.last_mut(), joined) {
+            (Some(run), Some(_)) => run.push(next),
             _ => runs.push(vec![next]),
         }
+        open = Some((pack, joined.unwrap_or(span)));
     }
     runs
-}
-
-fn joins(run: &[Wanted], next: &Wanted) -> bool {
-    let (Some(first), Some(last)) = (run.first(), run.last()) else {
-        return false;
-    };
-    let end = |wanted: &Wanted| {
-        u64::from(wanted.location.blob.offset) + u64::from(wanted.location.blob.length)
-    };
-    first.location.pack == next.location.pack
-        && u64::from(next.location.blob.offset) <= end(last) + GAP
-        && end(next) - u64::from(first.location.blob.offset) <= RUN
 }
 
 /// Reads one run and writes its blobs to all their places.
@@ -268,47 +244,32 @@ fn fetch_run(
     files: &Files<'_>,
     monitor: &dyn Monitor,
 ) -> Result<()> {
-    let (Some(first), Some(last)) = (run.first(), run.last()) else {
+    let locations = run.iter().map(|wanted| &wanted.location);
+    let Some(read) = Run::read(repository, index, locations) else {
         return Ok(());
     };
-    let _held = repository.hold(run.iter().map(|wanted| &wanted.location.blob));
-    let begin = first.location.blob.offset;
-    let length = last.location.blob.offset - begin + last.location.blob.length;
-    let bytes = repository.read_pack_range(first.location.pack, begin.into(), length as usize);
     for wanted in run {
         if files.are_lost(&wanted.places) {
             continue;
         }
-        let blob = &wanted.location.blob;
-        let from = (blob.offset - begin) as usize;
-        let opened = match &bytes {
-            Ok(bytes) => bytes
-                .get(from..from + blob.length as usize)
-                .ok_or(())
-                .and_then(|sealed| repository.open_blob(&wanted.location, sealed).map_err(drop)),
-            Err(_) => Err(()),
-        };
-        // Not there, or damaged there: perhaps another copy is whole.
-        let plain = match opened {
-            Ok(plain) => plain,
-            Err(()) => match repository.read_blob(index, blob.kind, blob.id) {
-                Err(cause @ Error::Damaged { .. }) => {
-                    let _ = wanted.is_whole.set(false);
-                    files.lose(&wanted.places, &cause);
-                    continue;
-                }
-                other => other?,
-            },
+        let plain = match read.open(&wanted.location) {
+            Err(cause @ Error::Damaged { .. }) => {
+                let _ = wanted.is_whole.set(false);
+                files.lose(&wanted.places, &cause);
+                continue;
+            }
+            other => other?,
         };
         let _ = wanted.is_whole.set(true);
         for place in &wanted.places {
             // One blob may go to a million places: a hole in a file has as many.
             go_on(monitor)?;
-            let bytes = files.write(*place, &plain)?;
+            files.write(*place, &plain)?;
+            let bytes = plain.len() as u64;
             files.ahead.written(bytes);
             monitor.progress(Progress {
                 bytes,
-                files: u64::from(place.offset == 0 && !place.in_log),
+                files: u64::from(place.offset == 0),
             });
         }
     }
@@ -324,9 +285,9 @@ struct Files<'a> {
     /// Further names of files, each with the first.
     further: HashMap<usize, usize>,
     created: Vec<AtomicBool>,
-    /// Databases that are made of two files.
-    folds: HashMap<usize, Fold>,
     ahead: &'a Ahead,
+    /// Whether nobody will read databases soon but to read them back.
+    past_cache: bool,
     state: Mutex<FileState>,
 }
 
@@ -337,7 +298,13 @@ struct FileState {
 }
 
 impl<'a> Files<'a> {
-    fn new(folder: &'a dyn Folder, items: &'a [Item], kept: &Kept, ahead: &'a Ahead) -> Self {
+    fn new(
+        folder: &'a dyn Folder,
+        items: &'a [Item],
+        kept: &Kept,
+        ahead: &'a Ahead,
+        past_cache: bool,
+    ) -> Self {
         let left: Vec<bool> = (0..items.len())
             .map(|number| kept.has_file(number))
             .collect();
@@ -346,10 +313,8 @@ impl<'a> Files<'a> {
             items,
             further: further_names(items),
             created: left.iter().copied().map(AtomicBool::new).collect(),
-            folds: (items.iter().enumerate())
-                .filter_map(|(number, item)| Some((number, Fold::new(item)?)))
-                .collect(),
             ahead,
+            past_cache,
             state: Mutex::new(FileState {
                 open: HashMap::new(),
                 lost: BTreeMap::new(),
@@ -436,24 +401,47 @@ impl<'a> Files<'a> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes what belongs there of a blob; returns how many bytes those are.
-    fn write(&self, place: Place, bytes: &[u8]) -> Result<u64> {
-        let Place { number, offset, .. } = place;
-        let all = bytes.len() as u64;
-        if let Some(fold) = self.folds.get(&number) {
-            let file = self.open(number)?;
-            let write = |bytes: &[u8], offset: u64| {
-                file.write_all_at(bytes, offset)
-                    .map_err(Error::file("writing", self.path(number)))
-            };
-            return if place.in_log {
-                fold.log(bytes, offset, &write)
-            } else {
-                fold.base(bytes, offset, &write)
-            };
+    /// Writes a database that is made of two files.
+    fn make_whole(
+        &self,
+        number: usize,
+        fold: &Fold,
+        from: (&Repository, &Index),
+        known: &Mutex<HashMap<Id, bool>>,
+        monitor: &dyn Monitor,
+    ) -> Result<()> {
+        let file = self.open(number)?;
+        let write = |stretch: &Stretch| {
+            go_on(monitor)?;
+            for part in &stretch.parts {
+                let (bytes, at) = (&stretch.bytes[part.clone()], stretch.offset + part.start);
+                let written = if self.past_cache {
+                    file.write_past_cache(bytes, at as u64)
+                } else {
+                    file.write_all_at(bytes, at as u64)
+                };
+                written.map_err(Error::file("writing", self.path(number)))?;
+                let bytes = bytes.len() as u64;
+                self.ahead.written(bytes);
+                monitor.progress(Progress { bytes, files: 0 });
+            }
+            Ok(())
+        };
+        match fold.make(from, write, known) {
+            Err(cause @ Error::Damaged { .. }) => {
+                self.state().lost.insert(number, cause.to_string());
+            }
+            other => other?,
         }
+        monitor.progress(Progress { bytes: 0, files: 1 });
+        Ok(())
+    }
+
+    /// Writes a blob.
+    fn write(&self, place: Place, bytes: &[u8]) -> Result<()> {
+        let Place { number, offset } = place;
         if self.is_new_and_all_in_one(number) {
-            return self.create_whole(number, bytes).map(|()| all);
+            return self.create_whole(number, bytes);
         }
         let file = self.open(number)?;
         let stretches = if self.left[number] && !reads_as_zeros(file.as_ref(), offset, bytes.len())
@@ -464,7 +452,6 @@ impl<'a> Files<'a> {
             holes::data(bytes, offset)
         };
         self.write_stretches((number, offset), file.as_ref(), bytes, stretches)
-            .map(|()| all)
     }
 
     /// Writes stretches of the bytes that belong there.

@@ -59,7 +59,7 @@ impl Images {
         }
         for item in &plan.items {
             if let Some(log) = &item.log {
-                read_back_pages(scratch.folder(), item, log, monitor)?;
+                read_back_pages(scratch.folder(), item, log, false, monitor)?;
             }
         }
         Ok(Some(Self { plan, scratch }))

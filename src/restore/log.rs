@@ -1,20 +1,14 @@
-//! A database that is stored as a base and the log of what changed since: made whole while it is fetched.
-//!
-//! Blobs come in the order of their packs, on all cores. For each page the number of the newest frame that was written is
-//! kept, so an older one, or the base, never comes over a newer one; and since the newest blobs of the log
-//! are asked for first, nearly every page is written once. No log lies on the disk, and no page is read for it.
+//! A database that is stored as a base and the log of what changed since: found in a snapshot, and looked at before
+//! anything is read of it. [`super::fold`] makes it whole.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
-use super::item::{Item, Log};
+use super::item::Log;
 use super::read_back::length_of;
 use crate::capture::manifest;
-use crate::error::Result;
 use crate::id::Id;
-use crate::parallel::lock;
 use crate::repository::index::Index;
 use crate::repository::name;
 use crate::repository::tree::{Content, Node};
@@ -140,88 +134,4 @@ fn sum(index: &Index, blobs: &[Id], suits: impl Fn(usize, u64) -> bool) -> Optio
     lengths.try_fold(0_u64, |sum, (number, length)| {
         suits(number, length).then(|| sum.saturating_add(length))
     })
-}
-
-/// Pages that share a lock.
-const TOGETHER: usize = 4096;
-
-/// An image in the making.
-pub(super) struct Fold {
-    page_bytes: usize,
-    /// For each page the newest frame that was written: its number in the log from 1, or 0.
-    newest: Vec<Mutex<Vec<u32>>>,
-    pages: usize,
-}
-
-/// Writes bytes at an offset.
-type Write<'a> = &'a dyn Fn(&[u8], u64) -> Result<()>;
-
-impl Fold {
-    pub(super) fn new(item: &Item) -> Option<Self> {
-        let log = item.log.as_ref()?;
-        let page_bytes = log.described.page_bytes as usize;
-        let pages = usize::try_from(item.content.size()).ok()? / page_bytes;
-        let stretches = (0..pages).step_by(TOGETHER);
-        let newest = stretches
-            .map(|first| Mutex::new(vec![0; TOGETHER.min(pages - first)]))
-            .collect();
-        Some(Self {
-            page_bytes,
-            newest,
-            pages,
-        })
-    }
-
-    /// Writes what stands at `offset` in the base, but for pages that are newer already. Returns the bytes written.
-    pub(super) fn base(&self, bytes: &[u8], offset: u64, write: Write<'_>) -> Result<u64> {
-        let first = usize::try_from(offset).unwrap_or(usize::MAX) / self.page_bytes;
-        let end = (first + bytes.len() / self.page_bytes).min(self.pages);
-        let (mut page, mut written) = (first, 0);
-        while page < end {
-            let newest = lock(&self.newest[page / TOGETHER]);
-            let last = end.min((page / TOGETHER + 1) * TOGETHER);
-            while page < last {
-                let is_old = |page: &usize| newest[*page % TOGETHER] > 0;
-                let skipped = (page..last).take_while(is_old).count();
-                let begin = page + skipped;
-                let run = (begin..last).take_while(|page| !is_old(page)).count();
-                page = begin + run;
-                if run > 0 {
-                    let from = (begin - first) * self.page_bytes;
-                    let bytes = &bytes[from..from + run * self.page_bytes];
-                    write(bytes, (begin * self.page_bytes) as u64)?;
-                    written += bytes.len() as u64;
-                }
-            }
-        }
-        Ok(written)
-    }
-
-    /// Writes those frames that stand at `offset` in the log and are newer than what is there. Returns the bytes written.
-    pub(super) fn log(&self, bytes: &[u8], offset: u64, write: Write<'_>) -> Result<u64> {
-        let frame_bytes = (wal::FRAME_HEAD + self.page_bytes) as u64;
-        let header = wal::HEADER as u64;
-        let bytes = match offset {
-            0 => bytes.get(wal::HEADER..).unwrap_or_default(),
-            _ => bytes,
-        };
-        let before = offset.saturating_sub(header) / frame_bytes;
-        let mut written = 0;
-        for (frame, at) in wal::frames(bytes, self.page_bytes).zip(before + 1..) {
-            // Beyond the end lies what was cut off since.
-            let page = (frame.number as usize).wrapping_sub(1);
-            if page >= self.pages {
-                continue;
-            }
-            let at = u32::try_from(at).unwrap_or(u32::MAX);
-            let mut newest = lock(&self.newest[page / TOGETHER]);
-            let newest = &mut newest[page % TOGETHER];
-            if *newest < at {
-                write(frame.page, (page * self.page_bytes) as u64)?;
-                *newest = at;
-                written += frame.page.len() as u64;
-            }
-        }
-        Ok(written)
-    }
 }

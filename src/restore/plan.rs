@@ -77,6 +77,12 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether its databases are only read back once they are written, and no engine looks through them: then the page
+    /// cache need not hold them.
+    pub(super) const fn is_only_read_back(&self) -> bool {
+        self.proved.is_some()
+    }
+
     /// Reads the trees of `snapshot` that can hold anything selected. A folder below the base whose
     /// tree cannot be read is [lost](Self::lost).
     ///

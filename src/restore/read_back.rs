@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::item::{Item, Log};
 use super::links::further_names;
-use crate::durable::{File, Folder};
+use crate::durable::{File, Folder, PageBuffer};
 use crate::error::{Error, Result};
 use crate::id::{Hasher, Id};
 use crate::monitor::{Monitor, Progress, go_on};
@@ -44,6 +44,7 @@ pub(super) fn read_back(
     folder: &dyn Folder,
     items: &[Item],
     index: &Index,
+    past_cache: bool,
     monitor: &dyn Monitor,
 ) -> Result<HashSet<usize>> {
     let mut stretches: Vec<Stretch<'_>> = Vec::new();
@@ -51,7 +52,7 @@ pub(super) fn read_back(
     let mut again = Vec::new();
     for (number, item) in items.iter().enumerate() {
         if let Some(log) = &item.log {
-            read_back_pages(folder, item, log, monitor)?;
+            read_back_pages(folder, item, log, past_cache, monitor)?;
             continue;
         }
         if let Content::File { blobs, size } = &item.content {
@@ -205,8 +206,11 @@ pub(super) fn read_back_pages(
     folder: &dyn Folder,
     item: &Item,
     log: &Log,
+    past_cache: bool,
     monitor: &dyn Monitor,
 ) -> Result<()> {
+    /// Bytes that are held of it at a time, which a disk is asked for at once.
+    const PIECE: usize = 1024 * 1024;
     /// Bytes that one thread reads at a stretch.
     const STRETCH: usize = 16 * 1024 * 1024;
     /// Stretches whose hashes are held at a time: of pages of 4 KiB 8 MiB.
@@ -222,15 +226,20 @@ pub(super) fn read_back_pages(
             .take(TOGETHER)
             .map(|begin| (begin, Mutex::default()))
             .collect();
-        parallel::for_each(&stretches, |(begin, hashes)| {
+        parallel::for_each_waiting(&stretches, |(begin, hashes)| {
             let end = size.min(begin + STRETCH);
             let mut found = Vec::with_capacity((end - begin) / page_bytes);
-            let mut buffer = vec![0; PIECE.min(end - begin)];
+            let mut buffer = PageBuffer::with_capacity(PIECE.min(end - begin));
             for at in (*begin..end).step_by(PIECE) {
                 go_on(monitor)?;
-                let piece = &mut buffer[..PIECE.min(end - at)];
-                file.read_exact_at(piece, at as u64)
-                    .map_err(Error::file("reading back", &path))?;
+                buffer.resize(PIECE.min(end - at));
+                let piece = &mut *buffer;
+                let read = if past_cache {
+                    file.read_past_cache(piece, at as u64)
+                } else {
+                    file.read_exact_at(piece, at as u64)
+                };
+                read.map_err(Error::file("reading back", &path))?;
                 found.extend(piece.chunks(page_bytes).map(Id::of));
                 monitor.progress(Progress {
                     bytes: piece.len() as u64,

@@ -101,7 +101,7 @@ impl Target {
         monitor.step(Step::Verifying, Some(plan.bytes));
         self.lose_what_was_lost(folder.as_ref(), ready, plan, (repository, index), monitor)?;
         let items = self.where_they_are(folder.as_ref(), ready, plan)?;
-        read_back(folder.as_ref(), &items, index, monitor).map_err(|cause| match cause {
+        read_back(folder.as_ref(), &items, index, true, monitor).map_err(|cause| match cause {
             Error::NotVerified { name, .. } => {
                 self.is_unfinished(&format!("whose {name} was changed since"))
             }

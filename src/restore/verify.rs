@@ -78,6 +78,7 @@ impl Staged {
             self.scratch.folder(),
             &self.plan.items,
             index,
+            self.plan.is_only_read_back(),
             monitor.as_ref(),
         )?;
         let (found, absent) = self.databases(&like_databases);

@@ -152,13 +152,15 @@ impl InPlace {
                 }),
             )?;
             let folder = swap.folder(&spot.place)?;
-            read_back(folder, &items, index, monitor.as_ref()).map_err(|cause| match cause {
-                Error::NotVerified { name, finding } => Error::UnfinishedRestore {
-                    path: spot.live.clone(),
-                    finding: format!("whose {name} was changed since: {finding}"),
+            read_back(folder, &items, index, true, monitor.as_ref()).map_err(
+                |cause| match cause {
+                    Error::NotVerified { name, finding } => Error::UnfinishedRestore {
+                        path: spot.live.clone(),
+                        finding: format!("whose {name} was changed since: {finding}"),
+                    },
+                    other => other,
                 },
-                other => other,
-            })?;
+            )?;
         }
         monitor.step(Step::Syncing, None);
         let level = ProofLevel::named(&swap.journal.proof_level).unwrap_or(ProofLevel::Restored);
