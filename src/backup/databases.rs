@@ -310,6 +310,13 @@ impl sqlite::Sink for Incoming<'_, '_> {
             _ => true,
         }
     }
+
+    fn census(&mut self) -> Result<Option<sqlite::Census>> {
+        match &mut self.chunks {
+            Some(Chunks::Pages(pages)) => pages.census().map(Some),
+            _ => Ok(None),
+        }
+    }
 }
 
 /// What reads and stores them.

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! file    = sealed stretch × n ‖ sealed head ‖ length of the sealed head (4 bytes, little-endian)
-//! stretch = name of the file (16 bytes) ‖ its number (8 bytes, little-endian) ‖ marks (16 bytes a page, 4096 of them but in the last)
+//! stretch = name of the file (16 bytes) ‖ its number (8 bytes, little-endian) ‖ marks (17 bytes a page, 4096 of them but in the last)
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -22,18 +22,21 @@ use crate::repository::Repository;
 use crate::repository::crypto::OVERHEAD;
 use crate::repository::tree_writer::StoredFile;
 use crate::rng;
+use crate::source::sqlite::Look;
 use crate::source::sqlite::wal::Chain;
 
 /// The version that this program writes.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 /// Bytes of a mark: half of the page's SHA-256.
 const MARK: usize = 16;
+/// A mark, and what a look at the page has found.
+const MARKED: usize = MARK + 1;
 /// Marks of a stretch.
 const MARKS: usize = 4096;
 /// Bytes before the marks of a stretch.
 const STRETCH_HEAD: usize = 16 + 8;
 /// Bytes of a whole stretch, sealed.
-const STRETCH: u64 = (STRETCH_HEAD + MARKS * MARK + OVERHEAD) as u64;
+const STRETCH: u64 = (STRETCH_HEAD + MARKS * MARKED + OVERHEAD) as u64;
 /// Longest head that is read, in bytes: four million blobs.
 const MAX_HEAD: u64 = 512 * 1024 * 1024;
 
@@ -227,17 +230,17 @@ pub struct Marks {
 }
 
 impl Marks {
-    /// That of the next page; none if it cannot be told.
-    pub fn take(&mut self) -> Option<Mark> {
+    /// That of the next page, and what was found in it; none if it cannot be told.
+    pub fn take(&mut self) -> Option<(Mark, Look)> {
         if self.at == MARKS {
             self.stretch = self.read().unwrap_or_default();
             self.number += 1;
             self.at = 0;
         }
-        let begin = STRETCH_HEAD + self.at * MARK;
+        let begin = STRETCH_HEAD + self.at * MARKED;
         self.at += 1;
-        let mark = self.stretch.get(begin..begin + MARK)?;
-        mark.try_into().ok()
+        let (mark, rest) = self.stretch.get(begin..)?.split_first_chunk()?;
+        Some((*mark, Look::of(*rest.first()?)))
     }
 
     fn read(&self) -> Option<Vec<u8>> {
@@ -278,13 +281,14 @@ impl Recorder {
         self.stretch.extend(self.number.to_le_bytes());
     }
 
-    /// Adds the mark of the next page.
+    /// Adds the mark of the next page, and what was found in it.
     ///
     /// # Errors
     /// [`Error::File`]: then it is no longer of use.
-    pub fn push(&mut self, mark: Mark) -> Result<()> {
+    pub fn push(&mut self, mark: Mark, look: Look) -> Result<()> {
         self.stretch.extend(mark);
-        if self.stretch.len() == STRETCH_HEAD + MARKS * MARK {
+        self.stretch.push(look.byte());
+        if self.stretch.len() == STRETCH_HEAD + MARKS * MARKED {
             self.write_stretch()?;
         }
         Ok(())

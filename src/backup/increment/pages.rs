@@ -13,6 +13,7 @@ use crate::repository::pack::BlobKind;
 use crate::repository::tree_writer::{PendingFile, StoredFile};
 use crate::repository::writer::Writer;
 use crate::rng;
+use crate::source::sqlite::Census;
 use crate::source::sqlite::wal::{self, Chain};
 
 /// A chunk, and the hash of each of its pages.
@@ -33,6 +34,8 @@ pub struct Pages<'a> {
     recorder: Option<Recorder>,
     /// Pages so far.
     count: u32,
+    /// What they say of themselves.
+    census: Census,
     way: Way,
 }
 
@@ -141,6 +144,7 @@ impl<'a> Pages<'a> {
             hashing: Some(InOrder::new(hash)),
             recorder: Some(recorder),
             count: 0,
+            census: Census::new(page_size),
             way,
         }))
     }
@@ -149,6 +153,18 @@ impl<'a> Pages<'a> {
     #[must_use]
     pub const fn are_all_stored(&self) -> bool {
         matches!(self.way, Way::Whole(_))
+    }
+
+    /// What its pages say of themselves, once all chunks were handed in.
+    ///
+    /// # Errors
+    /// The error that stopped the writer.
+    pub fn census(&mut self) -> Result<Census> {
+        self.settle()?;
+        Ok(std::mem::replace(
+            &mut self.census,
+            Census::new(self.page_size),
+        ))
     }
 
     /// Takes the next chunk.
@@ -183,18 +199,23 @@ impl<'a> Pages<'a> {
                 .checked_add(1)
                 .ok_or_else(|| Error::internal(&"an image of more pages than there are numbers"))?;
             let mark = mark(hash);
+            let before = match &mut self.way {
+                Way::Changes(changes) => changes.before.marks.take(),
+                Way::Whole(_) => None,
+            };
+            let as_before = before.filter(|(before, _)| *before == mark);
+            let look = self.census.see(page, as_before.map(|(_, look)| look));
             if let Some(recorder) = &mut self.recorder
-                && let Err(cause) = recorder.push(mark)
+                && let Err(cause) = recorder.push(mark, look)
             {
                 self.recorder = None;
                 tell_forgotten(&self.path, &cause, self.monitor);
             }
             if let Way::Changes(changes) = &mut self.way {
                 changes.image.update(hash.as_bytes());
-                let is_as_before = changes.before.marks.take() == Some(mark);
                 if is_first && changes.page_one.is_empty() {
                     page.clone_into(&mut changes.page_one);
-                } else if !is_as_before {
+                } else if as_before.is_none() {
                     changes.add(&self.with, self.count, page, self.blob_bytes)?;
                 }
             }

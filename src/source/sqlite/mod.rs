@@ -32,6 +32,7 @@ pub mod wal;
 
 pub use capture::{Prepared, capture};
 pub use captured::{Captured, Method};
+pub use census::{Census, Look};
 pub use detect::{
     HEAD, SIDE_FILES, Signature, beside, is_database, main_of, signature, signature_of, without,
 };

@@ -5,7 +5,6 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::captured::{Captured, Method};
-use super::census::Census;
 use super::direct::Direct;
 use super::fingerprint::Fingerprint;
 use super::header::Header;
@@ -13,7 +12,7 @@ use super::options::Options;
 use super::prove::quick_check;
 use super::refusal::{refused, source_error};
 use super::relay::{Relay, Rest};
-use super::second::{Pace, Second, Wanted};
+use super::second::{Pace, Second, Seen};
 use super::sink::Sink;
 use super::standing::LogEnd;
 use super::view::{Begun, View};
@@ -44,23 +43,14 @@ pub(super) fn capture_pages(
     let (image_bytes, page_bytes) = Fingerprint::size(connection).map_err(engine)?;
     let chunk_bytes = options.chunks.bytes(image_bytes, page_bytes);
     let mut header = None;
-    let mut census = Census::of(image_bytes, page_bytes);
     let mut relay = Relay::new(options, view.begun, sink);
-    let (mut pace, wanted) = Pace::new();
+    let (mut pace, is_quick) = Pace::new();
     let (size_bytes, seen) = std::thread::scope(|scope| {
-        let seeing = second.map(|second| scope.spawn(move || second.look(&wanted)));
+        let seeing = second.map(|second| scope.spawn(move || second.look(&is_quick)));
         let read = source.read(image_bytes, page_bytes, chunk_bytes, &mut |chunk| {
-            pace.came(chunk.len(), || match &census {
-                Some(_) if !relay.is_whole() => None,
-                census => Some(Wanted {
-                    counts: census.is_none(),
-                }),
-            });
+            pace.came(chunk.len(), || relay.is_whole());
             if header.is_none() {
                 header = Header::parse(&chunk);
-            }
-            if let Some(census) = &mut census {
-                census.see(&chunk);
             }
             let taken = relay.take(chunk);
             pace.went();
@@ -75,16 +65,24 @@ pub(super) fn capture_pages(
         read.map(|bytes| (bytes, seen.flatten()))
     })?;
     // Of the very pages that were read. Nobody's ordinary commit waits.
-    let counts = census.and_then(|census| census.finish(connection));
-    let (counted, unsound) = match seen {
-        Some(seen) => (seen.fingerprint, seen.unsound),
-        // Only what changed is stored, and all pages are as they should be.
-        None if counts.is_some() && !relay.is_whole() => (None, None),
-        None => (None, quick_check(connection)),
+    let counts = match (&seen, relay.is_whole()) {
+        (None, false) => relay.census()?.and_then(|census| census.finish(connection)),
+        _ => None,
     };
-    let fingerprint = match counted {
-        Some(fingerprint) => fingerprint,
-        None => Fingerprint::with(connection, counts.as_ref()).map_err(engine)?,
+    let Seen {
+        fingerprint,
+        unsound,
+    } = match seen {
+        Some(seen) => seen,
+        None => Seen {
+            fingerprint: Fingerprint::with(connection, counts.as_ref()).map_err(engine)?,
+            // All pages were found to be as they should be; else the engine says what is wrong.
+            unsound: if counts.is_some() {
+                None
+            } else {
+                quick_check(connection)
+            },
+        },
     };
     require_whole(path, &fingerprint, size_bytes)?;
     let (point, held) = (view.point, view.begun.elapsed());

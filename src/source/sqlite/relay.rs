@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use super::census::Census;
 use super::options::Options;
 use super::sink::Sink;
 use crate::durable::File;
@@ -96,6 +97,17 @@ impl<'a> Relay<'a> {
     /// Whether all of the image is stored anew.
     pub(super) fn is_whole(&self) -> bool {
         self.sink.is_whole()
+    }
+
+    /// What its pages say of themselves, if somebody has looked at all of them already.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    pub(super) fn census(&mut self) -> Result<Option<Census>> {
+        match self.way {
+            Way::Spooled(_) => Ok(None),
+            Way::Straight | Way::Unbounded(_) => self.sink.census(),
+        }
     }
 
     /// All is read. Returns what is still in a spool, or why the read lasted longer than it should.

@@ -1,4 +1,4 @@
-//! A second connection to a database whose pages are being read: it checks it on another core meanwhile.
+//! A second connection to a database whose pages are being read: it counts and checks on another core meanwhile.
 //!
 //! Only where its transaction is known to be of the same moment, and where the disk is quick: two readers of
 //! one that has to move its heads would wait for each other.
@@ -20,19 +20,11 @@ const TRIAL: u64 = 32 * 1024 * 1024;
 /// Bytes a second from which on it is quick: no disk with heads gives so many.
 const QUICK: u128 = 256 * 1024 * 1024;
 
-/// What the engine finds in a database besides its pages.
+/// What is found in a database besides its pages.
 pub(super) struct Seen {
-    /// None if nobody asked for it.
-    pub(super) fingerprint: Option<Fingerprint>,
-    /// What it finds wrong.
+    pub(super) fingerprint: Fingerprint,
+    /// What the engine finds wrong in it.
     pub(super) unsound: Option<String>,
-}
-
-/// What a second connection is to do.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted {
-    /// To check is always wanted; also to count?
-    pub(super) counts: bool,
 }
 
 /// The second connection, in its read transaction.
@@ -48,16 +40,11 @@ impl Second {
         Ok(Self(connection))
     }
 
-    /// Checks and counts what is wanted once the disk has proved to be quick; none if it is not, or the engine refuses.
-    pub(super) fn look(self, wanted: &Receiver<Wanted>) -> Option<Seen> {
-        let wanted = wanted.recv().ok()?;
-        let fingerprint = || Fingerprint::take(&self.0).ok();
+    /// Counts and checks once the disk has proved to be quick; none if it is not, or the engine refuses.
+    pub(super) fn look(self, is_quick: &Receiver<()>) -> Option<Seen> {
+        is_quick.recv().ok()?;
         Some(Seen {
-            fingerprint: if wanted.counts {
-                Some(fingerprint()?)
-            } else {
-                None
-            },
+            fingerprint: Fingerprint::take(&self.0).ok()?,
             unsound: quick_check(&self.0),
         })
     }
@@ -68,11 +55,11 @@ pub(super) struct Pace {
     since: Instant,
     reading: Duration,
     bytes: u64,
-    quick: Option<Sender<Wanted>>,
+    quick: Option<Sender<()>>,
 }
 
 impl Pace {
-    pub(super) fn new() -> (Self, Receiver<Wanted>) {
+    pub(super) fn new() -> (Self, Receiver<()>) {
         let (quick, is_quick) = bounded(1);
         let pace = Self {
             since: Instant::now(),
@@ -83,17 +70,17 @@ impl Pace {
         (pace, is_quick)
     }
 
-    /// A chunk has come. If the disk turns out to be quick, the second connection is asked for what is wanted.
-    pub(super) fn came(&mut self, bytes: usize, wanted: impl FnOnce() -> Option<Wanted>) {
+    /// A chunk has come. If the disk turns out to be quick, the second connection is asked, if that is wanted.
+    pub(super) fn came(&mut self, bytes: usize, is_wanted: impl FnOnce() -> bool) {
         self.reading += self.since.elapsed();
         self.bytes += bytes as u64;
         if self.bytes >= TRIAL
             && let Some(quick) = self.quick.take()
             && self.reading.as_millis() * QUICK < u128::from(self.bytes) * 1000
-            && let Some(wanted) = wanted()
+            && is_wanted()
         {
             // It listens as long as the pages are read.
-            let _ = quick.send(wanted);
+            let _ = quick.send(());
         }
     }
 

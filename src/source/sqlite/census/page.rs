@@ -41,6 +41,8 @@ pub(super) struct Cell {
     pub(super) rowid: i64,
     /// Bytes that it takes in the page.
     bytes: usize,
+    /// Where its payload begins in the page, how much of it lies there, and how much there is.
+    payload: (usize, usize, u64),
     /// The first page and the number of pages of what does not fit; 0 if all fits.
     pub(super) overflow: (u32, u64),
 }
@@ -97,6 +99,7 @@ impl<'a> Page<'a> {
             child: 0,
             rowid: 0,
             bytes: 0,
+            payload: (0, 0, 0),
             overflow: (0, 0),
         };
         if !self.kind.is_leaf() {
@@ -111,6 +114,7 @@ impl<'a> Page<'a> {
             cell.rowid = variable(self.bytes, &mut at)?.cast_signed();
         }
         let local = self.local(payload)?;
+        cell.payload = (at, local, payload);
         at += local;
         let rest = payload - local as u64;
         if rest > 0 {
@@ -121,6 +125,48 @@ impl<'a> Page<'a> {
         // Smaller ones are given the place of a free block.
         cell.bytes = (at - begin).max(4);
         (begin + cell.bytes <= self.usable).then_some(cell)
+    }
+
+    /// The first and the last row's number of a sound page; none if it is of an index, or has no rows.
+    pub(super) fn rowids(&self) -> Option<(i64, i64)> {
+        let rowid = |number| Some(self.cell(self.pointer(number)?)?.rowid);
+        if !self.kind.is_of_a_table() {
+            return None;
+        }
+        let last = self.cells.checked_sub(1)?;
+        Some((rowid(0)?, rowid(last)?))
+    }
+
+    /// Whether a payload has as much content as its header says: a size of each column. One whose header does not fit into
+    /// the page is taken for one.
+    fn is_record(&self, (begin, local, payload): (usize, usize, u64)) -> bool {
+        let Some(record) = self.bytes.get(begin..begin + local) else {
+            return false;
+        };
+        let mut at = 0;
+        let Some(length) = variable(record, &mut at) else {
+            return false;
+        };
+        if length > local as u64 {
+            return length <= payload;
+        }
+        // No longer than the page.
+        let header = &record[..usize::try_from(length).unwrap_or(local)];
+        let mut content = 0_u64;
+        while at < header.len() {
+            let Some(kind) = variable(header, &mut at) else {
+                return false;
+            };
+            content = match kind {
+                0 | 8 | 9 => content,
+                1..=4 => content + kind,
+                5 => content + 6,
+                6 | 7 => content + 8,
+                10 | 11 => return false,
+                12.. => content.saturating_add((kind - 12) / 2),
+            };
+        }
+        at == header.len() && length.checked_add(content) == Some(payload)
     }
 
     /// How much of a payload lies in the page itself.
@@ -142,8 +188,8 @@ impl<'a> Page<'a> {
     }
 
     /// Looks at all of it: whether each byte belongs to one cell, one free block or to nothing, as the header counts, and
-    /// whether the rows of a table stand in order.
-    pub(super) fn look(&self, taken: &mut Taken) -> Option<Look> {
+    /// whether the rows of a table stand in order, and all entries are records.
+    pub(super) fn look(&self, taken: &mut Taken) -> Option<Found> {
         let content = match two(self.bytes, self.header + 5)? {
             0 => 65536,
             content => usize::from(content),
@@ -153,7 +199,7 @@ impl<'a> Page<'a> {
             return None;
         }
         taken.clear(self.usable);
-        let mut look = Look {
+        let mut found = Found {
             rowids: None,
             overflows: false,
         };
@@ -164,14 +210,17 @@ impl<'a> Page<'a> {
             if at < content || !taken.take(at, cell.bytes) {
                 return None;
             }
-            look.overflows |= cell.overflow.1 > 0;
+            found.overflows |= cell.overflow.1 > 0;
+            if self.kind != Kind::TableInterior && !self.is_record(cell.payload) {
+                return None;
+            }
             if is_of_a_table {
-                let first = match look.rowids {
+                let first = match found.rowids {
                     Some((_, last)) if last >= cell.rowid => return None,
                     Some((first, _)) => first,
                     None => cell.rowid,
                 };
-                look.rowids = Some((first, cell.rowid));
+                found.rowids = Some((first, cell.rowid));
             }
         }
         let mut block = usize::from(two(self.bytes, self.header + 1)?);
@@ -189,57 +238,86 @@ impl<'a> Page<'a> {
             block = next;
         }
         let fragments = usize::from(*self.bytes.get(self.header + 7)?);
-        (taken.free(content, self.usable) == fragments).then_some(look)
+        (taken.free(content) == fragments).then_some(found)
     }
 }
 
-/// What was found in a sound page.
+/// What is found in a sound page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Look {
+pub(super) struct Found {
     /// The first and the last row's number; none if it is of an index, or has no rows.
     pub(super) rowids: Option<(i64, i64)>,
     /// Whether any of its cells goes on elsewhere.
     pub(super) overflows: bool,
 }
 
-/// Which bytes of a page are taken.
+/// Which bytes of a page are taken. A page that was filled in the order of its keys has its cells one before the other,
+/// up to its end: as long as that is so, it is enough to know where they begin.
 #[derive(Debug)]
-pub(super) struct Taken(Vec<u64>);
+pub(super) struct Taken {
+    usable: usize,
+    begin: usize,
+    /// Otherwise each byte has a bit.
+    bits: Vec<u64>,
+    is_scattered: bool,
+}
 
 impl Taken {
     /// None, for pages of so many bytes.
     pub(super) fn new(page_bytes: usize) -> Self {
-        Self(vec![0; page_bytes.div_ceil(64)])
+        Self {
+            usable: page_bytes,
+            begin: page_bytes,
+            bits: vec![0; page_bytes.div_ceil(64)],
+            is_scattered: false,
+        }
     }
 
-    fn clear(&mut self, bytes: usize) {
-        self.0[..bytes.div_ceil(64)].fill(0);
+    fn clear(&mut self, usable: usize) {
+        (self.usable, self.begin) = (usable, usable);
+        self.is_scattered = false;
     }
 
     /// Takes bytes within a page; `false` if one of them is taken already.
     #[inline]
     fn take(&mut self, at: usize, bytes: usize) -> bool {
+        if !self.is_scattered {
+            if at + bytes == self.begin {
+                self.begin = at;
+                return true;
+            }
+            self.is_scattered = true;
+            self.bits.fill(0);
+            self.mark(self.begin, self.usable - self.begin);
+        }
+        self.mark(at, bytes)
+    }
+
+    fn mark(&mut self, at: usize, bytes: usize) -> bool {
         let (mut at, end) = (at, at + bytes);
         while at < end {
             let (word, bit) = (at / 64, at % 64);
             let count = (64 - bit).min(end - at);
             let mask = (u64::MAX >> (64 - count)) << bit;
-            if self.0[word] & mask != 0 {
+            if self.bits[word] & mask != 0 {
                 return false;
             }
-            self.0[word] |= mask;
+            self.bits[word] |= mask;
             at += count;
         }
         true
     }
 
-    /// How many of these bytes are not taken.
-    fn free(&self, begin: usize, end: usize) -> usize {
-        let taken: u32 = self.0[begin / 64..end.div_ceil(64)]
+    /// How many bytes from there to the end of the page are not taken.
+    fn free(&self, begin: usize) -> usize {
+        if !self.is_scattered {
+            return self.begin.saturating_sub(begin);
+        }
+        let taken: u32 = self.bits[begin / 64..]
             .iter()
             .map(|word| word.count_ones())
             .sum();
-        (end - begin).saturating_sub(taken as usize)
+        (self.usable - begin).saturating_sub(taken as usize)
     }
 }
 
@@ -258,21 +336,29 @@ pub(super) fn four(bytes: &[u8], at: usize) -> Option<u32> {
 /// A number of one to nine bytes.
 #[inline]
 fn variable(bytes: &[u8], at: &mut usize) -> Option<u64> {
-    let byte = *bytes.get(*at)?;
-    *at += 1;
-    if byte < 0x80 {
-        return Some(byte.into());
-    }
-    let mut number = u64::from(byte & 0x7f);
-    for _ in 0..7 {
-        let byte = *bytes.get(*at)?;
-        *at += 1;
+    let rest = bytes.get(*at..)?;
+    let (number, length) = match rest {
+        [one @ ..0x80, ..] => (u64::from(*one), 1),
+        [one, two @ ..0x80, ..] => (u64::from(one & 0x7f) << 7 | u64::from(*two), 2),
+        [one, two, three @ ..0x80, ..] => {
+            let high = u64::from(one & 0x7f) << 14 | u64::from(two & 0x7f) << 7;
+            (high | u64::from(*three), 3)
+        }
+        _ => long(rest)?,
+    };
+    *at += length;
+    Some(number)
+}
+
+/// The same of any length, and how many bytes it has.
+fn long(bytes: &[u8]) -> Option<(u64, usize)> {
+    let mut number = 0;
+    for length in 1..9 {
+        let byte = *bytes.get(length - 1)?;
         number = number << 7 | u64::from(byte & 0x7f);
         if byte < 0x80 {
-            return Some(number);
+            return Some((number, length));
         }
     }
-    let byte = *bytes.get(*at)?;
-    *at += 1;
-    Some(number << 8 | u64::from(byte))
+    Some((number << 8 | u64::from(*bytes.get(8)?), 9))
 }
