@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::OFlags;
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use super::descriptor;
 use super::file_system::{self, EXT, XFS};
@@ -80,6 +81,51 @@ impl Direct {
         }
         whole
     }
+
+    /// Reads past the cache what is not in it; none if it is, or cannot be read so.
+    pub fn read_uncached(&self, file: &fs::File, offset: u64, length: usize) -> Option<Vec<u8>> {
+        let end = offset.checked_add(length as u64)?;
+        if !(LEAST..=COPIED + LEAST).contains(&length)
+            || self.is_refused.load(Ordering::Relaxed)
+            || is_cached(file, offset) && is_cached(file, end - 1)
+        {
+            return None;
+        }
+        let direct = self.file.get_or_init(|| reopened(file, OFlags::RDONLY));
+        let direct = direct.as_ref()?;
+        let first = offset / BLOCK as u64 * BLOCK as u64;
+        let all = usize::try_from(end.checked_next_multiple_of(BLOCK as u64)? - first).ok()?;
+        let wanted = usize::try_from(offset - first).ok()?..usize::try_from(end - first).ok()?;
+        COPY.with_borrow_mut(|copy| {
+            if copy.len() < all {
+                copy.resize(all);
+            }
+            let bytes = &mut copy[..all];
+            let mut read = 0;
+            // The last block may not be a whole one in the file.
+            while read < wanted.end {
+                match direct.read_at(&mut bytes[read..], first + read as u64) {
+                    Ok(more) if more > 0 => read += more,
+                    Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+                    // Read again in the usual way, which says what is wrong if it is more than that.
+                    _ => {
+                        self.is_refused.store(true, Ordering::Relaxed);
+                        return None;
+                    }
+                }
+            }
+            Some(bytes[wanted].to_vec())
+        })
+    }
+}
+
+/// Whether the byte there can be had without waiting for the disk.
+fn is_cached(file: &fs::File, offset: u64) -> bool {
+    let mut byte = [0];
+    let into = &mut [io::IoSliceMut::new(&mut byte)];
+    let read = preadv2(file, into, offset, ReadWriteFlags::NOWAIT);
+    // One that cannot be asked is read in the usual way.
+    !matches!(read, Err(Errno::AGAIN))
 }
 
 /// Bytes from there to the next begin of a block.
@@ -194,7 +240,6 @@ mod tests {
 
     #[test]
     fn it_is_not_in_the_cache_where_the_file_system_is_known() {
-        use rustix::io::{Errno, ReadWriteFlags, preadv2};
         let bytes = noise(LEAST);
         for folder in folders() {
             let name = folder.path().join("file");
@@ -251,6 +296,49 @@ mod tests {
             }
             buffer.resize(bytes.len());
             let beyond = file.read_past_cache(&mut buffer, BLOCK as u64);
+            assert_eq!(beyond.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        }
+    }
+
+    #[test]
+    fn what_is_not_in_the_cache_is_read_past_it() {
+        let bytes = noise(3 * COPIED + 5);
+        for folder in folders() {
+            let root = OsDisk.open(folder.path()).unwrap();
+            let file = root.create_file(Path::new("file"), 0o600).unwrap();
+            file.write_all_at(&bytes, 0).unwrap();
+            file.sync().unwrap();
+            let held = fs::File::open(folder.path().join("file")).unwrap();
+            let all = std::num::NonZeroU64::new(bytes.len() as u64);
+            let forget = || rustix::fs::fadvise(&held, 0, all, rustix::fs::Advice::DontNeed);
+            for is_cached in [true, false] {
+                for (offset, length) in [
+                    (0, COPIED),
+                    (1, LEAST),
+                    (BLOCK, COPIED + 7),
+                    (4095, COPIED),
+                    (bytes.len() - LEAST, LEAST),
+                    (bytes.len() - COPIED - 1, COPIED),
+                    (7, 5),
+                    (0, bytes.len()),
+                ] {
+                    if !is_cached {
+                        forget().unwrap();
+                    }
+                    let read = file.read_sparing(offset as u64, length).unwrap();
+                    assert!(read == bytes[offset..offset + length], "{offset} {length}");
+                }
+            }
+            let is_known = [EXT, XFS].contains(&file_system::kind_of_held(&held).unwrap());
+            forget().unwrap();
+            let direct = Direct::default();
+            let read = direct.read_uncached(&held, 1, LEAST);
+            assert_eq!(
+                read.is_some(),
+                is_known,
+                "it was not in the cache, and is not now"
+            );
+            let beyond = file.read_sparing(bytes.len() as u64 - 5, LEAST);
             assert_eq!(beyond.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         }
     }

@@ -294,6 +294,15 @@ pub trait File: Debug + Send + Sync {
     /// As the system reports them; `UnexpectedEof` if the file ends before.
     fn read_past_cache(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
 
+    /// Reads `length` bytes from `offset`: out of the page cache of this machine if they are there, else past it. For much that
+    /// nobody will read again soon.
+    ///
+    /// # Errors
+    /// As [`File::read_at`].
+    fn read_sparing(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        self.read_at(offset, length)
+    }
+
     /// Gives the file this length in bytes; what comes in anew is a hole, and reads as zeros.
     ///
     /// # Errors

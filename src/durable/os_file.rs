@@ -74,6 +74,11 @@ impl File for OsFile {
         self.read_exact_at(&mut bytes[done..], offset + done as u64)
     }
 
+    fn read_sparing(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let read = self.read_direct.read_uncached(&self.file, offset, length);
+        read.map_or_else(|| self.read_at(offset, length), Ok)
+    }
+
     fn set_length(&self, bytes: u64) -> io::Result<()> {
         self.file.set_len(bytes)
     }

@@ -75,7 +75,7 @@ impl Check<'_> {
         self.monitor
             .step(Step::Checking, Some(self.report.bytes_read));
         let found = Mutex::new(Vec::new());
-        parallel::for_each(&packs, |(id, size)| {
+        parallel::for_each_waiting(&packs, |(id, size)| {
             go_on(self.monitor)?;
             let findings = check_pack(self.repository, *id, *size, indexed.get(id));
             self.monitor.progress(Progress {
