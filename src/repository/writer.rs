@@ -413,10 +413,11 @@ impl Shared {
         spare.flatten().unwrap_or_default()
     }
 
-    /// Keeps the memory of a data pack, unless there is enough of it.
+    /// Keeps the memory of a data pack, unless there is enough of it, or it has grown for a large blob.
     fn keep_memory(&self, memory: PageBuffer) {
         let mut spare = lock(&self.spare);
-        if memory.capacity() >= DATA_PACK && spare.len() < UPLOADERS {
+        let is_usual = (DATA_PACK..2 * DATA_PACK).contains(&memory.capacity());
+        if is_usual && spare.len() < UPLOADERS {
             spare.push(memory);
         }
     }

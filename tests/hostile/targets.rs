@@ -221,8 +221,9 @@ fn somebody_who_swaps_folders_for_links_meanwhile_moves_nothing_outside() {
         "{ROUNDS} races, {} folders swapped, exit codes {codes:?}",
         moved.into_inner()
     );
+    // 7: in the moment in which SQLite was to prove it, something else stood there.
     assert!(
-        codes.iter().all(|code| [0, 1, 20, 21].contains(code)),
+        codes.iter().all(|code| [0, 1, 7, 20, 21].contains(code)),
         "{codes:?}"
     );
 }
