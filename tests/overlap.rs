@@ -14,6 +14,7 @@ use tillsafe::repository::lock::{Access, Lock};
 use tillsafe::repository::prune;
 
 use crate::common::Place;
+use crate::common::dice::Dice;
 use crate::common::files::names_with;
 use crate::common::forge::Forge;
 use crate::common::library::{back_up, create, full_check, open};
@@ -262,4 +263,58 @@ fn nothing_is_written_before_our_lock_holds() {
     back_up(&shared, place.path()).unwrap();
     assert_eq!(early.load(Ordering::SeqCst), 0);
     assert!(full_check(&memory).damage.is_empty());
+}
+
+/// On a disk of this machine nobody waits before the second look, and still never are two inside who exclude each other.
+#[test]
+fn locks_that_nobody_waits_for_exclude_each_other() {
+    let place = Place::new();
+    let program = Program::with_cheap_repository(place.path());
+    let backend = program.backend();
+    if !backend.lists_at_once() {
+        return skipped(
+            "locks without a wait",
+            "it is not on a disk of this machine",
+        );
+    }
+    // Who is inside: the ones that share, and a thousand for each that does not.
+    const ALONE: u64 = 1000;
+    let inside = AtomicU64::new(0);
+    let taken = [AtomicU64::new(0), AtomicU64::new(0)];
+    let clashes = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for seed in 0..4 {
+            let (backend, inside, taken, clashes) = (&backend, &inside, &taken, &clashes);
+            scope.spawn(move || {
+                let (mut dice, repository) = (Dice::new(seed), open(backend).unwrap());
+                for _ in 0..250 {
+                    let is_alone = dice.below(3) == 0;
+                    let access = if is_alone {
+                        Access::Exclusive
+                    } else {
+                        Access::Shared
+                    };
+                    match repository.lock(access, &Quiet::default()) {
+                        Ok(lock) => {
+                            let mine = if is_alone { ALONE } else { 1 };
+                            let before = inside.fetch_add(mine, Ordering::SeqCst);
+                            assert!(
+                                before < if is_alone { 1 } else { ALONE },
+                                "seed {seed}: {before} inside"
+                            );
+                            std::thread::yield_now();
+                            inside.fetch_sub(mine, Ordering::SeqCst);
+                            taken[usize::from(is_alone)].fetch_add(1, Ordering::SeqCst);
+                            drop(lock);
+                        }
+                        Err(Error::Locked { .. }) => drop(clashes.fetch_add(1, Ordering::SeqCst)),
+                        Err(other) => panic!("seed {seed}: {other}"),
+                    }
+                }
+            });
+        }
+    });
+    let counts = [&taken[0], &taken[1], &clashes].map(|one| one.load(Ordering::SeqCst));
+    // Whoever wants to be alone among four seldom is.
+    assert!(counts[0] > 20 && counts[1] > 0 && counts[2] > 20, "{counts:?}");
 }

@@ -103,6 +103,10 @@ impl Backend for CachedBackend {
         }
         Ok(())
     }
+
+    fn lists_at_once(&self) -> bool {
+        self.storage.lists_at_once()
+    }
 }
 
 #[cfg(test)]

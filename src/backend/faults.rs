@@ -51,4 +51,8 @@ impl Backend for FaultyBackend {
         self.fault.strike()?;
         self.backend.delete(object)
     }
+
+    fn lists_at_once(&self) -> bool {
+        self.backend.lists_at_once()
+    }
 }

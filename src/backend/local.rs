@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Backend, Class, Error, Listing, Object, Result};
+use crate::durable::file_system::{self, BTRFS, EXT, TMPFS, XFS};
 use crate::durable::{Disk, Folder, ListedKind};
 use crate::id::Id;
 use crate::rng::{self, Rng};
@@ -13,6 +14,8 @@ const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 /// An object never changes; its mode says so, also to a careless administrator.
 const SEALED_MODE: u32 = 0o400;
+/// File systems of one kernel: a name is in every listing that begins after its rename.
+const OF_ONE_KERNEL: [u32; 4] = [EXT, XFS, BTRFS, TMPFS];
 
 /// Objects as files in the default layout.
 #[derive(Debug)]
@@ -151,6 +154,10 @@ impl Backend for LocalBackend {
         root.remove_file(&path)?;
         root.sync_folder(path.parent().unwrap_or(Path::new("")))?;
         Ok(())
+    }
+
+    fn lists_at_once(&self) -> bool {
+        file_system::kind(&self.path).is_ok_and(|kind| OF_ONE_KERNEL.contains(&kind))
     }
 }
 

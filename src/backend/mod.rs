@@ -178,6 +178,12 @@ pub trait Backend: Debug + Send + Sync {
     /// # Errors
     /// [`Error::NotFound`] if it is not there.
     fn delete(&self, object: Object) -> Result<()>;
+
+    /// Whether any [`list`](Self::list) that begins once `put_new` has returned holds the object, whoever asks. Not known of
+    /// most storages: what another machine writes may be seen later.
+    fn lists_at_once(&self) -> bool {
+        false
+    }
 }
 
 /// Refuses an object longer than its reader allows, before memory is taken for it.

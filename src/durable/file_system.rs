@@ -16,6 +16,10 @@ pub const FUSE: u32 = 0x6573_5546;
 pub const EXT: u32 = 0xef53;
 /// XFS.
 pub const XFS: u32 = 0x5846_5342;
+/// Btrfs.
+pub const BTRFS: u32 = 0x9123_683e;
+/// Files in memory.
+pub const TMPFS: u32 = 0x0102_1994;
 
 /// The kind of the file system that `path` lies on.
 ///

@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::durable::Disk;
-use crate::durable::file_system::{self, NFS, SMB};
+use crate::durable::file_system::{self, NFS, SMB, TMPFS};
 use crate::durable::scratch::Scratch;
 use crate::error::{Error, Result};
 use crate::rng::Rng;
@@ -43,7 +43,7 @@ pub fn storage(folder: &Path) -> Result<Storage> {
 fn doubt(kind: u32) -> Option<&'static str> {
     Some(match kind {
         // tmpfs and ramfs; vfat and exFAT.
-        0x0102_1994 | 0x8584_58f6 => "it lies in memory and is gone after a restart",
+        TMPFS | 0x8584_58f6 => "it lies in memory and is gone after a restart",
         0x4d44 | 0x2011_bab0 => "FAT keeps no owners, and no file over 4 GiB",
         NFS => "NFS: what is on it is only as durable as its server makes it",
         kind if SMB.contains(&kind) => {

@@ -2,6 +2,9 @@
 //!
 //! The order is restic's: look, write, wait, look again. Whoever wrote second sees the first. Nobody
 //! who only reads needs one; an exclusive one is held only by who removes or replaces objects.
+//!
+//! The wait is for storages that list late. Where every listing that begins after a write shows it, who wrote second looks
+//! after both were written, however soon: nobody waits there. That restic on the other side does changes nothing.
 
 mod file;
 mod remove;
@@ -23,7 +26,7 @@ pub(super) use file::LockFile;
 pub use file::{Standing, host_name, user_name};
 pub use remove::FoundLock;
 
-/// How long both sides wait before they look again.
+/// How long both sides wait before they look again, on a storage that may list late.
 const SETTLE: Duration = Duration::from_millis(200);
 /// How often a lock is written anew.
 const REFRESH: Duration = Duration::from_mins(5);
@@ -113,7 +116,7 @@ impl Lock {
         let held = Self::take_early(repository, access)?;
         let clock = &repository.inner.services.clock;
         let done = std::thread::scope(|scope| {
-            scope.spawn(|| clock.sleep(SETTLE));
+            scope.spawn(|| clock.sleep(settling(repository)));
             work()
         });
         let looked = held.look_again();
@@ -138,7 +141,8 @@ impl Lock {
     /// # Errors
     /// [`Error::Locked`] if so; [`Error::Storage`].
     pub fn settle(&self) -> Result<()> {
-        self.repository.inner.services.clock.sleep(SETTLE);
+        let clock = &self.repository.inner.services.clock;
+        clock.sleep(settling(&self.repository));
         self.look_again()
     }
 
@@ -160,9 +164,9 @@ impl Lock {
         repository.config()?;
         look(repository, Access::Shared, None)?;
         let lock = write(repository, Access::Shared)?;
-        let (looks, id) = (repository.clone(), lock.id);
+        let (looks, id, wait) = (repository.clone(), lock.id, settling(repository));
         Ok(Self::hold(repository, lock, move |stopped| {
-            if stopped.recv_timeout(SETTLE) == Err(RecvTimeoutError::Timeout) {
+            if stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
                 look(&looks, Access::Shared, Some(id)).inspect_err(refused)?;
             }
             Ok(())
@@ -242,6 +246,14 @@ impl Drop for Lock {
             let _ = refresher.join();
         }
     }
+}
+
+/// How long to wait until others must have seen a lock.
+fn settling(repository: &Repository) -> Duration {
+    if repository.inner.backend.lists_at_once() {
+        return Duration::ZERO;
+    }
+    SETTLE
 }
 
 fn write(repository: &Repository, access: Access) -> Result<Current> {
