@@ -268,6 +268,8 @@ fn nothing_is_written_before_our_lock_holds() {
 /// On a disk of this machine nobody waits before the second look, and still never are two inside who exclude each other.
 #[test]
 fn locks_that_nobody_waits_for_exclude_each_other() {
+    /// Who is inside: the ones that share, and a thousand for each that does not.
+    const ALONE: u64 = 1000;
     let place = Place::new();
     let program = Program::with_cheap_repository(place.path());
     let backend = program.backend();
@@ -277,8 +279,6 @@ fn locks_that_nobody_waits_for_exclude_each_other() {
             "it is not on a disk of this machine",
         );
     }
-    // Who is inside: the ones that share, and a thousand for each that does not.
-    const ALONE: u64 = 1000;
     let inside = AtomicU64::new(0);
     let taken = [AtomicU64::new(0), AtomicU64::new(0)];
     let clashes = AtomicU64::new(0);
@@ -316,5 +316,8 @@ fn locks_that_nobody_waits_for_exclude_each_other() {
     });
     let counts = [&taken[0], &taken[1], &clashes].map(|one| one.load(Ordering::SeqCst));
     // Whoever wants to be alone among four seldom is.
-    assert!(counts[0] > 20 && counts[1] > 0 && counts[2] > 20, "{counts:?}");
+    assert!(
+        counts[0] > 20 && counts[1] > 0 && counts[2] > 20,
+        "{counts:?}"
+    );
 }

@@ -8,17 +8,18 @@ use jiff::Timestamp;
 
 use super::databases::StoredDatabase;
 use crate::capture::Survey;
-use crate::capture::parent::Parent;
+use crate::capture::parent::{Descent, Parent};
 use crate::chunker::ContentChunks;
 use crate::chunker::rabin::Rabin;
-use crate::entry::{Entry, Kind, Place};
+use crate::entry::{Attribute, Entry, Kind, Place};
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Problem, Progress, go_on};
 use crate::repository::Repository;
-use crate::repository::tree_writer::{PendingFile, Visit};
+use crate::repository::tree::Node;
+use crate::repository::tree_writer::{Before, PendingFile, StoredFile, Visit};
 use crate::repository::writer::Writer;
 use crate::source::files::exclude::Rule;
-use crate::source::files::{Change, Entries, FileReader, Step, unreadable};
+use crate::source::files::{Change, Entries, FileReader, Item, Step, unreadable};
 use crate::source::sqlite::{self, Signature, beside};
 use crate::units::counted;
 
@@ -44,7 +45,7 @@ pub fn read_all(
     repository: &Repository,
     writer: &Writer,
     monitor: &dyn Monitor,
-    visits: &Sender<Visit>,
+    visits: &Sender<Vec<Visit>>,
 ) -> Result<Read> {
     let mut placed = BTreeSet::new();
     let clock = &repository.services().clock;
@@ -60,20 +61,23 @@ pub fn read_all(
     let rabin = Rabin::new(polynomial);
     let mut names = FileNames::default();
     let mut entries = Entries::default();
-    // The builder of trees stops listening only when it has failed, and its error is the one to tell.
-    let send = |visit: Visit| visits.send(visit).map_err(|_| writer.failure());
+    let mut visits = Visits {
+        batch: Vec::new(),
+        builder: visits,
+        writer,
+    };
     survey.walk.run(monitor, &mut |step| {
         let item = match step {
             Step::Enter(item) => {
                 let before = descent.enter(item.name());
                 let entry = entries.of(item, Kind::Folder);
-                return send(Visit::Enter(entry, before.map(Box::new)));
+                return visits.send(Visit::Enter(entry, before.map(Box::new)));
             }
             Step::Leave => {
                 descent.leave();
-                return send(Visit::Leave);
+                return visits.send(Visit::Leave);
             }
-            Step::Other(item, kind) => return send(Visit::Other(entries.of(item, kind))),
+            Step::Other(item, kind) => return visits.send(Visit::Other(entries.of(item, kind))),
             Step::LeftOut(..) => return Ok(()),
             Step::File(item) => item,
         };
@@ -81,7 +85,7 @@ pub fn read_all(
         if is_beside(item.path(), databases) {
             return Ok(());
         }
-        let entry = entries.of(item, Kind::File);
+        let mut entry = entries.named(item, Kind::File);
         let before = descent.take(&entry.name).map(Box::new);
         if let Some(database) = databases.get(item.path()) {
             let Some(database) = database else {
@@ -90,24 +94,14 @@ pub fn read_all(
             if entry.place.links > 1 {
                 tell_names(item.path(), monitor);
             }
-            let entry = image_entry(entry);
-            if let Some(log) = &database.log {
-                let entry = log_entry(&entry);
-                let before = descent.take(&entry.name).map(Box::new);
-                send(Visit::Beside(entry, log.clone(), before))?;
-            }
-            let file = database.file.clone();
-            send(Visit::Stored(entry, file, before))?;
+            entry.attributes = entries.attributes(item);
+            visits.send_image(entry, database, before, &mut descent)?;
             placed.insert(item.path().to_owned());
             return Ok(());
         }
-        let unchanged = before
-            .as_ref()
-            .and_then(|before| parent.unchanged(before, &entry, item.size()));
-        let is_told = unchanged.is_some()
-            && before
-                .as_ref()
-                .is_some_and(|before| parent.is_no_database(before));
+        let (attributes, known) = recognised(item, &entry, before.as_deref(), parent, &mut entries);
+        entry.attributes = attributes;
+        let is_told = known.as_ref().is_some_and(|known| known.is_no_database);
         let opened = (!is_told).then(|| item.open());
         if let Some(Ok(file)) = &opened
             && is_new_database(item.path(), file, monitor)
@@ -120,32 +114,115 @@ pub fn read_all(
             }
             return Ok(());
         }
+        if item.is_another() {
+            // It is none of the names of the one that was met.
+            entry.place = Place::default();
+        }
         let entry = match names.meet(entry) {
-            Met::Again(entry) => return send(Visit::Again(entry, before)),
+            Met::Again(entry) => return visits.send(Visit::Again(entry, before)),
             Met::First(entry) => entry,
         };
-        if let Some(file) = unchanged {
+        if let Some(Known { file, .. }) = known {
             monitor.progress(Progress {
                 bytes: item.size(),
                 files: 1,
             });
-            return send(Visit::Stored(entry, file, before));
+            return visits.send(Visit::Stored(entry, file, before));
         }
         earliest = earliest.min(clock.now());
         let opened = opened.unwrap_or_else(|| item.open());
         let place = entry.place;
         if let Some((entry, file)) = read(item.path(), opened, entry, &rabin, writer, monitor)? {
-            return send(Visit::File(entry, file, before));
+            return visits.send(Visit::File(entry, file, before));
         }
         names.forget(place);
         Ok(())
     })?;
+    visits.flush()?;
     entries.tell(monitor);
     Ok(Read {
         placed,
         followed: descent.take_own_folder().is_some(),
         earliest,
     })
+}
+
+/// The way to whoever builds the trees, who need not be woken for each of a million files.
+struct Visits<'a> {
+    batch: Vec<Visit>,
+    builder: &'a Sender<Vec<Visit>>,
+    writer: &'a Writer,
+}
+
+impl Visits<'_> {
+    /// Visits that are handed over at once.
+    const BATCH: usize = 64;
+
+    fn send(&mut self, visit: Visit) -> Result<()> {
+        self.batch.push(visit);
+        if self.batch.len() < Self::BATCH {
+            return Ok(());
+        }
+        self.flush()
+    }
+
+    /// A captured database in the place of its file.
+    fn send_image(
+        &mut self,
+        entry: Entry,
+        database: &StoredDatabase,
+        before: Before,
+        descent: &mut Descent<'_>,
+    ) -> Result<()> {
+        let entry = image_entry(entry);
+        if let Some(log) = &database.log {
+            let entry = log_entry(&entry);
+            let before = descent.take(&entry.name).map(Box::new);
+            self.send(Visit::Beside(entry, log.clone(), before))?;
+        }
+        self.send(Visit::Stored(entry, database.file.clone(), before))
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let batch = std::mem::take(&mut self.batch);
+        // The builder of trees stops listening only when it has failed, and its error is the one to tell.
+        let sent = self.builder.send(batch);
+        sent.map_err(|_| self.writer.failure())
+    }
+}
+
+/// What is known of a file that is as the snapshot before has it.
+struct Known {
+    file: StoredFile,
+    is_no_database: bool,
+}
+
+/// The extended attributes of a file, and what is known of it.
+fn recognised(
+    item: &Item,
+    entry: &Entry,
+    before: Option<&Node>,
+    parent: &Parent<'_>,
+    entries: &mut Entries,
+) -> (Vec<Attribute>, Option<Known>) {
+    let known = before.and_then(|before| {
+        let file = parent.unchanged(before, entry, item.size())?;
+        let is_no_database = parent.is_no_database(before);
+        let known = Known {
+            file,
+            is_no_database,
+        };
+        Some((parent.attributes(before), known))
+    });
+    match known {
+        Some((Some(attributes), known)) => (attributes.to_vec(), Some(known)),
+        // They are of what is under this name now.
+        other => {
+            let attributes = entries.attributes(item);
+            let known = other.map(|(_, known)| known);
+            (attributes, known.filter(|_| item.is_as_met()))
+        }
+    }
 }
 
 /// Files with several names that were met: each is read once.

@@ -473,11 +473,11 @@ fn store_files(
     writer: &Writer,
     monitor: &Noted<'_>,
 ) -> Result<(Trees, Read)> {
-    /// Entries between the walk and the trees.
-    const QUEUE: usize = 256;
+    /// Batches of entries between the walk and the trees.
+    const QUEUE: usize = 4;
     let (visits, queue) = bounded(QUEUE);
     std::thread::scope(|scope| {
-        let trees = scope.spawn(|| write_trees(writer, queue));
+        let trees = scope.spawn(|| write_trees(writer, queue.into_iter().flatten()));
         let read = files::read_all(
             survey, databases, parent, repository, writer, monitor, &visits,
         );

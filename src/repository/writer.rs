@@ -37,7 +37,7 @@ use crate::id::Id;
 use crate::parallel::lock;
 
 /// Chunks that may wait for each worker.
-const JOBS_PER_WORKER: usize = 2;
+const JOBS_PER_WORKER: usize = 16;
 /// Plain bytes in the queue and in the workers' hands: four of the largest chunks.
 const BYTES_IN_FLIGHT: usize = 32 * 1024 * 1024;
 /// Threads that wait for the storage to confirm a pack.

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use rustix::fs::{XattrFlags, setxattr};
 use tillsafe::backend::{Backend, Class, MemBackend, Object};
 use tillsafe::backup::{self, Options, Outcome};
 use tillsafe::clock::Clock;
@@ -280,9 +281,24 @@ fn same_size_and_restored_times_hide_no_other_content() {
 fn every_way_to_change_is_seen() {
     let scene = Scene::new();
     let file = |name: &str| scene.folder.join(name);
-    for name in ["same", "longer", "exchanged", "mode", "kind", "gone"] {
+    let names = [
+        "same",
+        "longer",
+        "exchanged",
+        "mode",
+        "kind",
+        "gone",
+        "named",
+        "glazed",
+    ];
+    for name in names {
         fs::write(file(name), format!("{name:>100}")).unwrap();
     }
+    let glaze = |name, value: &[u8]| {
+        setxattr(file(name), "user.glaze", value, XattrFlags::empty()).unwrap();
+    };
+    glaze("named", b"celadon");
+    glaze("glazed", b"celadon");
     fs::create_dir(file("folder")).unwrap();
     fs::write(file("folder/inner"), "x").unwrap();
     scene.back_up_later();
@@ -295,12 +311,13 @@ fn every_way_to_change_is_seen() {
     fs::create_dir(file("kind")).unwrap();
     fs::remove_file(file("gone")).unwrap();
     fs::rename(file("folder"), file("moved")).unwrap();
+    glaze("glazed", b"raku");
     let outcome = scene.back_up_ahead(LATER * 2);
-    // moved/inner is new; longer, exchanged, mode and the manifest are changed.
-    assert_eq!(counts(&outcome), [1, 4, 1]);
+    // moved/inner is new; longer, exchanged, mode, glazed and the manifest are changed.
+    assert_eq!(counts(&outcome), [1, 5, 2]);
     scene.assert_newest_is_right();
     let again = scene.back_up_ahead(LATER * 3);
-    assert_eq!(counts(&again), [0, 1, 5]);
+    assert_eq!(counts(&again), [0, 1, 7]);
     assert_eq!(again.snapshot.file.parent, Some(outcome.snapshot.id));
     scene.assert_newest_is_right();
 }

@@ -14,7 +14,7 @@ use std::path::{Component, Path};
 use jiff::{SignedDuration, Timestamp};
 
 use super::manifest;
-use crate::entry::{Entry, Kind};
+use crate::entry::{Attribute, Entry, Kind};
 use crate::error::Error;
 use crate::id::Id;
 use crate::monitor::{Monitor, Problem};
@@ -54,6 +54,8 @@ pub struct Parent<'a> {
     limit: Timestamp,
     ignore_inode: bool,
     is_ours: bool,
+    /// Whether it holds all attributes that were there.
+    has_attributes: bool,
 }
 
 impl<'a> Parent<'a> {
@@ -66,13 +68,16 @@ impl<'a> Parent<'a> {
         recognition: Recognition,
     ) -> Self {
         let file = snapshot.map(|snapshot| &snapshot.file);
+        let is_ours = file.is_some_and(|file| file.program_version.starts_with("tillsafe "));
         Self {
             repository,
             index,
             tree: file.map(|file| file.tree),
             limit: snapshot.map_or(Timestamp::MIN, limit),
             ignore_inode: recognition.ignore_inode,
-            is_ours: file.is_some_and(|file| file.program_version.starts_with("tillsafe ")),
+            is_ours,
+            // One that could not be read makes a snapshot incomplete.
+            has_attributes: is_ours && file.is_some_and(|file| !file.is_incomplete()),
         }
     }
 
@@ -87,6 +92,14 @@ impl<'a> Parent<'a> {
     #[must_use]
     pub const fn is_no_database(&self, node: &Node) -> bool {
         self.is_ours && node.entry.place.inode != 0
+    }
+
+    /// The extended attributes of a file that is [unchanged](Self::unchanged): who sets one changes the inode, and so the
+    /// time of its last change.
+    #[must_use]
+    pub fn attributes<'b>(&self, node: &'b Node) -> Option<&'b [Attribute]> {
+        self.has_attributes
+            .then_some(node.entry.attributes.as_slice())
     }
 
     /// What is stored of the file, if it is still as it was; `size` in bytes.

@@ -1,10 +1,87 @@
-//! What the kernel's numbers mean: times, and who users and groups are.
+//! What the kernel says of an item, and what its numbers mean: times, and who users and groups are.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 
 use jiff::Timestamp;
+use rustix::fs::{AtFlags, FileType};
 
+use crate::durable::Identity;
 use crate::entry::Owner;
+
+/// What the kernel says of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    pub identity: Identity,
+    /// Kind and permissions.
+    pub mode: u32,
+    pub links: u64,
+    pub uid: u32,
+    pub gid: u32,
+    /// The number of a device.
+    pub number: u64,
+    /// Bytes.
+    pub size: u64,
+    pub modified: Timestamp,
+    pub changed: Timestamp,
+}
+
+impl Facts {
+    /// Of what stands under a name in a folder now; no link is followed.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    #[allow(
+        clippy::useless_conversion,
+        reason = "fields are narrower on other processors"
+    )]
+    pub fn look(folder: &File, name: &OsStr) -> io::Result<Self> {
+        let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(Self {
+            identity: Identity {
+                device: stat.st_dev.into(),
+                inode: stat.st_ino.into(),
+            },
+            mode: stat.st_mode.into(),
+            links: stat.st_nlink.into(),
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            number: stat.st_rdev.into(),
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            modified: time(
+                stat.st_mtime.into(),
+                i64::try_from(stat.st_mtime_nsec).unwrap_or(0),
+            ),
+            changed: time(
+                stat.st_ctime.into(),
+                i64::try_from(stat.st_ctime_nsec).unwrap_or(0),
+            ),
+        })
+    }
+
+    /// Of what is open.
+    pub fn of(metadata: &Metadata) -> Self {
+        Self {
+            identity: Identity::of(metadata),
+            mode: metadata.mode(),
+            links: metadata.nlink(),
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+            number: metadata.rdev(),
+            size: metadata.len(),
+            modified: time(metadata.mtime(), metadata.mtime_nsec()),
+            changed: time(metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> FileType {
+        FileType::from_raw_mode(self.mode)
+    }
+}
 
 /// A time as the kernel gives it.
 pub fn time(seconds: i64, nanoseconds: i64) -> Timestamp {

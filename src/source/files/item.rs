@@ -1,17 +1,19 @@
 //! One item of a file system, held open: what is asked of it is asked of the very thing that was met,
 //! whatever its name has come to stand for (docs/design/walk.md).
 
+use std::cell::OnceCell;
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use walkdir::WalkDir;
 
+use super::facts::Facts;
 use super::reader::FileReader;
 use crate::durable::{Identity, descriptor};
 
@@ -22,12 +24,20 @@ pub struct Item {
     pub(super) path: PathBuf,
     /// Where it really lies.
     pub(super) real: PathBuf,
-    /// Open for nothing but to be named; a folder that is walked, for its list.
-    pub(super) file: Rc<File>,
-    pub(super) metadata: Metadata,
+    pub(super) facts: Facts,
+    /// Open for nothing but to be named; a folder that is walked, for its list. A regular file only once more is asked of it
+    /// than its facts: of most nobody asks.
+    held: OnceCell<Held>,
     /// The folder it was met in, and its name there.
     folder: Rc<File>,
     name: OsString,
+}
+
+/// An item that is open.
+#[derive(Debug)]
+struct Held {
+    file: Rc<File>,
+    facts: Facts,
 }
 
 /// The names in a folder, in ascending order of their bytes.
@@ -46,15 +56,57 @@ impl Item {
         path: PathBuf,
         real: PathBuf,
     ) -> io::Result<Self> {
-        let file = open_at(folder, &name, OFlags::PATH | OFlags::NOFOLLOW)?;
-        Ok(Self {
+        let facts = Facts::look(folder, &name)?;
+        let mut item = Self {
             path,
             real,
-            metadata: file.metadata()?,
-            file: Rc::new(file),
+            facts,
+            held: OnceCell::new(),
             folder: Rc::clone(folder),
             name,
-        })
+        };
+        if facts.kind() != FileType::RegularFile {
+            let held = item.hold()?;
+            item.facts = held.facts;
+            item.held = OnceCell::from(held);
+        }
+        Ok(item)
+    }
+
+    /// The item itself, open. Of a regular file, what stands under its name when more is asked for first: that may be
+    /// [another](Self::is_another) by then, but is a regular file.
+    pub(super) fn held(&self) -> io::Result<&Rc<File>> {
+        Ok(&self.opened()?.file)
+    }
+
+    fn opened(&self) -> io::Result<&Held> {
+        if let Some(held) = self.held.get() {
+            return Ok(held);
+        }
+        let held = self.hold()?;
+        // A pipe or a device is never opened, not even when it comes at this very moment.
+        if held.facts.kind() != FileType::RegularFile {
+            return Err(exchanged());
+        }
+        Ok(self.held.get_or_init(|| held))
+    }
+
+    fn hold(&self) -> io::Result<Held> {
+        let file = open_at(&self.folder, &self.name, OFlags::PATH | OFlags::NOFOLLOW)?;
+        Held::of(file)
+    }
+
+    /// Whether what is open is what was met, and nothing was done to it since.
+    #[must_use]
+    pub fn is_as_met(&self) -> bool {
+        self.opened().is_ok_and(|held| held.facts == self.facts)
+    }
+
+    /// Whether another file was opened than was met.
+    #[must_use]
+    pub fn is_another(&self) -> bool {
+        let is_another = |held: &Held| held.facts.identity != self.facts.identity;
+        self.held.get().is_some_and(is_another)
     }
 
     /// Looks at the root that is stored as `path` and lies at `real`: by now no link leads there.
@@ -72,24 +124,24 @@ impl Item {
 
     /// Looks at a folder on the way to a root, through links: the way is its owner's.
     pub(super) fn on_the_way(path: &Path) -> io::Result<Self> {
-        let file = Rc::new(open_at(CWD, path.as_os_str(), IN_PASSING)?);
+        let held = Held::of(open_at(CWD, path.as_os_str(), IN_PASSING)?)?;
         Ok(Self {
             path: path.to_owned(),
             // What the last name leads to, not itself.
             real: path.join("."),
-            metadata: file.metadata()?,
-            folder: Rc::clone(&file),
+            facts: held.facts,
+            folder: Rc::clone(&held.file),
             name: OsString::from("."),
-            file,
+            held: OnceCell::from(held),
         })
     }
 
     /// The same folder, opened for its list. Whatever is mounted there on demand is, by now.
     pub(super) fn into_opened(self) -> io::Result<Self> {
-        let file = open_folder(&self.folder, &self.name)?;
+        let held = Held::of(open_folder(&self.folder, &self.name)?)?;
         Ok(Self {
-            metadata: file.metadata()?,
-            file: Rc::new(file),
+            facts: held.facts,
+            held: OnceCell::from(held),
             ..self
         })
     }
@@ -98,7 +150,7 @@ impl Item {
     pub(super) fn list(&self) -> io::Result<List> {
         let is_shown = descriptor::are_shown();
         let path = if is_shown {
-            descriptor::path(&*self.file)
+            descriptor::path(&**self.held()?)
         } else {
             self.real.clone()
         };
@@ -156,13 +208,13 @@ impl Item {
     /// Its size in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.metadata.len()
+        self.facts.size
     }
 
     /// Which one it is.
     #[must_use]
     pub fn identity(&self) -> Identity {
-        Identity::of(&self.metadata)
+        self.facts.identity
     }
 
     /// Opens it for reading; only for a regular file.
@@ -171,7 +223,7 @@ impl Item {
     /// As the system reports them.
     pub fn open(&self) -> io::Result<FileReader> {
         let by_name = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        match descriptor::reopen(&*self.file, by_name) {
+        match descriptor::reopen(&**self.held()?, by_name) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound && !descriptor::are_shown() => {
                 let file = open_at(&self.folder, &self.name, by_name | OFlags::NOFOLLOW)?;
                 let reader = FileReader::of(file)?;
@@ -186,13 +238,25 @@ impl Item {
 
     /// What a symbolic link leads to.
     pub(super) fn target(&self) -> io::Result<OsString> {
-        let target = rustix::fs::readlinkat(&*self.file, "", Vec::new())?;
+        let target = rustix::fs::readlinkat(&**self.held()?, "", Vec::new())?;
         Ok(OsString::from_vec(target.into_bytes()))
     }
 
     /// Whether a folder holds something of this name.
     pub(super) fn holds(&self, name: &str) -> bool {
-        rustix::fs::statat(&*self.file, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+        let found =
+            |held: &Rc<File>| rustix::fs::statat(&**held, name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+        self.held().is_ok_and(found)
+    }
+}
+
+impl Held {
+    fn of(file: File) -> io::Result<Self> {
+        let facts = Facts::of(&file.metadata()?);
+        Ok(Self {
+            file: Rc::new(file),
+            facts,
+        })
     }
 }
 
@@ -218,4 +282,61 @@ fn identity_at(path: &Path) -> Option<Identity> {
 /// Another item stands under the name of one that was met.
 pub(super) fn exchanged() -> io::Error {
     io::Error::other("another item took its place while it was looked at")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn folder() -> (tempfile::TempDir, Rc<File>) {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Rc::new(File::open(place.path()).unwrap());
+        (place, folder)
+    }
+
+    fn look(folder: &Rc<File>) -> io::Result<Item> {
+        let name = OsString::from("cup.jpg");
+        Item::look(
+            folder,
+            name.clone(),
+            PathBuf::from(&name),
+            PathBuf::from(name),
+        )
+    }
+
+    #[test]
+    fn what_takes_the_place_of_a_file_before_it_is_opened_is_told_from_it() {
+        let (place, folder) = folder();
+        let path = place.path().join("cup.jpg");
+        fs::write(&path, "cup").unwrap();
+        let item = look(&folder).unwrap();
+        assert!(item.is_as_met() && !item.is_another());
+        // What is open stays what it is.
+        fs::write(place.path().join("new"), "pot").unwrap();
+        fs::rename(place.path().join("new"), &path).unwrap();
+        assert!(item.is_as_met() && !item.is_another());
+        let item = look(&folder).unwrap();
+        fs::write(place.path().join("new"), "tea").unwrap();
+        fs::rename(place.path().join("new"), &path).unwrap();
+        assert!(!item.is_as_met() && item.is_another());
+        let item = look(&folder).unwrap();
+        fs::write(&path, "teas").unwrap();
+        assert!(!item.is_as_met() && !item.is_another());
+    }
+
+    #[test]
+    fn a_pipe_that_takes_the_place_of_a_file_is_not_opened() {
+        let (place, folder) = folder();
+        let path = place.path().join("cup.jpg");
+        fs::write(&path, "cup").unwrap();
+        let item = look(&folder).unwrap();
+        fs::remove_file(&path).unwrap();
+        rustix::fs::mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+        assert!(item.open().is_err() && item.held().is_err());
+        let pipe = look(&folder).unwrap();
+        assert_eq!(pipe.facts.kind(), FileType::Fifo);
+        assert!(pipe.held().is_ok());
+    }
 }

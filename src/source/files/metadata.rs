@@ -1,9 +1,8 @@
 //! What a file system says of an item, in the words of entries.
 
 use std::ffi::OsString;
-use std::os::unix::fs::MetadataExt;
 
-use super::facts::{Names, time};
+use super::facts::Names;
 use super::finding::Notes;
 use super::item::Item;
 use crate::durable::{attributes, descriptor};
@@ -23,34 +22,47 @@ pub struct Entries {
 impl Entries {
     /// The entry of an item, which is of that kind.
     pub fn of(&mut self, item: &Item, kind: Kind) -> Entry {
+        let attributes = self.attributes(item);
+        Entry {
+            attributes,
+            ..self.named(item, kind)
+        }
+    }
+
+    /// The same without its extended attributes.
+    pub fn named(&mut self, item: &Item, kind: Kind) -> Entry {
+        let facts = &item.facts;
+        Entry {
+            name: item.name().to_owned(),
+            owner: self.names.owner(facts.uid, facts.gid),
+            ..Self::bare(item, kind)
+        }
+    }
+
+    /// The extended attributes of an item.
+    pub fn attributes(&mut self, item: &Item) -> Vec<Attribute> {
         let (attributes, is_missing) = attributes(item);
         if is_missing {
             self.notes.add(item.path(), ATTRIBUTES_UNREADABLE, true);
         }
-        let metadata = &item.metadata;
-        Entry {
-            name: item.name().to_owned(),
-            owner: self.names.owner(metadata.uid(), metadata.gid()),
-            attributes,
-            ..Self::bare(item, kind)
-        }
+        attributes
     }
 
     /// The same without what takes time: name, owner, attributes.
     #[must_use]
     pub fn bare(item: &Item, kind: Kind) -> Entry {
-        let metadata = &item.metadata;
+        let facts = &item.facts;
         Entry {
             name: OsString::new(),
             kind,
-            mode: metadata.mode() & 0o7777,
-            modified: time(metadata.mtime(), metadata.mtime_nsec()),
-            changed: time(metadata.ctime(), metadata.ctime_nsec()),
+            mode: facts.mode & 0o7777,
+            modified: facts.modified,
+            changed: facts.changed,
             owner: Owner::default(),
             place: Place {
-                device: metadata.dev(),
-                inode: metadata.ino(),
-                links: metadata.nlink(),
+                device: facts.identity.device,
+                inode: facts.identity.inode,
+                links: facts.links,
             },
             attributes: Vec::new(),
         }
@@ -65,14 +77,17 @@ impl Entries {
 /// The extended attributes of an item, itself if it is a link, and whether there are any that could not be
 /// read.
 fn attributes(item: &Item) -> (Vec<Attribute>, bool) {
-    let (held, path) = (&*item.file, item.real());
+    // What is gone by now is told by whoever reads it.
+    let Ok(held) = item.held() else {
+        return (Vec::new(), false);
+    };
+    let path = item.real();
     let is_shown = |cause: &std::io::Error| {
         cause.kind() != std::io::ErrorKind::NotFound || descriptor::are_shown()
     };
-    match attributes::list_held(held) {
-        Ok(names) => read(names, |name| attributes::get_held(held, name)),
+    match attributes::list_held(&**held) {
+        Ok(names) => read(names, |name| attributes::get_held(&**held, name)),
         Err(cause) if is_shown(&cause) => (Vec::new(), true),
-        // What is gone by now is told by whoever reads it.
         Err(_) => match attributes::list(path) {
             Ok(names) => read(names, |name| attributes::get(path, name)),
             Err(cause) => (Vec::new(), cause.kind() != std::io::ErrorKind::NotFound),

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
+
+use rustix::fs::FileType;
 
 use super::exclude::{Judge, Rule};
 use super::finding::{Notes, unreadable};
@@ -250,7 +251,7 @@ impl Walker<'_> {
                 return Ok(None);
             }
         };
-        if is_passed_over && !item.metadata.is_dir() {
+        if is_passed_over && item.facts.kind() != FileType::Directory {
             return Ok(None);
         }
         // A root may have any name: its owner named it.
@@ -279,12 +280,12 @@ impl Walker<'_> {
 
     /// Whether an item is left out because it lies on another file system; that is told.
     fn is_elsewhere(&mut self, item: &Item) -> Result<bool> {
-        let (metadata, path) = (&item.metadata, &item.path);
-        let Some(rule) = self.judge.leaves_out_device(path, metadata.dev()) else {
+        let (facts, path) = (&item.facts, &item.path);
+        let Some(rule) = self.judge.leaves_out_device(path, facts.identity.device) else {
             return Ok(false);
         };
         // The folder that another file system is mounted on is there without it too.
-        if metadata.is_dir() {
+        if facts.kind() == FileType::Directory {
             (self.visit)(Step::Enter(item))?;
             (self.visit)(Step::Leave)?;
         }
@@ -294,36 +295,37 @@ impl Walker<'_> {
 
     /// Visits an item; returns it if it is a folder that was entered.
     fn item(&mut self, item: Item) -> Result<Option<Level>> {
-        let file_type = item.metadata.file_type();
         if self.is_elsewhere(&item)? {
             return Ok(None);
         }
-        if file_type.is_dir() {
-            return self.enter(item);
-        }
-        if file_type.is_file() {
-            (self.visit)(Step::File(&item))?;
-        } else if file_type.is_symlink() {
-            match item.target() {
-                Ok(target) => (self.visit)(Step::Other(&item, Kind::Symlink { target }))?,
-                Err(cause) => self.unreadable(&item.path, &cause),
+        let number = item.facts.number;
+        let kind = match item.facts.kind() {
+            FileType::Directory => return self.enter(item),
+            FileType::RegularFile => {
+                (self.visit)(Step::File(&item))?;
+                return Ok(None);
             }
-        } else if file_type.is_socket() {
-            self.monitor.problem(Problem {
-                item: crate::units::shown(&item.path),
-                finding: "a socket is not stored: the program that listens there makes it"
-                    .to_owned(),
-                incomplete: false,
-            });
-        } else {
-            let number = item.metadata.rdev();
-            let kind = match () {
-                () if file_type.is_fifo() => Kind::Pipe,
-                () if file_type.is_block_device() => Kind::BlockDevice { number },
-                () => Kind::CharacterDevice { number },
-            };
-            (self.visit)(Step::Other(&item, kind))?;
-        }
+            FileType::Symlink => match item.target() {
+                Ok(target) => Kind::Symlink { target },
+                Err(cause) => {
+                    self.unreadable(&item.path, &cause);
+                    return Ok(None);
+                }
+            },
+            FileType::Socket => {
+                self.monitor.problem(Problem {
+                    item: crate::units::shown(&item.path),
+                    finding: "a socket is not stored: the program that listens there makes it"
+                        .to_owned(),
+                    incomplete: false,
+                });
+                return Ok(None);
+            }
+            FileType::Fifo => Kind::Pipe,
+            FileType::BlockDevice => Kind::BlockDevice { number },
+            FileType::CharacterDevice | FileType::Unknown => Kind::CharacterDevice { number },
+        };
+        (self.visit)(Step::Other(&item, kind))?;
         Ok(None)
     }
 
@@ -356,7 +358,7 @@ impl Walker<'_> {
         }
         Ok(Some(Level {
             identity: item.identity(),
-            folder: Some(Rc::clone(&item.file)),
+            folder: item.held().ok().cloned(),
             name: item.name().to_owned(),
             names: names.into_iter(),
         }))
@@ -409,9 +411,13 @@ impl Walker<'_> {
             0x6573_5543,
             0x4249_4e4d,
         ];
-        let is_pseudo = *self.pseudo.entry(folder.metadata.dev()).or_insert_with(|| {
-            file_system::kind_of_held(&*folder.file).is_ok_and(|kind| PSEUDO.contains(&kind))
-        });
+        let is_pseudo = *self
+            .pseudo
+            .entry(folder.identity().device)
+            .or_insert_with(|| {
+                let kind = folder.held().and_then(file_system::kind_of_held);
+                kind.is_ok_and(|kind| PSEUDO.contains(&kind))
+            });
         let is_pseudo = is_pseudo && !self.walk.roots.contains_key(&folder.path);
         if is_pseudo {
             let finding = "shows the kernel's state, not files; it is left out";
