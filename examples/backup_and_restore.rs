@@ -37,6 +37,7 @@ fn main() -> Result<()> {
         excluded: Vec::new(),
         excludes: Excludes::default(),
         recognition: Recognition::default(),
+        compression: backup::Compression::default(),
         tags: Vec::new(),
         host: "till".to_owned(),
         memory: None,

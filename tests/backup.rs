@@ -18,6 +18,7 @@ use tillsafe::source::sqlite::Method;
 
 use crate::common::Place;
 use crate::common::compare::{difference, is_database};
+use crate::common::dice::Dice;
 use crate::common::files::{files_below, flip_a_bit};
 use crate::common::library::{back_up, create, open, options, restore, snapshots};
 use crate::common::meanwhile::back_up_meanwhile;
@@ -548,4 +549,43 @@ fn side_files_that_come_and_go_are_missed_by_nobody() {
             assert_eq!(outcome.manifest.files.files, 5);
         }
     });
+}
+
+/// What is stored faster is larger, and the same; and what is stored already is not stored again for it.
+#[test]
+fn the_faster_compression_stores_the_same_in_more_bytes() {
+    let place = Place::new();
+    let folder = place.join("shop");
+    fs::create_dir(&folder).unwrap();
+    let mut dice = Dice::new(7);
+    let words: Vec<String> = (0..400)
+        .map(|_| {
+            let bits = 8 + 4 * dice.below(8);
+            format!("{:x}", dice.below(1 << bits))
+        })
+        .collect();
+    let text: Vec<&str> = (0..300_000)
+        .map(|_| words[usize::try_from(dice.below(20) * dice.below(20)).unwrap()].as_str())
+        .collect();
+    fs::write(folder.join("orders.csv"), text.join(" ")).unwrap();
+    let stored = ["auto", "fast"].map(|way| {
+        fs::create_dir(place.join(way)).unwrap();
+        let program = Program::with_cheap_repository(&place.join(way));
+        let back_up = |way: &str| {
+            let (folder, words) = (folder.to_str().unwrap(), ["backup", "--force"]);
+            let (code, said) =
+                program.json(&[&words[..], &["--compression", way, folder]].concat());
+            assert_eq!(code, 0);
+            said.last().unwrap()["stored_bytes"].as_u64().unwrap()
+        };
+        let bytes = back_up(way);
+        let target = place.join(way).join("restored");
+        let from = format!("latest:{}", folder.display());
+        program.ok(&["restore", &from, "--target", target.to_str().unwrap()]);
+        assert_eq!(difference(&folder, &target, &is_database), None);
+        let again = back_up(if way == "auto" { "fast" } else { "auto" });
+        assert!(again * 10 < bytes, "{way}: {again} of {bytes}");
+        bytes
+    });
+    assert!(stored[1] > stored[0], "{stored:?}");
 }

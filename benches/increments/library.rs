@@ -69,6 +69,7 @@ pub fn back_up(repository: &Repository, database: &Path, chunk_bytes: usize) -> 
         excluded: Vec::new(),
         excludes: Excludes::default(),
         recognition: backup::Recognition::default(),
+        compression: backup::Compression::default(),
         tags: Vec::new(),
         host: "bench".to_owned(),
         sqlite: sqlite_options(chunk_bytes, scratch),

@@ -36,6 +36,7 @@ def arguments():
         help="empty the page cache before each command (as root); both: the same with all in it first",
     )
     parser.add_argument("--only", default="", help="work whose name holds this: W1, W2, W3; or peak: a larger database, for memory")
+    parser.add_argument("--compression", default="auto", help="of ours: auto or fast; the others keep their default")
     parser.add_argument("--tools", default="", help="only these, with commas between them, and ours")
     parser.add_argument("--no-limits", dest="limits", action="store_false", help="leave out what the machine itself takes")
     parser.add_argument("--folder", default=None, help="where to work")
@@ -64,6 +65,7 @@ def main():
         suite = bench.Bench(options, scratch, ROOT)
         if not suite.tools or suite.tools[0].name != "tillsafe":
             sys.exit("there is no target/release/tillsafe: run `cargo build --release` first")
+        suite.tools[0].compression = options.compression
         require_room(options, scratch, suite.tools)
         suite.everything()
         report = {

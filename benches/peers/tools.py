@@ -74,6 +74,11 @@ class Restic(Tool):
 class Tillsafe(Restic):
     """Ours. Its restore syncs what it wrote, and has SQLite check each database unless its proof has."""
 
+    compression = "auto"
+
+    def backup(self, folder):
+        return self._words("backup", "--compression", self.compression, folder)
+
     def proof(self):
         return self._words("verify")
 

@@ -30,6 +30,7 @@ use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::monitor::{Monitor, Noted, Problem, Step};
 use crate::repository::Repository;
+pub use crate::repository::compress::Compression;
 use crate::repository::gate::Gate;
 use crate::repository::index::Index;
 use crate::repository::lock::{self, Access, Lock};
@@ -59,6 +60,8 @@ pub struct Options {
     pub excludes: Excludes,
     /// Which files count as unchanged since the last snapshot of the series, and are not read again.
     pub recognition: Recognition,
+    /// How much work is spent on making new data smaller.
+    pub compression: Compression,
     /// Marks for the snapshot.
     pub tags: Vec<String>,
     /// The machine's name in the snapshot.
@@ -281,7 +284,12 @@ impl<'a> Run<'a> {
             &self.noted,
         )?;
         self.noted.step(Step::BackingUp, Some(survey.bytes));
-        let writer = Writer::begin_behind(repository, Arc::clone(&opened.index), gate)?;
+        let writer = Writer::begin_behind(
+            repository,
+            Arc::clone(&opened.index),
+            gate,
+            options.compression,
+        )?;
         let captured = capture(
             repository,
             options,

@@ -93,6 +93,7 @@ pub fn options(
         memory: session.memory_of(choice),
         excludes,
         recognition: args.reading.recognition(),
+        compression: args.storing.compression(),
         tags: args.tag.clone(),
         host: args.host.clone().unwrap_or_else(host_name),
         sqlite: sqlite::Options {

@@ -5,8 +5,31 @@ use std::cell::RefCell;
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::{self, CParameter, DCtx};
 
-/// Level for data.
+/// How much work is spent on making data smaller.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// [`DATA_LEVEL`].
+    #[default]
+    Auto,
+    /// [`FAST_LEVEL`].
+    Fast,
+}
+
+impl Compression {
+    /// The level of data that shrinks.
+    #[must_use]
+    pub const fn level(self) -> i32 {
+        match self {
+            Self::Auto => DATA_LEVEL,
+            Self::Fast => FAST_LEVEL,
+        }
+    }
+}
+
+/// Level for data: a shop's day costs what has changed, and what is stored is kept for months.
 pub const DATA_LEVEL: i32 = 3;
+/// The same where time or processors are short.
+pub const FAST_LEVEL: i32 = 1;
 /// Level for trees and indexes: their hexadecimal digits do not shrink further at a higher one.
 pub const METADATA_LEVEL: i32 = 1;
 

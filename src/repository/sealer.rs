@@ -3,7 +3,7 @@
 use zstd::bulk::Compressor;
 
 use super::Repository;
-use super::compress::{self, DATA_LEVEL, METADATA_LEVEL, NOISE_LEVEL, is_noise};
+use super::compress::{self, Compression, METADATA_LEVEL, NOISE_LEVEL, is_noise};
 use super::crypto::{HEAD, OVERHEAD};
 use super::pack::BlobKind;
 use crate::error::{Error, Result};
@@ -29,12 +29,12 @@ impl<'a> Sealer<'a> {
     ///
     /// # Errors
     /// [`Error::Internal`] if there is no memory for it.
-    pub fn new(repository: &'a Repository) -> Result<Self> {
+    pub fn new(repository: &'a Repository, compression: Compression) -> Result<Self> {
         let compressor =
             |level| compress::compressor(level).map_err(|cause| Error::internal(&cause));
         Ok(Self {
             repository,
-            data: compressor(DATA_LEVEL)?,
+            data: compressor(compression.level())?,
             noise: compressor(NOISE_LEVEL)?,
             trees: compressor(METADATA_LEVEL)?,
             sealed: Vec::new(),

@@ -24,6 +24,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Repository;
 use super::budget::{Budget, Held};
+use super::compress::Compression;
 use super::format::MAX_BLOB;
 use super::gate::Gate;
 use super::index::{self, Index, IndexFile, IndexedPack};
@@ -103,6 +104,7 @@ struct Unindexed {
 struct Shared {
     repository: Repository,
     gate: Arc<Gate>,
+    compression: Compression,
     index: Arc<Index>,
     /// Blobs of this run, stored or on their way.
     seen: Mutex<HashSet<(BlobKind, Id)>>,
@@ -135,10 +137,11 @@ impl Writer {
     /// # Errors
     /// [`Error::Unsupported`] for a repository of an older version.
     pub fn begin(repository: &Repository, index: Arc<Index>) -> Result<Self> {
-        Self::begin_behind(repository, index, Gate::open())
+        Self::begin_behind(repository, index, Gate::open(), Compression::Auto)
     }
 
-    /// The same; nothing is written before `gate` is open, and nothing at all if it stays shut.
+    /// The same; nothing is written before `gate` is open, and nothing at all if it stays shut. `compression` is that of
+    /// data.
     ///
     /// # Errors
     /// As [`Self::begin`].
@@ -146,6 +149,7 @@ impl Writer {
         repository: &Repository,
         index: Arc<Index>,
         gate: Arc<Gate>,
+        compression: Compression,
     ) -> Result<Self> {
         repository.require_writable()?;
         let worker_count = std::thread::available_parallelism().map_or(2, usize::from);
@@ -154,6 +158,7 @@ impl Writer {
         let shared = Arc::new(Shared {
             repository: repository.clone(),
             gate,
+            compression,
             index,
             seen: Mutex::default(),
             data: Mutex::new(Packer::new(DATA_PACK)),
@@ -343,7 +348,7 @@ impl Shared {
     }
 
     fn work(&self, jobs: &Receiver<Job>, packs: &Sender<SealedPack>) -> Result<()> {
-        let mut sealer = Sealer::new(&self.repository)?;
+        let mut sealer = Sealer::new(&self.repository, self.compression)?;
         for job in jobs {
             if self.failed.load(Ordering::Acquire) {
                 return Ok(());

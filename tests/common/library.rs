@@ -83,6 +83,7 @@ pub fn options(paths: &[&Path], scratch: &Path, disk: &Arc<dyn Disk>) -> Options
         excluded: Vec::new(),
         excludes: Excludes::default(),
         recognition: backup::Recognition::default(),
+        compression: backup::Compression::default(),
         tags: Vec::new(),
         host: "test".to_owned(),
         memory: None,

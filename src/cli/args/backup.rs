@@ -1,10 +1,10 @@
-//! The words of `backup` that say what is read.
+//! The words of `backup` that say what is read, and how it is stored.
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
-use crate::backup::Recognition;
+use crate::backup::{Compression, Recognition};
 use crate::config::excludes::Said;
 use crate::units::size;
 
@@ -25,6 +25,34 @@ impl Reading {
         Recognition {
             force: self.force,
             ignore_inode: self.ignore_inode,
+        }
+    }
+}
+
+/// How it is stored.
+#[derive(Debug, Args)]
+pub struct Storing {
+    /// How much work is spent on making new data smaller; what is stored already stays as it is
+    #[arg(long, value_enum, default_value_t, value_name = "WAY")]
+    pub compression: Way,
+}
+
+/// A way to compress.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Way {
+    /// Zstandard level 3; what is compressed already, as pictures, is only looked through
+    #[default]
+    Auto,
+    /// Level 1: where the window is short or the processors are busy
+    Fast,
+}
+
+impl Storing {
+    /// As the engine names it.
+    pub const fn compression(&self) -> Compression {
+        match self.compression {
+            Way::Auto => Compression::Auto,
+            Way::Fast => Compression::Fast,
         }
     }
 }

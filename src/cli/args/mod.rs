@@ -10,7 +10,7 @@ mod backup;
 mod look;
 mod upkeep;
 
-pub use backup::{LeftOut, Reading};
+pub use backup::{LeftOut, Reading, Storing};
 pub use look::{ArchiveFormat, Cat, Diff, Dump, Find, List, ListKind, Stats, StatsMode};
 pub use upkeep::{
     Cache, Forget, Keep, Key, KeyAction, KeyRemove, Password, Prune, Repair, RepairIndex,
@@ -212,6 +212,8 @@ pub struct Backup {
     pub left_out: LeftOut,
     #[command(flatten)]
     pub reading: Reading,
+    #[command(flatten)]
+    pub storing: Storing,
 }
 
 #[derive(Debug, Args)]
