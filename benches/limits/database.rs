@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Map, Value, json};
 use tillsafe::repository::compress::{DATA_LEVEL, NOISE_LEVEL, compressor, decompress_to};
+use tillsafe::source::sqlite::Census;
 
 use crate::measure::{best, rate};
 
@@ -29,6 +30,9 @@ pub fn limits(path: &Path) -> Result<Map<String, Value>> {
     found.insert("sqlite_count".into(), count.alone());
     let check = best(|| quick_check(&connection))?;
     found.insert("sqlite_quick_check".into(), check.alone());
+    let page_bytes: u32 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+    let census = best(|| look_at_pages(path, page_bytes as usize))?;
+    found.insert("census".into(), census.alone());
     Ok(found)
 }
 
@@ -140,6 +144,17 @@ fn count_rows(connection: &Connection) -> Result<()> {
     for name in names {
         let count = format!("SELECT count(*) FROM \"{}\"", name.replace('"', "\"\""));
         connection.query_row(&count, [], |row| row.get::<_, i64>(0))?;
+    }
+    Ok(())
+}
+
+/// What ours notes of each page while it passes by: in a day's backup of those that have changed, instead of both.
+fn look_at_pages(path: &Path, page_bytes: usize) -> Result<()> {
+    let (mut file, mut memory) = (File::open(path)?, vec![0; page_bytes]);
+    let mut census = Census::new(page_bytes);
+    for _ in 0..path.metadata()?.len() / page_bytes as u64 {
+        file.read_exact(&mut memory)?;
+        census.see(&memory, None);
     }
     Ok(())
 }

@@ -33,7 +33,18 @@ pub fn limits(bytes: u64, scratch: &Path) -> Result<Map<String, Value>> {
         note(name, or_none(best(|| read_direct(&path, piece)), bytes)?);
     }
     fs::remove_file(path)?;
+    found.insert("object".into(), best(|| put_object(scratch))?.alone());
     Ok(found)
+}
+
+/// One small object of a repository: written, synced, named, its folder synced.
+fn put_object(scratch: &Path) -> Result<()> {
+    let (temporary, path) = (scratch.join("object-tmp"), scratch.join("object"));
+    let mut file = File::create(&temporary)?;
+    file.write_all(&[7; 500])?;
+    file.sync_all()?;
+    fs::rename(temporary, path)?;
+    Ok(File::open(scratch)?.sync_all()?)
 }
 
 /// Nothing where the file system knows no such thing.

@@ -25,10 +25,11 @@ WORK = (
     ("read_direct_4", "the same, 4 MiB at a time"), ("write_buffered", "writing a file through the page cache, one sync"),
     ("write_direct", "writing past the page cache, 4 MiB at a time, one sync"), ("files_walked", "walking through the files with their facts"),
     ("files_read", "opening and reading each file, in the page cache"), ("files_made", "making and writing as many files, one `syncfs`"),
-    ("key", "deriving the key"),
+    ("object", "storing one small object durably"), ("key", "deriving the key"),
 )
 # What SQLite takes for what a fingerprint and its check say; what ours takes for them comes beside it.
-FINGERPRINTS = (("sqlite_count", "SQLite counts the rows of every table"), ("sqlite_quick_check", "SQLite's `quick_check`"))
+FINGERPRINTS = (("sqlite_count", "SQLite counts the rows of every table"), ("sqlite_quick_check", "SQLite's `quick_check`"),
+                ("census", "ours looks at every page (a day's backup: at those that have changed)"))
 
 
 def machine(folder):

@@ -36,7 +36,7 @@ def report(rows, heat="hot"):
     found = {name: RATE for name in names} | {
         "cores": 2, "key": {"wall": 0.1, "processor": 0.2}, "write_direct": took(2.0), "write_buffered": took(4.0),
         "read_hot": took(0.5), "files_walked": took(0.3), "files_read": took(0.5), "files_made": took(3.0) | {"processor": 4.0},
-        "zstd_3_whole_ratio": 3.1, "zstd_3_pieces_ratio": 3.2,
+        "object": {"wall": 0.05, "processor": 0.0}, "sqlite_quick_check": {"wall": 0.2, "processor": 0.2}, "zstd_3_whole_ratio": 3.1, "zstd_3_pieces_ratio": 3.2,
     }
     facts = {"bytes": GB, "changed": GB // 10}
     whole = {
@@ -120,8 +120,8 @@ class Floors(unittest.TestCase):
         found = report({})["limits"]["W1"]
         work = limits.Work(found)
         work.rate("hash", GB, "sha256")
-        self.assertEqual(limits.floor(found, lock=0.2, work=work)["seconds"], 1.1)
-        self.assertEqual(limits.floor(found, lock=2.0, work=work)["seconds"], 2.1)
+        self.assertEqual(limits.floor(found, walk=0.2, work=work)["seconds"], 1.1)
+        self.assertEqual(limits.floor(found, walk=2.0, work=work)["seconds"], 2.1)
         self.assertEqual(limits.writing(found, GB // 2), 1.0)
         self.assertEqual(limits.writing(found | {"write_direct": None}, GB // 2), 2.0)
 
