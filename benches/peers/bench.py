@@ -73,7 +73,7 @@ class Bench:
         """Runs one command of a tool; of a command that not every tool has, nothing."""
         if not command:
             return
-        measure.settle(self.heat == "cold")
+        measure.settle(self.heat == "cold", self.scratch)
         before = data.size_of(tool.repository)
         cost = measure.run(command, tool.environment)
         self.note(row, tool, cost, data.size_of(tool.repository) - before)
@@ -167,7 +167,7 @@ class Bench:
             if day:
                 work.change()
             for tool in self.tools:
-                measure.settle(False)
+                measure.settle(False, self.scratch)
                 spent[tool.name].append(measure.run(tool.backup(folder), tool.environment))
         expected = data.content_of(folder)
         for tool in self.tools:

@@ -74,25 +74,41 @@ def free(folder):
     return shutil.disk_usage(folder).free
 
 
-def settle(cold):
-    """Lets the disk finish what the last command left, and forgets what was read if the next one is to be cold."""
+def settle(cold, folder):
+    """Lets the disk finish what the last command left, and forgets what was read if the next one is to be cold. If it is to be
+    hot, memory is made full of cache, as on a machine that has been at work for a day."""
     os.sync()
     if cold:
         with open(DROP, "w", encoding="ascii") as drop:
             drop.write("3")
+    else:
+        fill_memory(folder)
+
+
+def free_memory():
+    """Bytes that hold nothing, not even cache."""
+    with open("/proc/meminfo", encoding="ascii") as file:
+        words = next(line for line in file if line.startswith("MemFree:"))
+    return int(words.split()[1]) * 1024
 
 
 def fill_memory(folder):
-    """Has all memory touched once, by a file of holes that is read into the cache: a virtual machine gets its memory from
-    its host only then, which may cost more than all else, and whoever comes first would pay for it."""
+    """Has memory that is free touched once, by a file of holes that is read into the cache: a virtual machine gets its memory from
+    its host only then, which may cost more than all else, and whoever comes first after large files were removed would pay for it.
+    What is in the cache already stays there."""
+    enough, step = 512 * 1024 * 1024, 16 * 1024 * 1024
     path = os.path.join(folder, "holes")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    # It is there from the last time, and stays: with the file its memory would go.
+    # It is there from the last time, and stays: with the file its memory would go. It goes on where it ended: what was read is in
+    # the cache, or was pushed out of it.
     with open(path, "a+b") as file:
-        file.truncate(memory)
-        file.seek(0)
-        while file.read(1024 * 1024):
-            pass
+        begin = os.path.getsize(path)
+        for offset in range(begin, begin + memory, step):
+            if free_memory() < enough:
+                break
+            file.truncate(offset + step)
+            file.seek(offset)
+            file.read(step)
 
 
 def wait_for_inodes(folder):
