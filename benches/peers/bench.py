@@ -74,6 +74,8 @@ class Bench:
         if not command:
             return
         measure.settle(self.heat == "cold", self.scratch)
+        if self.heat == "hot":
+            measure.warm(tool.repository, os.path.join(self.scratch, "shop"))
         before = data.size_of(tool.repository)
         cost = measure.run(command, tool.environment)
         self.note(row, tool, cost, data.size_of(tool.repository) - before)
