@@ -4,6 +4,7 @@
 #   mkfs.ext4, mkfs.xfs, xfs_io
 #                     from its e2fsprogs and xfsprogs: disks whose power the tests can cut
 #   fusermount3       from its fuse3: for `restic mount`
+#   postgres          its PostgreSQL server: the tests run private ones, no cluster is made
 #   a current restic  from Debian's newer suites, unpacked below target/tools: the system's stays
 # Without root it prints the line to type and goes on; the tests then skip loudly. In CI it fails.
 set -eu
@@ -29,6 +30,7 @@ if ! has mkfs.xfs || ! has xfs_io; then
     wanted="$wanted xfsprogs"
 fi
 has fusermount3 || wanted="$wanted fuse3"
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || wanted="$wanted postgresql"
 if [ -n "$wanted" ]; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         echo "tools: installing$wanted (system packages)"
@@ -40,6 +42,16 @@ if [ -n "$wanted" ]; then
             chmod 755 "$policy"
         fi
         apt-get update -qq
+        # Debian's package would make a cluster of its own and start it.
+        case $wanted in
+        *postgresql*)
+            common=/etc/postgresql-common
+            if [ ! -e "$common/createcluster.conf" ]; then
+                mkdir -p "$common"
+                echo "create_main_cluster = false" >"$common/createcluster.conf"
+            fi
+            ;;
+        esac
         # shellcheck disable=SC2086 # one word a package
         DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $wanted
     else
