@@ -41,7 +41,7 @@ bench-increments:
 # As root; refused in CI. A new message wants its description in docs/schemas.json.
 renew:
 	rm -f target/observed.jsonl
-	TILLSAFE_RENEW=1 cargo test --locked --test main -- cli:: config:: keys:: look:: repair::words retention::command --test-threads=2
+	TILLSAFE_RENEW=1 cargo test --locked --test main -- cli:: config:: keys:: look:: repair::words retention::command servers:: --test-threads=2
 	TILLSAFE_RENEW=1 cargo test --locked --test main -- cli::schemas::what_was_seen_is_published
 	git status --short docs/schemas.json tests/golden/screens
 

@@ -41,6 +41,7 @@ fn main() -> Result<()> {
         tags: Vec::new(),
         host: "till".to_owned(),
         memory: None,
+        servers: Vec::new(),
         sqlite: sqlite::Options {
             chunks: PageChunks::BySize,
             scratch: place.path().to_owned(),

@@ -25,6 +25,8 @@ pub enum Step {
     Verifying,
     /// The engine checks the copies of databases.
     EngineChecking,
+    /// Loading dumps into a server.
+    Loading,
     /// Setting owners, modes and times.
     Finishing,
     /// Making it durable.
@@ -55,6 +57,7 @@ impl Step {
             Self::Staging => "restoring",
             Self::Verifying => "reading the copy back",
             Self::EngineChecking => "having SQLite check the databases",
+            Self::Loading => "loading into a server",
             Self::Finishing => "setting owners, modes and times",
             Self::Syncing => "making it durable",
             Self::Waiting => "waiting for the lock",

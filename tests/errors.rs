@@ -56,6 +56,10 @@ fn every() -> Vec<Error> {
             location: text("/backup"),
             finding: text("has format version 3"),
         },
+        Error::ServerUnfit {
+            name: text("the database till"),
+            finding: text("there is a database till already"),
+        },
         Error::Locked {
             holder: text("root on till, process 7, since noon"),
         },

@@ -130,7 +130,7 @@ fn what_calls_us_is_found_and_what_is_commented_out_is_not() {
 }
 
 #[test]
-fn servers_that_this_version_does_not_capture_are_named() {
+fn servers_that_run_here_are_named() {
     let root = tempfile::tempdir().unwrap();
     assert!(host::servers(root.path()).is_empty());
     fs::create_dir_all(root.path().join("run/postgresql")).unwrap();

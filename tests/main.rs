@@ -35,6 +35,7 @@ mod records;
 mod repair;
 mod restore;
 mod retention;
+mod servers;
 mod setup;
 mod shops;
 mod sqlite;

@@ -74,6 +74,7 @@ pub fn back_up(repository: &Repository, database: &Path, chunk_bytes: usize) -> 
         host: "bench".to_owned(),
         sqlite: sqlite_options(chunk_bytes, scratch),
         memory: None,
+        servers: Vec::new(),
     };
     Ok(backup::backup(repository, &options, &Quiet::default())?.snapshot)
 }

@@ -9,6 +9,7 @@ mod files;
 mod increment;
 mod new_rules;
 mod series;
+mod servers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -48,6 +49,9 @@ use crate::source::sqlite;
 use databases::{Placed, StoredDatabase};
 use files::Read;
 use increment::{Increments, Memories, Recorded};
+use servers::Servers;
+
+pub use servers::ServerSource;
 
 /// What to back up, and how.
 #[derive(Debug, Clone)]
@@ -66,6 +70,8 @@ pub struct Options {
     pub tags: Vec<String>,
     /// The machine's name in the snapshot.
     pub host: String,
+    /// Databases of servers, which are captured after these and before files.
+    pub servers: Vec<ServerSource>,
     /// How databases are read.
     pub sqlite: sqlite::Options,
     /// Where this machine keeps what it has seen of them, for this repository alone: then only the pages that change are
@@ -339,7 +345,7 @@ impl<'a> Run<'a> {
             time: begun,
             parent: followed(&earlier, options).map(|snapshot| snapshot.id),
             tree: root.tree,
-            paths: paths(options),
+            paths: series::paths(options),
             hostname: options.host.clone(),
             username: lock::user_name(),
             uid: rustix::process::getuid().as_raw(),
@@ -359,15 +365,6 @@ impl<'a> Run<'a> {
             left_out,
         })
     }
-}
-
-/// The paths asked for, in one order: whatever words made it, it is one series of snapshots.
-fn paths(options: &Options) -> Vec<String> {
-    let paths = options.paths.iter();
-    let sorted: BTreeSet<String> = paths
-        .map(|path| path.to_string_lossy().into_owned())
-        .collect();
-    sorted.into_iter().collect()
 }
 
 /// The tags asked for, and our marks for a snapshot that is not to make others go: any tool lists them.
@@ -438,7 +435,9 @@ fn capture(
     if let Some(increments) = &increments {
         increments.tidy();
     }
+    servers::require_room(options)?;
     let databases = databases::capture_all(survey, options, images, increments, writer, monitor)?;
+    let servers = servers::capture_all(options, repository, writer, monitor)?;
     let (trees, read) = store_files(
         survey,
         &databases,
@@ -454,11 +453,12 @@ fn capture(
         options,
         begun..ended,
         databases,
+        &servers,
         &trees,
         &survey.left_out,
         &monitor.take(),
     );
-    let root = store_root(trees, &read, &manifest, ended, writer)?;
+    let root = store_root(trees, servers, &read, &manifest, ended, writer)?;
     Ok((manifest, root, recorded))
 }
 
@@ -506,6 +506,7 @@ fn describe(
     options: &Options,
     time: Range<Timestamp>,
     databases: Placed,
+    servers: &Servers,
     trees: &Trees,
     left_out: &LeftOut,
     problems: &[Problem],
@@ -523,12 +524,13 @@ fn describe(
         bytes: trees.bytes - databases.bytes,
     };
     Manifest {
-        schema: manifest::SCHEMA,
+        schema: manifest::schema_for(&servers.described),
         program: PROGRAM.to_owned(),
         host: options.host.clone(),
         begun: time.start,
         ended: time.end,
         databases: databases.described,
+        servers: servers.described.clone(),
         files,
         excluded: Excluded::of(options.excludes.rules(), left_out),
         incomplete: notes(true),
@@ -536,9 +538,10 @@ fn describe(
     }
 }
 
-/// Adds the manifest to the root and stores both.
+/// Adds the dumps of servers and the manifest to the root and stores both.
 fn store_root(
-    trees: Trees,
+    mut trees: Trees,
+    servers: Servers,
     read: &Read,
     manifest: &Manifest,
     now: Timestamp,
@@ -556,6 +559,7 @@ fn store_root(
     };
     let inner = file_node(own_entry(manifest::FILE, Kind::File, 0o600, now), file);
     let tree = store_tree(writer, manifest::FOLDER.as_ref(), &[inner])?;
+    servers.join(&mut trees)?;
     let mut root = trees.root;
     root.push(Node {
         entry: own_entry(manifest::FOLDER, Kind::Folder, 0o700, now),

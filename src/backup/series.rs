@@ -1,8 +1,11 @@
 //! The snapshots of the same series: which of them the new one follows, and whether it will be the last.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::Options;
+use super::servers::ServerSource;
 use crate::monitor::Monitor;
 use crate::repository::snapshot::{Snapshot, Snapshots};
 use crate::retention::Group;
@@ -34,5 +37,15 @@ pub fn tell_future(
 }
 
 fn series(options: &Options) -> Group {
-    Group::of(&options.tags, &options.host, &super::paths(options))
+    Group::of(&options.tags, &options.host, &paths(options))
+}
+
+/// The paths asked for, in one order: whatever words made it, it is one series of snapshots.
+pub fn paths(options: &Options) -> Vec<String> {
+    let servers = options.servers.iter().map(ServerSource::folder);
+    let paths = options.paths.iter().cloned().chain(servers);
+    let sorted: BTreeSet<String> = paths
+        .map(|path| path.to_string_lossy().into_owned())
+        .collect();
+    sorted.into_iter().collect()
 }

@@ -2,7 +2,7 @@
 //! (docs/design/manifest.md): fields are added, none is changed or taken away.
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -18,10 +18,13 @@ use crate::repository::name;
 use crate::repository::pack::BlobKind;
 use crate::repository::tree::{Content, Node};
 use crate::source::files::exclude::Rules;
+use crate::source::postgres::{Facts, Fingerprint as ServerFingerprint};
 use crate::source::sqlite::{Fingerprint, Header, Method, Standing};
 
-/// The version that this program writes.
-pub const SCHEMA: u32 = 1;
+/// The latest version that this program knows.
+pub const SCHEMA: u32 = 2;
+/// The version of a snapshot without server databases: whoever knows no later one draws no wrong conclusion from it.
+const WITHOUT_SERVERS: u32 = 1;
 /// The folder of our own files in a snapshot.
 pub const FOLDER: &str = ".tillsafe";
 /// The manifest's name in it.
@@ -44,6 +47,9 @@ pub struct Manifest {
     pub ended: Timestamp,
     /// The `SQLite` databases.
     pub databases: Vec<Database>,
+    /// The databases that a server holds; absent if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<ServerDatabase>,
     /// Everything else.
     pub files: Files,
     /// What was left out by rule; absent if there was no rule.
@@ -106,6 +112,64 @@ pub struct Database {
     /// What the engine found wrong in it at capture: then the snapshot is suspect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsound: Option<String>,
+}
+
+/// A database that a server holds: dumped into a folder of its own (docs/design/servers.md).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerDatabase {
+    /// Its shop.
+    pub shop: String,
+    /// Its name in the shop.
+    pub name: String,
+    /// Its engine: `postgresql`.
+    pub engine: String,
+    /// How it was read: `dump`.
+    pub method: String,
+    /// Version of the tools that dumped it.
+    pub tool_version: String,
+    /// What the server calls it.
+    pub database: String,
+    /// The folder that it is stored in, quoted as names in trees are.
+    pub path: String,
+    /// Which moment it is of.
+    pub point: ConsistencyPoint,
+    /// How long our transaction lasted, in milliseconds.
+    pub held_ms: u64,
+    /// Files in the folder.
+    pub files: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+    /// Bytes of the dump.
+    pub dump_bytes: u64,
+    /// [`image_hash`] of the dump.
+    pub dump_sha256: Id,
+    /// Whether the passwords of roles are in the globals.
+    pub has_passwords: bool,
+    /// What a restore must know beside its content.
+    pub facts: Facts,
+    /// What it held.
+    pub fingerprint: ServerFingerprint,
+}
+
+impl ServerDatabase {
+    /// The name of the dump in its folder.
+    pub const DUMP: &str = "dump.pgdump";
+
+    /// Its folder in the snapshot.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        name::unquote_path(&self.path).unwrap_or_else(|| PathBuf::from(&self.path))
+    }
+}
+
+/// The version that says all of these, and no later one than it needs.
+#[must_use]
+pub const fn schema_for(servers: &[ServerDatabase]) -> u32 {
+    if servers.is_empty() {
+        WITHOUT_SERVERS
+    } else {
+        SCHEMA
+    }
 }
 
 /// The two files that a database is stored as: a base, and a log of the pages that changed since

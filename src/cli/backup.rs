@@ -12,7 +12,7 @@ use super::session::Session;
 use super::shops;
 use crate::backup::{self, Options, Outcome};
 use crate::capture::left_out::LeftOut;
-use crate::capture::manifest::Database;
+use crate::capture::manifest::{Database, ServerDatabase};
 use crate::chunker::PageChunks;
 use crate::config::excludes::excludes;
 use crate::config::{self, RepositoryChoice};
@@ -91,6 +91,7 @@ pub fn options(
             .chain(session.own_folders()?)
             .collect(),
         memory: session.memory_of(choice),
+        servers: Vec::new(),
         excludes,
         recognition: args.reading.recognition(),
         compression: args.storing.compression(),
@@ -133,6 +134,9 @@ pub fn tell(session: &Session, location: &str, outcome: &Outcome) {
         ));
     }
     tell_common(session, &manifest.databases);
+    for server in &manifest.servers {
+        session.output.good_news(server_line(server));
+    }
     session.output.good_news(format!(
         "files: {} in {}, {}",
         manifest.files.files,
@@ -164,6 +168,28 @@ pub fn tell(session: &Session, location: &str, outcome: &Outcome) {
         // Only success is silent with -q.
         session.output.line(last);
     }
+}
+
+fn server_line(server: &ServerDatabase) -> String {
+    let passwords = if server.has_passwords {
+        ""
+    } else {
+        "; its roles without their passwords, which only a superuser can read"
+    };
+    let replica = if server.facts.is_replica {
+        "; of a server that follows another one"
+    } else {
+        ""
+    };
+    format!(
+        "database {} ({}, PostgreSQL {}): {}, {}, as of {:.0}{passwords}{replica}",
+        server.name,
+        Shown(server.database.as_bytes()),
+        server.facts.server_major,
+        server.fingerprint.words(),
+        ByteSize(server.dump_bytes),
+        server.point.not_after,
+    )
 }
 
 /// Which databases are of one moment.
@@ -252,6 +278,9 @@ pub fn outcome_fields(location: &str, outcome: &Outcome) -> serde_json::Value {
             fields
         })
         .collect();
+    let servers: Vec<serde_json::Value> = manifest.servers.iter().map(server_fields).collect();
+    let dumped: u64 = manifest.servers.iter().map(|server| server.bytes).sum();
+    let dumped_files: u64 = manifest.servers.iter().map(|server| server.files).sum();
     let images: u64 = manifest
         .databases
         .iter()
@@ -267,15 +296,31 @@ pub fn outcome_fields(location: &str, outcome: &Outcome) -> serde_json::Value {
         "files_new": summary.files_new,
         "files_changed": summary.files_changed,
         "files_unmodified": summary.files_unmodified,
-        "files": manifest.files.files + databases.len() as u64,
+        "files": manifest.files.files + databases.len() as u64 + dumped_files,
         "databases": databases,
+        "servers": servers,
         "excluded": excluded_fields(&outcome.left_out),
         "folders": manifest.files.folders,
-        "total_bytes": manifest.files.bytes + images,
+        "total_bytes": manifest.files.bytes + images + dumped,
         "added_bytes": outcome.added.added_bytes,
         "stored_bytes": outcome.added.stored_bytes,
         "incomplete": manifest.incomplete,
         "warnings": manifest.warnings,
+    })
+}
+
+fn server_fields(server: &ServerDatabase) -> serde_json::Value {
+    json!({
+        "name": server.name,
+        "engine": server.engine,
+        "method": server.method,
+        "database": server.database,
+        "path": server.path,
+        "rows": server.fingerprint.rows(),
+        "size_bytes": server.dump_bytes,
+        "not_before": server.point.not_before,
+        "not_after": server.point.not_after,
+        "held_ms": server.held_ms,
     })
 }
 

@@ -23,6 +23,7 @@ pub fn run(session: &Session) -> Result<Done> {
     let mut findings = Vec::new();
     let configuration = configuration(session, &mut findings);
     let mut covered: Vec<PathBuf> = Vec::new();
+    let mut sockets: Vec<PathBuf> = Vec::new();
     if let Some(configuration) = &configuration {
         let problems = machine::shops(configuration).into_iter();
         findings.extend(problems.map(|one| {
@@ -33,6 +34,8 @@ pub fn run(session: &Session) -> Result<Done> {
             )
         }));
         covered.extend(configuration.shops.values().flat_map(file::Shop::paths));
+        let servers = configuration.shops.values().flat_map(|shop| &shop.servers);
+        sockets.extend(servers.map(|entry| entry.socket.clone()));
     }
     let choices = choices(session, configuration.as_deref(), &mut findings);
     // Commands are written so that they can be typed, each for the repository that it is about.
@@ -57,6 +60,7 @@ pub fn run(session: &Session) -> Result<Done> {
     let subject = Machine {
         root: Path::new("/"),
         covered: &covered,
+        captured_sockets: &sockets,
         scratch: &Session::scratch_folder(),
         cron_line: &timer,
     };

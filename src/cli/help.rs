@@ -84,6 +84,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "tillsafe restore latest:/srv/shop --target /srv/restored",
             "tillsafe restore proven:/srv/shop --in-place --dry-run",
             "tillsafe restore latest:/srv/shop --target /srv/one --include shop.db",
+            "tillsafe restore latest --database till --as till_new",
         ],
     ),
     (

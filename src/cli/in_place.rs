@@ -54,6 +54,7 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
         })
     };
     let planned = plan()?;
+    tell_servers(session, &planned, &snapshot);
     refuse_own_repository(session, &planned)?;
     let mut from = from_words(&snapshot, &selection.base, &args.choice);
     if args.accept_incomplete {
@@ -104,6 +105,21 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
         code: hooks.after(When::AfterRestore, done.code, id),
         ..done
     })
+}
+
+/// Databases of servers are no part of it: that is said, with what loads them.
+fn tell_servers(session: &Session, planned: &InPlace, snapshot: &Snapshot) {
+    for server in &planned.servers {
+        session.output.problem(Problem {
+            item: format!("the database {}", server.name),
+            finding: format!(
+                "is of a server, and not a part of a restore in place: tillsafe restore {} --database {}",
+                snapshot.id.short(),
+                server.name
+            ),
+            incomplete: false,
+        });
+    }
 }
 
 /// Where each thing is that is replaced.

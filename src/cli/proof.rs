@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::session::Session;
 use crate::error::ExitCode;
-use crate::restore::{DatabaseProof, Lost, ProofLevel};
+use crate::restore::{DatabaseProof, Lost, ProofLevel, ServerProof};
 use crate::units::shown;
 
 /// The level in words; of a snapshot that lacks something it is not the last word, and of nothing none is said.
@@ -52,6 +52,49 @@ pub fn tell_databases(session: &Session, databases: &[DatabaseProof]) {
             proof.level.name()
         ));
     }
+}
+
+/// One line a database of a server; of one that is restored to a folder, with the command that loads it.
+pub fn tell_servers(session: &Session, servers: &[ServerProof], restored: Option<&str>) {
+    for proof in servers {
+        let described = &proof.described;
+        let checked = proof.checked_at.map_or(String::new(), |time| {
+            format!("; this very dump was loaded and counted at {time:.0}")
+        });
+        let next = restored.map_or(String::new(), |snapshot| {
+            format!(
+                "; it is a dump, and no server holds it yet: tillsafe restore {snapshot} --database {}",
+                described.name
+            )
+        });
+        let line = format!(
+            "database {}: {} ({}{checked}){next}",
+            described.name,
+            proof.level.name(),
+            described.fingerprint.words()
+        );
+        if proof.level < ProofLevel::Opened {
+            // Only success is silent with -q.
+            session.output.line(line);
+        } else {
+            session.output.good_news(line);
+        }
+    }
+}
+
+/// Fields of a summary about the databases of servers.
+pub fn server_fields(servers: &[ServerProof]) -> Value {
+    let servers = servers.iter().map(|proof| {
+        json!({
+            "name": proof.described.name,
+            "engine": proof.described.engine,
+            "path": proof.described.path,
+            "proof_level": proof.level,
+            "checked_at": proof.checked_at,
+            "rows": proof.described.fingerprint.rows(),
+        })
+    });
+    servers.collect()
 }
 
 /// Fields of a summary about a proof.

@@ -7,7 +7,7 @@ use super::args;
 use super::choose::{Planned, plan};
 use super::lost::{self, tell_lost};
 use super::plan::{from_words, require, tell_target};
-use super::proof::{exit_code, fields, proved, tell_databases};
+use super::proof::{exit_code, fields, proved, server_fields, tell_databases, tell_servers};
 use super::session::Session;
 use crate::config;
 use crate::error::{Error, Result};
@@ -15,6 +15,9 @@ use crate::restore::Target;
 use crate::units::{ByteSize, counted, shown};
 
 pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
+    if let Some(source) = &args.database {
+        return super::load::run(session, args, source);
+    }
     let Some(target) = &args.target else {
         return super::in_place::run(session, args);
     };
@@ -51,18 +54,24 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
     plan.proved = checked;
     let finished = target.finish(&mut plan, &repository, &index, disk, monitor.as_ref())?;
     let (mut files, mut bytes) = (plan.files, plan.bytes);
-    let (done, databases, restored) = if let Some(finished) = finished {
-        ("finished the interrupted restore of", Vec::new(), finished)
+    let (done, databases, servers, restored) = if let Some(finished) = finished {
+        (
+            "finished the interrupted restore of",
+            Vec::new(),
+            Vec::new(),
+            finished,
+        )
     } else {
         let staged = plan.fetch(&repository, &index, target, disk, monitor.as_ref())?;
         // Less than was planned, if some of it is lost.
         (files, bytes) = (staged.plan.files, staged.plan.bytes);
         let verified = staged.verify(&index, &monitor)?;
-        let databases = verified.databases.clone();
-        ("restored", databases, verified.swap_in(&monitor)?)
+        let (databases, servers) = (verified.databases.clone(), verified.servers.clone());
+        ("restored", databases, servers, verified.swap_in(&monitor)?)
     };
     session.output.finish();
     tell_databases(session, &databases);
+    tell_servers(session, &servers, Some(&restored.snapshot.id.short()));
     tell_lost(session, &restored.lost);
     session.output.good_news(format!(
         "{done} snapshot {} from {} to {} in {}: {}, {}; proof level: {}",
@@ -75,6 +84,7 @@ pub fn run(session: &Session, args: &args::Restore) -> Result<Done> {
         proved(session, restored.level, &restored.lost, files)
     ));
     let mut fields = fields(&repository.location(), &databases, restored.level);
+    fields["servers"] = server_fields(&servers);
     fields["snapshot_id"] = json!(restored.snapshot.id);
     fields["target"] = restored.path.to_string_lossy().into();
     fields["files"] = files.into();

@@ -6,7 +6,8 @@ use super::Done;
 use super::args;
 use super::choose::{Planned, plan};
 use super::lost::{self, tell_lost};
-use super::proof::{exit_code, fields, proved, tell_databases};
+use super::proof::{exit_code, fields, proved, server_fields, tell_databases, tell_servers};
+use super::server::services;
 use super::session::Session;
 use crate::config;
 use crate::error::{Error, Result};
@@ -49,8 +50,9 @@ pub fn run(session: &Session, args: &args::Verify) -> Result<Done> {
     let (files, bytes) = (staged.plan.files, staged.plan.bytes);
     let is_whole = staged.plan.is_whole() && !staged.plan.snapshot.is_record();
     let lost = staged.plan.lost.clone();
-    let verified = staged.verify(&index, &monitor)?;
-    let databases = verified.databases.clone();
+    let mut verified = staged.verify(&index, &monitor)?;
+    verified.prove_servers(&services(session, scratch), &monitor)?;
+    let (databases, servers) = (verified.databases.clone(), verified.servers.clone());
     let (snapshot, level) = verified.discard();
     let complete = !session.output.is_incomplete();
     let record = if is_whole && level >= ProofLevel::Opened {
@@ -66,6 +68,7 @@ pub fn run(session: &Session, args: &args::Verify) -> Result<Done> {
     };
     session.output.finish();
     tell_databases(session, &databases);
+    tell_servers(session, &servers, None);
     tell_lost(session, &lost);
     session.output.good_news(format!(
         "snapshot {} of {:.0} in {} restores: {}, {}, in {}; proof level: {}",
@@ -78,6 +81,7 @@ pub fn run(session: &Session, args: &args::Verify) -> Result<Done> {
         proved(session, level, &lost, files)
     ));
     let mut fields = fields(&repository.location(), &databases, level);
+    fields["servers"] = server_fields(&servers);
     fields["snapshot_id"] = json!(snapshot.id);
     fields["record_id"] = json!(record);
     fields["files"] = files.into();

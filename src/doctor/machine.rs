@@ -24,6 +24,8 @@ pub struct Machine<'a> {
     pub root: &'a Path,
     /// Absolute paths that are backed up.
     pub covered: &'a [PathBuf],
+    /// Sockets of the servers whose databases are backed up, or their folders; one for each database.
+    pub captured_sockets: &'a [PathBuf],
     /// Where spools are made.
     pub scratch: &'a Path,
     /// The command that installs the lines for cron, or how to get it.
@@ -42,15 +44,45 @@ pub fn machine(
     let mut findings = vec![build(), kernel(&release())];
     findings.extend(timers(machine));
     for (name, socket) in host::servers(machine.root) {
-        findings.push(Finding::warning(
-            name,
-            format!("a server runs here ({}); this version does not capture it", shown(&socket)),
-            "dump it into a folder that is backed up (mariadb-dump, pg_dump), and watch that the dump ends well",
-        ));
+        findings.push(if name == host::POSTGRESQL {
+            postgresql(machine, &socket)
+        } else {
+            Finding::warning(
+                name,
+                format!("a server runs here ({}); this version does not capture it", shown(&socket)),
+                "dump it into a folder that is backed up (mariadb-dump), and watch that the dump ends well",
+            )
+        });
     }
     findings.extend(uncovered(machine, clock, monitor)?);
     findings.push(scratch(machine));
     Ok(findings)
+}
+
+/// Whether the configuration names a database of this server. What else it holds is not asked.
+fn postgresql(machine: &Machine<'_>, socket: &Path) -> Finding {
+    let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let folder = socket.parent().map(real);
+    let is_of_it = |named: &&PathBuf| {
+        let named = real(named);
+        Some(&named) == folder.as_ref() || named == real(socket)
+    };
+    let count = machine.captured_sockets.iter().filter(is_of_it).count();
+    if count > 0 {
+        let databases = counted(count as u64, "database");
+        return Finding::good(
+            host::POSTGRESQL,
+            format!("{databases} of {} in the backup", shown(socket)),
+        );
+    }
+    Finding::warning(
+        host::POSTGRESQL,
+        format!(
+            "a server runs here ({}), and the configuration names no database of it",
+            shown(socket)
+        ),
+        "name each: [[shop.NAME.database]] with engine = \"postgresql\" (docs/sources/postgresql.md)",
+    )
 }
 
 fn build() -> Finding {

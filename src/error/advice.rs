@@ -293,6 +293,10 @@ impl Error {
                 "nothing stands under its final name, and the copy was removed; live data was not touched",
                 "run `tillsafe check --read-data`, then restore an earlier snapshot",
             ),
+            Self::ServerUnfit { .. } => (
+                "nothing was touched, on the server neither",
+                "mend what is named, or name another server (--socket, --port, --user) or another database (--as), then run the same command again; `tillsafe dump SNAPSHOT:PATH` shows globals.sql, which has the roles",
+            ),
             Self::RemovalStopped { cause, .. } => {
                 return Advice {
                     safe: "every snapshot that was to stay is untouched".into(),

@@ -420,6 +420,14 @@ pub enum Error {
         /// What differs.
         finding: String,
     },
+    /// A server cannot take the dump of a database.
+    #[error("{name} is not loaded: {finding}")]
+    ServerUnfit {
+        /// The database.
+        name: String,
+        /// All that is in the way.
+        finding: String,
+    },
     /// Not all snapshots could be removed that were to go.
     #[error("{removed} of {} removed, then: {cause}", counted(*.count, "snapshot"))]
     RemovalStopped {
@@ -506,6 +514,7 @@ impl Error {
             | Self::LastSnapshot { .. }
             | Self::ImplausibleHistory { .. }
             | Self::HookBeforeRestore { .. }
+            | Self::ServerUnfit { .. }
             | Self::NoRoom { .. } => ExitCode::Refused,
             Self::Locked { .. } | Self::LockLost { .. } => ExitCode::Locked,
             Self::WrongPassword { .. } => ExitCode::WrongPassword,

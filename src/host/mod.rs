@@ -11,16 +11,17 @@ pub use timers::{Timer, timers};
 
 use std::path::{Path, PathBuf};
 
-/// Sockets of database servers that this version does not capture, and what they are.
+/// What a server of PostgreSQL is called.
+pub const POSTGRESQL: &str = "PostgreSQL";
+/// Sockets of database servers, and what they are.
 const SERVERS: [(&str, &str); 4] = [
     ("run/mysqld/mysqld.sock", "MariaDB or MySQL"),
     ("run/mysql/mysql.sock", "MariaDB or MySQL"),
-    ("run/postgresql/.s.PGSQL.5432", "PostgreSQL"),
-    ("tmp/.s.PGSQL.5432", "PostgreSQL"),
+    ("run/postgresql/.s.PGSQL.5432", POSTGRESQL),
+    ("tmp/.s.PGSQL.5432", POSTGRESQL),
 ];
 
-/// The database servers that run below `root` (`/`), each with its socket: what they hold is in no
-/// snapshot of this version.
+/// The database servers that run below `root` (`/`), each with its socket.
 #[must_use]
 pub fn servers(root: &Path) -> Vec<(&'static str, PathBuf)> {
     let mut found: Vec<(&'static str, PathBuf)> = Vec::new();

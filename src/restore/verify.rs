@@ -10,6 +10,7 @@ use super::fetch::Staged;
 use super::item::Item;
 use super::read_back::{length_of, read_back};
 use super::resume::keep_after;
+use super::servers::ServerProof;
 use crate::capture::manifest::{self, Database, Manifest};
 use crate::entry::Kind;
 use crate::error::{Error, Result};
@@ -43,9 +44,16 @@ pub struct Verified {
     pub staged: Staged,
     /// The databases.
     pub databases: Vec<DatabaseProof>,
+    /// The databases of servers: their dumps.
+    pub servers: Vec<ServerProof>,
     /// The lowest level of all sources.
     pub level: ProofLevel,
+    /// The same of all but these: they may be proved further.
+    pub(super) level_without_servers: ProofLevel,
 }
+
+/// What was proved of a copy.
+type Proved = (Vec<DatabaseProof>, Vec<ServerProof>, ProofLevel);
 
 impl Staged {
     /// Proves the copy: reads back every byte, has the engine check every database, and compares with
@@ -59,20 +67,21 @@ impl Staged {
         self.ahead.sync();
         let proved = self.prove_all(index, monitor);
         match proved.and_then(|proved| self.ahead.finish().map(|()| proved)) {
-            Ok((databases, level)) => Ok(Verified {
+            Ok((databases, servers, level_without_servers)) => Ok(Verified {
                 staged: self,
+                level: servers
+                    .iter()
+                    .map(|proof| proof.level)
+                    .fold(level_without_servers, ProofLevel::min),
                 databases,
-                level,
+                servers,
+                level_without_servers,
             }),
             Err(cause) => Err(keep_after(self.scratch, cause, monitor.as_ref())),
         }
     }
 
-    fn prove_all(
-        &self,
-        index: &Index,
-        monitor: &Arc<dyn Monitor>,
-    ) -> Result<(Vec<DatabaseProof>, ProofLevel)> {
+    fn prove_all(&self, index: &Index, monitor: &Arc<dyn Monitor>) -> Result<Proved> {
         monitor.step(Step::Verifying, Some(self.plan.bytes));
         let like_databases = read_back(
             self.scratch.folder(),
@@ -94,7 +103,7 @@ impl Staged {
             .iter()
             .map(|proof| proof.level)
             .fold(files, ProofLevel::min);
-        Ok((databases, level))
+        Ok((databases, self.servers(index)?, level))
     }
 
     /// The items that are databases, each with what the manifest says of it, and the paths of those
@@ -288,7 +297,14 @@ impl Staged {
             bytes.saturating_add(database.size_bytes)
         });
         let files = manifest.files.files;
-        let expected = (files.saturating_add(manifest.databases.len() as u64), bytes);
+        let files = files.saturating_add(manifest.databases.len() as u64);
+        let servers = manifest.servers.iter();
+        let expected = servers.fold((files, bytes), |(files, bytes), server| {
+            (
+                files.saturating_add(server.files),
+                bytes.saturating_add(server.bytes),
+            )
+        });
         ((self.plan.files, self.plan.bytes) != expected).then(|| {
             format!(
                 "it holds {} files of {} bytes, {} files of {} bytes were captured",

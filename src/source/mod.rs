@@ -3,4 +3,5 @@
 //! Nothing here knows how a repository stores anything.
 
 pub mod files;
+pub mod postgres;
 pub mod sqlite;

@@ -87,6 +87,7 @@ pub fn options(paths: &[&Path], scratch: &Path, disk: &Arc<dyn Disk>) -> Options
         tags: Vec::new(),
         host: "test".to_owned(),
         memory: None,
+        servers: Vec::new(),
         sqlite: sqlite::Options {
             chunks: PageChunks::BySize,
             scratch: scratch.to_owned(),

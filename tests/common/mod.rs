@@ -12,6 +12,7 @@ pub mod meanwhile;
 pub mod measure;
 pub mod mount;
 pub mod passed_on;
+pub mod postgres;
 pub mod program;
 pub mod raw;
 pub mod recording;

@@ -82,7 +82,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "databases",
-        "version = 1\n[repository.usb]\nlocation = \"/r\"\npassword_file = \"/p\"\n[[shop.mara.database]]\nengine = \"mariadb\"\nsocket = \"/s\"\n[[shop.mara.database]]\nengine = \"oracle\"\npath = \"/a\"\n[[shop.mara.database]]\npath = \"/b\"\nmethod = \"dump\"\n",
+        "version = 1\n[repository.usb]\nlocation = \"/r\"\npassword_file = \"/p\"\n[[shop.mara.database]]\nengine = \"mariadb\"\nsocket = \"/s\"\n[[shop.mara.database]]\nengine = \"oracle\"\npath = \"/a\"\n[[shop.mara.database]]\nengine = \"postgresql\"\nname = \"Till 1\"\npath = \"/a\"\nhost = \"db\"\nport = 70000\nmethod = \"physical\"\nsocket = \"run\"\npassword = \"hunter2\"\ncontinuous = \"wal\"\n[[shop.mara.database]]\nengine = \"postgresql\"\ndatabase = \"a\\u0000b\"\nmethod = \"copy\"\n[[shop.mara.database]]\npath = \"/b\"\nmethod = \"dump\"\n",
     ),
     (
         "sources that are one",

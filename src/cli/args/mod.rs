@@ -24,6 +24,7 @@ const RESTORE: &str = "Restore a snapshot into a new or empty folder, or in plac
 
 With --target files keep their full path below it; with SNAPSHOT:PATH the content of that folder lands directly in it, \
 and a new target gets that folder's owner, mode and time.
+With --database a database that a server held is loaded into a new one, and counted: it is never loaded over one that is there.
 With --in-place the original paths are replaced: stop the shop, look at the plan (--dry-run), then give its hash to --plan or \
 type the path when asked. What was there is kept aside, and `tillsafe rollback` brings it back.";
 const ROLLBACK: &str = "Undo the last restore in place, keeping what it displaces
@@ -279,11 +280,26 @@ pub struct Restore {
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     pub snapshot: OsString,
     /// Folder to restore into: one that does not exist, or is empty
-    #[arg(long, value_name = "DIR", required_unless_present = "in_place")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["in_place", "database"])]
     pub target: Option<PathBuf>,
     /// Replace what stands at the original paths; it is kept aside
     #[arg(long, conflicts_with = "target")]
     pub in_place: bool,
+    /// Load this database of a server into a new one; by default on the server of the configuration
+    #[arg(long, value_name = "SOURCE", conflicts_with_all = ["target", "in_place", "plan", "include", "exclude"])]
+    pub database: Option<String>,
+    /// With --database: name of the new database; default: `SOURCE_restored_ID`
+    #[arg(long = "as", value_name = "NEWNAME", requires = "database")]
+    pub new_name: Option<String>,
+    /// With --database: the folder of the server's socket
+    #[arg(long, value_name = "PATH", requires = "database")]
+    pub socket: Option<PathBuf>,
+    /// With --database: the server's port
+    #[arg(long, value_name = "N", requires = "database", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+    /// With --database: the role that loads it
+    #[arg(long, value_name = "NAME", requires = "database")]
+    pub user: Option<String>,
     /// With --in-place: of an incomplete snapshot, move aside even what it failed to save
     #[arg(long, requires = "in_place")]
     pub accept_incomplete: bool,

@@ -98,5 +98,18 @@ fn sources(item: &str, shop: &Shop) -> Vec<Problem> {
             found.push(problem(item, finding));
         }
     }
+    for server in &shop.servers {
+        if let Err(cause) = std::fs::metadata(&server.socket) {
+            let finding = format!(
+                "the socket {} of the database {} is not there: {cause}; a backup would end with 14",
+                shown(&server.socket),
+                server.name
+            );
+            found.push(problem(item, finding));
+        }
+        if let Some(file) = &server.password_file {
+            found.extend(password_file(item, file));
+        }
+    }
     found
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::Done;
 use super::super::session::Session;
-use crate::config::file::{Configuration, Password, RepositoryEntry, Shop};
+use crate::config::file::{Configuration, Password, RepositoryEntry, ServerEntry, Shop};
 use crate::hook::Hook;
 use crate::retention::Policy;
 use crate::units::{is_plain, shown};
@@ -52,7 +52,7 @@ fn shop(shop: &Shop) -> Value {
         .databases
         .iter()
         .map(|one| json!({"name": one.name, "engine": "sqlite", "path": lossless(&one.path)}));
-    object["database"] = databases.collect();
+    object["database"] = databases.chain(shop.servers.iter().map(server)).collect();
     let files = shop.files.iter();
     object["files"] = files
         .map(|one| {
@@ -67,6 +67,31 @@ fn shop(shop: &Shop) -> Value {
         object["keep"] = keep(policy);
     }
     object["hook"] = shop.hooks.iter().map(hook).collect();
+    object
+}
+
+fn server(one: &ServerEntry) -> Value {
+    let mut object = json!({
+        "name": one.name,
+        "engine": "postgresql",
+        "method": "dump",
+        "socket": lossless(&one.socket),
+        "database": one.database,
+    });
+    if let Some(port) = one.port {
+        object["port"] = port.into();
+    }
+    if let Some(user) = &one.user {
+        object["user"] = user.as_str().into();
+    }
+    for (key, path) in [
+        ("password_file", &one.password_file),
+        ("programs", &one.programs),
+    ] {
+        if let Some(path) = path {
+            object[key] = lossless(path).into();
+        }
+    }
     object
 }
 

@@ -6,9 +6,10 @@ use super::super::Done;
 use super::super::args;
 use super::super::backup::{code, options, outcome_fields, tell};
 use super::super::hooks::Hooks;
+use super::super::server::server;
 use super::super::session::Session;
 use super::{Open, fail, named, one_by_one};
-use crate::backup::{self, Outcome};
+use crate::backup::{self, Outcome, ServerSource};
 use crate::capture::require_databases;
 use crate::config::excludes::excludes;
 use crate::config::file::{self, Configuration, Shop};
@@ -105,6 +106,7 @@ impl Run<'_> {
         let excludes = excludes(&said, Some(self.shop), &environment)?;
         let mut options = options(session, choice, paths?, excludes, args)?;
         options.tags.push(file::tag(self.name));
+        options.servers = self.servers()?;
         // What is copied to one of them is no part of a shop.
         for entry in self.configuration.repositories.values() {
             let real = std::fs::canonicalize(&entry.path);
@@ -123,6 +125,21 @@ impl Run<'_> {
             require_databases(&databases)
         };
         backup::backup_when(&mut ready, repository, &options, session.output.as_ref())
+    }
+
+    /// The databases of servers, each with the password of its role.
+    fn servers(&self) -> Result<Vec<ServerSource>> {
+        let servers = self.shop.servers.iter();
+        servers
+            .map(|entry| {
+                Ok(ServerSource {
+                    shop: self.name.to_owned(),
+                    name: entry.name.clone(),
+                    server: server(self.session, entry)?,
+                    database: entry.database.clone(),
+                })
+            })
+            .collect()
     }
 
     /// What `-r` has overridden, for the summary.

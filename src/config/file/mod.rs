@@ -3,6 +3,7 @@
 //! TOML. A key is accepted only if it does something in this version; each that the contract names for
 //! later is refused by name, and any other with the names that are known (docs/design/configuration.md).
 
+mod database;
 mod discover;
 mod parse;
 mod section;
@@ -68,6 +69,8 @@ pub struct Shop {
     pub repository: String,
     /// Its databases, which are captured before its files.
     pub databases: Vec<DatabaseSource>,
+    /// Its databases that a server holds, captured after these.
+    pub servers: Vec<ServerEntry>,
     /// Its folders and files.
     pub files: Vec<FilesSource>,
     /// Which of its snapshots `forget` keeps, if it says so.
@@ -83,6 +86,25 @@ pub struct DatabaseSource {
     pub name: String,
     /// Absolute path of the `SQLite` database.
     pub path: PathBuf,
+}
+
+/// The same of a database that a PostgreSQL server holds
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerEntry {
+    /// Its name in the shop.
+    pub name: String,
+    /// The folder of the server's socket, or the socket itself.
+    pub socket: PathBuf,
+    /// The server's port, if it is said.
+    pub port: Option<u16>,
+    /// The role that reads it, if it is said.
+    pub user: Option<String>,
+    /// The file with that role's password, if the server wants one.
+    pub password_file: Option<PathBuf>,
+    /// What the server calls it.
+    pub database: String,
+    /// The folder of the engine's programs, if it is said.
+    pub programs: Option<PathBuf>,
 }
 
 /// `[[shop.NAME.files]]`

@@ -1,15 +1,16 @@
 //! What each key means.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::DeTable;
 
+use super::database::{Database, database};
 use super::section::{Finding, Findings, MAX_FINDINGS, Placed, Section, listed, shown};
 use super::{
-    Configuration, DatabaseSource, FilesSource, HOOK_TIMEOUT, Password, RepositoryEntry, Shop,
-    is_name, nearest,
+    Configuration, FilesSource, HOOK_TIMEOUT, Password, RepositoryEntry, Shop, is_name, nearest,
 };
 use crate::config::location;
 use crate::hook::{Hook, When};
@@ -168,11 +169,14 @@ fn shop(mut section: Section<'_>, repositories: &BTreeSet<String>) -> Option<Sho
     let title = section.text("title").map(|title| title.value);
     let repository = repository_of(&mut section, repositories);
     let mut sources = Sources::default();
-    let databases: Vec<_> = section.list("database");
-    let databases: Vec<_> = databases
-        .into_iter()
-        .filter_map(|database_section| database(database_section, &mut sources))
-        .collect();
+    let (mut databases, mut servers) = (Vec::new(), Vec::new());
+    for inner in section.list("database") {
+        match database(inner, &mut sources) {
+            Some(Database::File(source)) => databases.push(source),
+            Some(Database::Server(source)) => servers.push(source),
+            None => {}
+        }
+    }
     let files: Vec<_> = section.list("files");
     let files: Vec<_> = files
         .into_iter()
@@ -204,6 +208,7 @@ fn shop(mut section: Section<'_>, repositories: &BTreeSet<String>) -> Option<Sho
         title,
         repository: repository?,
         databases,
+        servers,
         files,
         keep,
         hooks,
@@ -246,14 +251,14 @@ fn repository_of(section: &mut Section<'_>, repositories: &BTreeSet<String>) -> 
 
 /// The sources of a shop so far: no two of one name or path.
 #[derive(Default)]
-struct Sources {
+pub struct Sources {
     names: BTreeSet<String>,
     paths: BTreeSet<PathBuf>,
 }
 
 impl Sources {
     /// Name and path of a source; without a name it is called as the last part of its path.
-    fn take(&mut self, section: &mut Section<'_>) -> Option<(String, PathBuf)> {
+    pub fn take(&mut self, section: &mut Section<'_>) -> Option<(String, PathBuf)> {
         let name = section.text("name");
         let Some(text) = section.text("path") else {
             section.missing("path", "path = \"/srv/shop\"");
@@ -266,51 +271,23 @@ impl Sources {
         };
         let (name, at) =
             name.map_or_else(|| (last(), text.at.clone()), |name| (name.value, name.at));
-        if !self.names.insert(name.clone()) {
-            let text = format!(
-                "two sources of this shop are called {:?}: give each a `name` of its own",
-                shown(&name)
-            );
-            section.wrong_at(&at, &text);
-        }
+        self.take_name(section, &name, &at);
         if !self.paths.insert(path.clone()) {
             section.wrong_at(&text.at, "another source of this shop has the same path");
         }
         Some((name, path))
     }
-}
 
-fn database(mut section: Section<'_>, sources: &mut Sources) -> Option<DatabaseSource> {
-    const LATER: [&str; 3] = ["postgresql", "mariadb", "mysql"];
-    let found = sources.take(&mut section);
-    match section.text("engine") {
-        None => section.missing("engine", "engine = \"sqlite\""),
-        Some(Placed { value, .. }) if value == "sqlite" => {}
-        Some(engine) if LATER.contains(&engine.value.as_str()) => section.wrong_at(
-            &engine.at,
-            &format!(
-                "the engine `{}` is not part of this version of tillsafe (known: sqlite)",
-                engine.value
-            ),
-        ),
-        Some(engine) => section.wrong_at(&engine.at, "unknown engine (known: sqlite)"),
+    /// Takes a name, which no other source of the shop may have.
+    pub fn take_name(&mut self, section: &Section<'_>, name: &str, at: &Range<usize>) {
+        if !self.names.insert(name.to_owned()) {
+            let text = format!(
+                "two sources of this shop are called {:?}: give each a `name` of its own",
+                shown(name)
+            );
+            section.wrong_at(at, &text);
+        }
     }
-    section.not_yet(
-        &[
-            "socket",
-            "host",
-            "port",
-            "user",
-            "password_file",
-            "database",
-            "method",
-            "continuous",
-        ],
-        "a SQLite database is named by its path alone",
-    );
-    section.finish();
-    let (name, path) = found?;
-    Some(DatabaseSource { name, path })
 }
 
 fn files_source(mut section: Section<'_>, sources: &mut Sources) -> Option<FilesSource> {
@@ -442,7 +419,12 @@ fn program(section: &Section<'_>, key: &str, words: &Placed<Vec<String>>) -> Opt
 }
 
 /// A path that means the same for every user and in every folder.
-fn absolute<T>(section: &Section<'_>, key: &str, text: &Placed<T>, path: &Path) -> Option<PathBuf> {
+pub fn absolute<T>(
+    section: &Section<'_>,
+    key: &str,
+    text: &Placed<T>,
+    path: &Path,
+) -> Option<PathBuf> {
     let is_plain = path.is_absolute()
         && path.components().all(|part| part != Component::ParentDir)
         && !path.as_os_str().as_encoded_bytes().contains(&0);

@@ -25,17 +25,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::capture::manifest::ServerDatabase;
 use crate::durable::Disk;
 use crate::error::{Error, Result};
 use crate::id::{Hasher, Id};
-use crate::monitor::{Monitor, Problem};
+use crate::monitor::{Monitor, Problem, Quiet};
 use crate::repository::Repository;
 use crate::repository::index::Index;
 use crate::repository::snapshot::Snapshot;
 
 use super::filter::Selection;
 use super::lost::Lost;
-use super::plan::Plan;
+use super::plan::{Plan, read_manifest};
 use super::target::{Target, add_machine, add_part};
 use holders::Holders;
 use left_out::Left;
@@ -67,6 +68,8 @@ pub struct InPlace {
     pub roots: Vec<Root>,
     /// Bytes that are free on each file system that is written to, with the bytes needed there.
     pub room: Vec<Room>,
+    /// Databases of servers that are in what is asked for: a restore in place leaves them out.
+    pub servers: Vec<ServerDatabase>,
     /// Processes that we may not look into: one of them may have a database open.
     pub unseen_processes: u64,
     /// Which restore it is: the snapshot, what of it, and where to.
@@ -107,7 +110,10 @@ impl InPlace {
     ) -> Result<Self> {
         let holders = Holders::look();
         let (mut roots, mut nothing) = (Vec::new(), None);
-        for path in root_paths(snapshot, &selection.base)? {
+        let tree = repository.read_tree(index, snapshot.file.tree)?;
+        let manifest = read_manifest(repository, index, &tree, &Quiet::default());
+        let servers = manifest.map_or(Vec::new(), |manifest| manifest.servers);
+        for path in root_paths(snapshot, &selection.base, &servers)? {
             match plan_root(repository, index, snapshot, &path, selection, monitor) {
                 Ok(plan) => roots.push(Root::look_at(path, plan, &holders, monitor)?),
                 Err(cause @ Error::NothingSelected { .. }) => nothing = Some(cause),
@@ -126,6 +132,10 @@ impl InPlace {
             restore,
             roots,
             unseen_processes: holders.unseen,
+            servers: servers
+                .into_iter()
+                .filter(|one| one.folder().starts_with(&selection.base))
+                .collect(),
             unfinished: None,
             gives_up_unsaved: false,
         };
@@ -316,9 +326,28 @@ impl Root {
 }
 
 /// The paths that are replaced: those that the snapshot was made of, or the one that is asked for.
-fn root_paths(snapshot: &Snapshot, base: &Path) -> Result<Vec<PathBuf>> {
+/// The dumps of servers stand under paths that are no places of this machine.
+fn root_paths(
+    snapshot: &Snapshot,
+    base: &Path,
+    servers: &[ServerDatabase],
+) -> Result<Vec<PathBuf>> {
     let asked = snapshot.file.paths.iter().map(PathBuf::from);
     let mut paths: Vec<PathBuf> = asked.filter(|path| path.starts_with(base)).collect();
+    let is_of_a_server = |path: &PathBuf| servers.iter().any(|one| path.starts_with(one.folder()));
+    let all = paths.len();
+    paths.retain(|path| !is_of_a_server(path));
+    if (paths.is_empty() && all > 0) || is_of_a_server(&base.to_owned()) {
+        let names: Vec<&str> = servers.iter().map(|one| one.name.as_str()).collect();
+        return Err(Error::Usage {
+            finding: "databases of servers have no place on this machine that could be replaced"
+                .to_owned(),
+            next: format!(
+                "load it into a new database with --database instead of --in-place (there is: {})",
+                names.join(", ")
+            ),
+        });
+    }
     if paths.is_empty() {
         // Something inside a path, or of a snapshot that says nothing about its paths.
         paths.push(base.to_owned());
