@@ -12,7 +12,6 @@ mod series;
 mod servers;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -26,7 +25,7 @@ use crate::capture::left_out::LeftOut;
 use crate::capture::manifest::{self, Excluded, Files, Manifest, Note};
 pub use crate::capture::parent::Recognition;
 use crate::capture::parent::{Images, Parent};
-use crate::entry::{Entry, Kind, Owner, Place};
+use crate::entry::Kind;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::monitor::{Monitor, Noted, Problem, Step};
@@ -49,7 +48,7 @@ use crate::source::sqlite;
 use databases::{Placed, StoredDatabase};
 use files::Read;
 use increment::{Increments, Memories, Recorded};
-use servers::Servers;
+use servers::{Servers, own_entry};
 
 pub use servers::ServerSource;
 
@@ -281,6 +280,7 @@ impl<'a> Run<'a> {
         let parent = Parent::new(repository, &opened.index, before, options.recognition);
         // While nobody stands still for it: an application may be stopped from `ready` on.
         let images = Images::of(&parent, self.begun);
+        let last_good = servers::last_good(options, repository, &opened.index, &opened.earlier);
         ready()?;
         let survey = Survey::take(
             &options.paths,
@@ -296,21 +296,63 @@ impl<'a> Run<'a> {
             gate,
             options.compression,
         )?;
-        let captured = capture(
-            repository,
-            options,
-            &survey,
-            &images,
-            &writer,
-            &self.noted,
-            self.begun,
-        );
+        let captured = self.capture(&survey, &images, last_good.as_ref(), &writer);
         Ok(Stored {
             left_out: survey.left_out,
             opened,
             writer,
             captured,
         })
+    }
+
+    /// Reads databases, then files, and stores both with all their trees.
+    fn capture(
+        &self,
+        survey: &Survey,
+        images: &Images<'_>,
+        last_good: Option<&Manifest>,
+        writer: &Writer,
+    ) -> Result<(Manifest, Root, Vec<Recorded>)> {
+        let (repository, options, monitor) = (self.repository, self.options, &self.noted);
+        let memory = options.memory.clone();
+        let memory = memory.map(|folder| Memories::new(Arc::clone(&options.sqlite.disk), folder));
+        let increments = memory.as_ref().map(|memories| Increments {
+            memories,
+            go_on: !options.recognition.force,
+            repository,
+            index: images.parent.index(),
+            writer,
+            now: self.begun,
+        });
+        if let Some(increments) = &increments {
+            increments.tidy();
+        }
+        servers::require_room(options)?;
+        let databases =
+            databases::capture_all(survey, options, images, increments, writer, monitor)?;
+        let servers = servers::capture_all(options, last_good, repository, writer, monitor)?;
+        let (trees, read) = store_files(
+            survey,
+            &databases,
+            images.parent,
+            repository,
+            writer,
+            monitor,
+        )?;
+        let mut databases = databases::keep_placed(databases, &read.placed, survey, monitor)?;
+        let ended = repository.services().clock.now();
+        let recorded = std::mem::take(&mut databases.recorded);
+        let manifest = describe(
+            options,
+            self.begun..ended,
+            databases,
+            &servers,
+            &trees,
+            &survey.left_out,
+            &monitor.take(),
+        );
+        let root = store_root(trees, servers, &read, &manifest, ended, writer)?;
+        Ok((manifest, root, recorded))
     }
 
     /// Makes a snapshot of what was stored.
@@ -410,56 +452,6 @@ fn followed<'a>(earlier: &'a [Snapshot], options: &Options) -> Option<&'a Snapsh
 fn excluded(options: &Options) -> Vec<PathBuf> {
     let own = Path::new("/").join(manifest::FOLDER);
     options.excluded.iter().cloned().chain([own]).collect()
-}
-
-/// Reads databases, then files, and stores both with all their trees.
-fn capture(
-    repository: &Repository,
-    options: &Options,
-    survey: &Survey,
-    images: &Images<'_>,
-    writer: &Writer,
-    monitor: &Noted<'_>,
-    begun: Timestamp,
-) -> Result<(Manifest, Root, Vec<Recorded>)> {
-    let memory = options.memory.clone();
-    let memory = memory.map(|folder| Memories::new(Arc::clone(&options.sqlite.disk), folder));
-    let increments = memory.as_ref().map(|memories| Increments {
-        memories,
-        go_on: !options.recognition.force,
-        repository,
-        index: images.parent.index(),
-        writer,
-        now: begun,
-    });
-    if let Some(increments) = &increments {
-        increments.tidy();
-    }
-    servers::require_room(options)?;
-    let databases = databases::capture_all(survey, options, images, increments, writer, monitor)?;
-    let servers = servers::capture_all(options, repository, writer, monitor)?;
-    let (trees, read) = store_files(
-        survey,
-        &databases,
-        images.parent,
-        repository,
-        writer,
-        monitor,
-    )?;
-    let mut databases = databases::keep_placed(databases, &read.placed, survey, monitor)?;
-    let ended = repository.services().clock.now();
-    let recorded = std::mem::take(&mut databases.recorded);
-    let manifest = describe(
-        options,
-        begun..ended,
-        databases,
-        &servers,
-        &trees,
-        &survey.left_out,
-        &monitor.take(),
-    );
-    let root = store_root(trees, servers, &read, &manifest, ended, writer)?;
-    Ok((manifest, root, recorded))
 }
 
 /// The root tree, and what it holds in all.
@@ -581,19 +573,4 @@ fn store_root(
         bytes: trees.bytes + size,
         earliest: read.earliest,
     })
-}
-
-/// An entry that no file system holds: without inode, device and links, or restic would take all
-/// such files for one.
-fn own_entry(name: &str, kind: Kind, mode: u32, now: Timestamp) -> Entry {
-    Entry {
-        name: OsString::from(name),
-        kind,
-        mode,
-        modified: now,
-        changed: now,
-        owner: Owner::default(),
-        place: Place::default(),
-        attributes: Vec::new(),
-    }
 }

@@ -1,24 +1,27 @@
 //! Databases of servers: dumped as streams into the repository, each with what counted it, and all behind one gate.
 
+use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Options, own_entry};
-use crate::capture::manifest::{self, ServerDatabase};
+use super::Options;
+use crate::capture::manifest::{self, Manifest, ServerDatabase};
 use crate::chunker::ContentChunks;
 use crate::chunker::rabin::Rabin;
-use crate::entry::Kind;
+use crate::entry::{Entry, Kind, Owner, Place};
 use crate::error::{Error, Result};
-use crate::monitor::{Monitor, Progress, go_on};
+use crate::monitor::{Monitor, Problem, Progress, go_on};
 use crate::repository::Repository;
+use crate::repository::index::Index;
+use crate::repository::snapshot::{SUSPECT, Snapshot};
 use crate::repository::tree::{Content, Node};
 use crate::repository::tree_writer::{PendingFile, StoredFile, Trees, file_node, store_tree};
 use crate::repository::writer::Writer;
 use crate::source::postgres::{Failure, Held, Server, Services, stop, watched};
-use crate::units::Shown;
+use crate::units::{ByteSize, Shown, counted};
 
 /// The folder of all of them in a snapshot.
 const FOLDER: &str = "tillsafe";
@@ -81,12 +84,90 @@ fn taken() -> Error {
     }
 }
 
+/// What the newest snapshot of the series says of itself that is not suspect: what is read now must be plausible beside it.
+/// None if there are no servers to compare, or it cannot be read: then others say so.
+pub fn last_good(
+    options: &Options,
+    repository: &Repository,
+    index: &Index,
+    earlier: &[Snapshot],
+) -> Option<Manifest> {
+    if options.servers.is_empty() {
+        return None;
+    }
+    let is_suspect = |one: &&Snapshot| one.file.tags.iter().any(|tag| tag == SUSPECT);
+    let good = earlier.iter().find(|one| !is_suspect(one))?;
+    let root = repository.read_tree(index, good.file.tree).ok()?;
+    manifest::find(repository, index, &root).ok().flatten()
+}
+
+/// Notes, and tells, if a whole dump holds implausibly less than the last good one.
+fn describe_loss(now: &mut ServerDatabase, last_good: Option<&Manifest>, monitor: &dyn Monitor) {
+    let mut before = last_good.into_iter().flat_map(|manifest| &manifest.servers);
+    let before = before.find(|one| one.shop == now.shop && one.name == now.name);
+    let Some(finding) = before.and_then(|before| implausible(before, now)) else {
+        return;
+    };
+    monitor.problem(Problem {
+        item: format!("the database {}", now.name),
+        finding: format!(
+            "{finding}; the snapshot is kept as suspect, and so are the next ones until there is as much again. If it is meant to be so: tillsafe tag --remove {SUSPECT} latest"
+        ),
+        incomplete: false,
+    });
+    now.implausible = Some(finding);
+}
+
+/// What is lost since, if it is more than a day's work explains.
+fn implausible(before: &ServerDatabase, now: &ServerDatabase) -> Option<String> {
+    /// Fewer rows of one table than these may well go in a day.
+    const MANY: u64 = 1000;
+    let (was, is) = (before.fingerprint.rows(), now.fingerprint.rows());
+    if was > 0 && is == 0 {
+        return Some(format!(
+            "it is empty, and held {} before",
+            counted(was, "row")
+        ));
+    }
+    for (table, content) in &before.fingerprint.tables {
+        let left = now
+            .fingerprint
+            .tables
+            .get(table)
+            .map_or(0, |content| content.rows);
+        if content.rows >= MANY && left == 0 {
+            let rows = counted(content.rows, "row");
+            return Some(format!(
+                "the table {table} is empty or gone, and held {rows} before"
+            ));
+        }
+    }
+    let (were, are) = (
+        before.fingerprint.tables.len(),
+        now.fingerprint.tables.len(),
+    );
+    if are < were.div_ceil(2) {
+        return Some(format!(
+            "it has {}, and had {were} before",
+            counted(are as u64, "table")
+        ));
+    }
+    (now.dump_bytes < before.dump_bytes / 2).then(|| {
+        format!(
+            "its dump has {}, and had {} before",
+            ByteSize(now.dump_bytes),
+            ByteSize(before.dump_bytes)
+        )
+    })
+}
+
 /// Captures all of them.
 ///
 /// # Errors
 /// [`Error::Source`] for the first that cannot be read, or whose dump is not whole; those of the writer.
 pub fn capture_all(
     options: &Options,
+    last_good: Option<&Manifest>,
     repository: &Repository,
     writer: &Writer,
     monitor: &dyn Monitor,
@@ -116,7 +197,8 @@ pub fn capture_all(
     let mut shops: Vec<(String, Vec<Node>)> = Vec::new();
     let now = repository.services().clock.now();
     for source in &options.servers {
-        let (described, files) = capture.one(source)?;
+        let (mut described, files) = capture.one(source)?;
+        describe_loss(&mut described, last_good, monitor);
         servers.described.push(described);
         servers.folders += 1;
         let folder = capture.folder(&source.name, files, now)?;
@@ -248,6 +330,7 @@ impl Capture<'_> {
             has_passwords: globals.has_passwords,
             facts,
             fingerprint,
+            implausible: None,
         };
         Ok((described, files.into()))
     }
@@ -303,4 +386,19 @@ fn readme(source: &ServerSource) -> String {
          dump.log is what the tools said. Encoding and locale of the original are in /.tillsafe/manifest.json.\n",
         Shown(source.database.as_bytes())
     )
+}
+
+/// An entry that no file system holds: without inode, device and links, or restic would take all
+/// such files for one.
+pub fn own_entry(name: &str, kind: Kind, mode: u32, now: Timestamp) -> Entry {
+    Entry {
+        name: OsString::from(name),
+        kind,
+        mode,
+        modified: now,
+        changed: now,
+        owner: Owner::default(),
+        place: Place::default(),
+        attributes: Vec::new(),
+    }
 }

@@ -62,12 +62,12 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Whether a database was damaged before it was read.
+    /// Whether a database was damaged before it was read, or holds implausibly little.
     #[must_use]
     pub fn is_suspect(&self) -> bool {
-        self.databases
-            .iter()
-            .any(|database| database.unsound.is_some())
+        let is_unsound = |database: &Database| database.unsound.is_some();
+        let is_implausible = |server: &ServerDatabase| server.implausible.is_some();
+        self.databases.iter().any(is_unsound) || self.servers.iter().any(is_implausible)
     }
 }
 
@@ -149,6 +149,9 @@ pub struct ServerDatabase {
     pub facts: Facts,
     /// What it held.
     pub fingerprint: ServerFingerprint,
+    /// How much less it holds than the last good snapshot, if that is more than a day explains: then the snapshot is suspect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub implausible: Option<String>,
 }
 
 impl ServerDatabase {

@@ -4,7 +4,7 @@ use super::{World, path, source, with_fake};
 use crate::common::postgres::{Database, SUPERUSER, server};
 
 /// A world in which `name` is a script around the real one.
-fn lying(database: &Database, name: &str, script: &str) -> World {
+pub fn lying(database: &Database, name: &str, script: &str) -> World {
     let world = World::bare();
     let programs = with_fake(world.place.path(), &database.server.programs, name, script);
     let more = format!("programs = {}", path(&programs));

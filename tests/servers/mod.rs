@@ -1,6 +1,7 @@
 //! Databases of servers: dumped, judged, loaded and proved against a real one.
 
 mod capture;
+mod disturbed;
 mod gate;
 mod proof;
 mod restore;

@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io::Read;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::passfile::Passfile;
 use super::server::Server;
@@ -84,6 +84,8 @@ impl Tool {
             .stdin(open(pipes == Pipes::InAndOut))
             .stdout(open(pipes != Pipes::None))
             .stderr(Stdio::piped())
+            // With all that it starts it can be ended.
+            .process_group(0)
             .spawn()
             .map_err(|cause| Failure(format!("{name} cannot be started: {cause}")))?;
         let said = child
@@ -129,15 +131,17 @@ impl Tool {
 
 impl Drop for Tool {
     fn drop(&mut self) {
-        // After its end there is nobody to kill, and nothing to wait for.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Once it was waited for, its number may be somebody else's.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = kill_process_group(self.pid(), Signal::KILL);
+            let _ = self.child.wait();
+        }
     }
 }
 
-/// Ends a tool whose number is still its own.
+/// Ends a tool whose number is still its own, with all that it has started.
 pub fn stop(pid: Pid) {
-    let _ = kill_process(pid, Signal::TERM);
+    let _ = kill_process_group(pid, Signal::TERM);
 }
 
 fn how(status: ExitStatus) -> String {
