@@ -157,7 +157,17 @@ impl Backend for LocalBackend {
     }
 
     fn lists_at_once(&self) -> bool {
-        file_system::kind(&self.path).is_ok_and(|kind| OF_ONE_KERNEL.contains(&kind))
+        let is_of_one = |kind: &io::Result<u32>| match kind {
+            Ok(kind) => OF_ONE_KERNEL.contains(kind),
+            // Whoever takes a lock makes it, where the root is.
+            Err(cause) => cause.kind() == io::ErrorKind::NotFound,
+        };
+        let locks = self.path.join(Class::Locks.folder());
+        self.path.is_dir()
+            && [&self.path, &locks]
+                .map(|path| file_system::kind(path))
+                .iter()
+                .all(is_of_one)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The files, after the databases: walked in order, read and cut, with captured databases in place.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crossbeam_channel::Sender;
@@ -51,18 +52,12 @@ pub fn read_all(
     let clock = &repository.services().clock;
     let mut earliest = clock.now();
     let mut descent = parent.descend(monitor);
-    let polynomial = repository
-        .config()?
-        .polynomial()
-        .map_err(|finding| Error::Unsupported {
-            location: repository.location(),
-            finding,
-        })?;
-    let rabin = Rabin::new(polynomial);
+    let rabin = rabin(repository)?;
     let mut names = FileNames::default();
     let mut entries = Entries::default();
     let mut visits = Visits {
         batch: Vec::new(),
+        read_bytes: 0,
         builder: visits,
         writer,
     };
@@ -99,7 +94,14 @@ pub fn read_all(
             placed.insert(item.path().to_owned());
             return Ok(());
         }
-        let (attributes, known) = recognised(item, &entry, before.as_deref(), parent, &mut entries);
+        let recognised = recognised(item, &entry, before.as_deref(), parent, &mut entries);
+        let (attributes, known) = match recognised {
+            Ok(recognised) => recognised,
+            Err(cause) => {
+                tell_unread(item.path(), unreadable(&cause), monitor);
+                return Ok(());
+            }
+        };
         entry.attributes = attributes;
         let is_told = known.as_ref().is_some_and(|known| known.is_no_database);
         let opened = (!is_told).then(|| item.open());
@@ -133,7 +135,7 @@ pub fn read_all(
         let opened = opened.unwrap_or_else(|| item.open());
         let place = entry.place;
         if let Some((entry, file)) = read(item.path(), opened, entry, &rabin, writer, monitor)? {
-            return visits.send(Visit::File(entry, file, before));
+            return visits.send_read(Visit::File(entry, file, before), item.size());
         }
         names.forget(place);
         Ok(())
@@ -147,9 +149,20 @@ pub fn read_all(
     })
 }
 
+/// Cuts files as this repository has them cut.
+fn rabin(repository: &Repository) -> Result<Rabin> {
+    let polynomial = repository.config()?.polynomial();
+    let polynomial = polynomial.map_err(|finding| Error::Unsupported {
+        location: repository.location(),
+        finding,
+    })?;
+    Ok(Rabin::new(polynomial))
+}
+
 /// The way to whoever builds the trees, who need not be woken for each of a million files.
 struct Visits<'a> {
     batch: Vec<Visit>,
+    read_bytes: u64,
     builder: &'a Sender<Vec<Visit>>,
     writer: &'a Writer,
 }
@@ -157,10 +170,22 @@ struct Visits<'a> {
 impl Visits<'_> {
     /// Visits that are handed over at once.
     const BATCH: usize = 64;
+    /// Bytes of files in them: a builder that has failed is heard of before much more is read.
+    const READ: u64 = 16 * 1024 * 1024;
 
     fn send(&mut self, visit: Visit) -> Result<()> {
         self.batch.push(visit);
         if self.batch.len() < Self::BATCH {
+            return Ok(());
+        }
+        self.flush()
+    }
+
+    /// A file of so many bytes that was read.
+    fn send_read(&mut self, visit: Visit, bytes: u64) -> Result<()> {
+        self.read_bytes += bytes;
+        self.send(visit)?;
+        if self.read_bytes < Self::READ {
             return Ok(());
         }
         self.flush()
@@ -185,6 +210,7 @@ impl Visits<'_> {
 
     fn flush(&mut self) -> Result<()> {
         let batch = std::mem::take(&mut self.batch);
+        self.read_bytes = 0;
         // The builder of trees stops listening only when it has failed, and its error is the one to tell.
         let sent = self.builder.send(batch);
         sent.map_err(|_| self.writer.failure())
@@ -197,14 +223,14 @@ struct Known {
     is_no_database: bool,
 }
 
-/// The extended attributes of a file, and what is known of it.
+/// The extended attributes of a file, and what is known of it. An error if it is there no more.
 fn recognised(
     item: &Item,
     entry: &Entry,
     before: Option<&Node>,
     parent: &Parent<'_>,
     entries: &mut Entries,
-) -> (Vec<Attribute>, Option<Known>) {
+) -> io::Result<(Vec<Attribute>, Option<Known>)> {
     let known = before.and_then(|before| {
         let file = parent.unchanged(before, entry, item.size())?;
         let is_no_database = parent.is_no_database(before);
@@ -215,12 +241,13 @@ fn recognised(
         Some((parent.attributes(before), known))
     });
     match known {
-        Some((Some(attributes), known)) => (attributes.to_vec(), Some(known)),
+        Some((Some(attributes), known)) => Ok((attributes.to_vec(), Some(known))),
         // They are of what is under this name now.
         other => {
+            item.ensure_held()?;
             let attributes = entries.attributes(item);
             let known = other.map(|(_, known)| known);
-            (attributes, known.filter(|_| item.is_as_met()))
+            Ok((attributes, known.filter(|_| item.is_as_met())))
         }
     }
 }
@@ -336,13 +363,7 @@ fn read(
     writer: &Writer,
     monitor: &dyn Monitor,
 ) -> Result<Option<(Entry, PendingFile)>> {
-    let problem = |finding: String| {
-        monitor.problem(Problem {
-            item: crate::units::shown(path),
-            finding,
-            incomplete: true,
-        });
-    };
+    let problem = |finding: String| tell_unread(path, finding, monitor);
     let reader = match opened {
         Ok(reader) => reader,
         Err(cause) => {
@@ -371,6 +392,15 @@ fn read(
         problem(told(change, reader.length()));
     }
     Ok(Some((reader.entry(met), file)))
+}
+
+/// The snapshot lacks something of a file.
+fn tell_unread(path: &Path, finding: String, monitor: &dyn Monitor) {
+    monitor.problem(Problem {
+        item: crate::units::shown(path),
+        finding,
+        incomplete: true,
+    });
 }
 
 /// What a change means for what is stored.

@@ -21,7 +21,7 @@ use crate::monitor::{Monitor, Problem};
 use crate::repository::Repository;
 use crate::repository::index::Index;
 use crate::repository::pack::BlobKind;
-use crate::repository::snapshot::Snapshot;
+use crate::repository::snapshot::{Snapshot, SnapshotFile};
 use crate::repository::tree::{Content, Node};
 use crate::repository::tree_writer::StoredFile;
 use crate::source::files::{Entries, Item};
@@ -76,8 +76,7 @@ impl<'a> Parent<'a> {
             limit: snapshot.map_or(Timestamp::MIN, limit),
             ignore_inode: recognition.ignore_inode,
             is_ours,
-            // One that could not be read makes a snapshot incomplete.
-            has_attributes: is_ours && file.is_some_and(|file| !file.is_incomplete()),
+            has_attributes: is_ours && file.is_some_and(has_attributes),
         }
     }
 
@@ -153,6 +152,13 @@ impl<'a> Parent<'a> {
         descent.levels.push(root);
         descent
     }
+}
+
+/// Whether a snapshot has all attributes that we would see. One that could not be read makes it incomplete, unless somebody has taken
+/// the mark from it since; and some are shown to root alone.
+fn has_attributes(file: &SnapshotFile) -> bool {
+    let ours = rustix::process::getuid().as_raw();
+    !file.is_incomplete() && file.original.is_none() && file.uid == ours
 }
 
 /// Whether a file is what `then` was, by all that the file system says of it.

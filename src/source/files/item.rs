@@ -96,16 +96,28 @@ impl Item {
         Held::of(file)
     }
 
+    /// Opens it, unless it is open. All that is asked from here on is of what stands there now.
+    ///
+    /// # Errors
+    /// As the system reports them: it is gone, or no regular file any more.
+    pub fn ensure_held(&self) -> io::Result<()> {
+        self.held().map(drop)
+    }
+
     /// Whether what is open is what was met, and nothing was done to it since.
     #[must_use]
     pub fn is_as_met(&self) -> bool {
         self.opened().is_ok_and(|held| held.facts == self.facts)
     }
 
-    /// Whether another file was opened than was met.
+    /// Whether another file was opened than was met. Of several names, one that was changed meanwhile may be one: the number
+    /// of a file that is gone is given out again at once.
     #[must_use]
     pub fn is_another(&self) -> bool {
-        let is_another = |held: &Held| held.facts.identity != self.facts.identity;
+        let is_another = |held: &Held| {
+            held.facts.identity != self.facts.identity
+                || (self.facts.links > 1 && held.facts != self.facts)
+        };
         self.held.get().is_some_and(is_another)
     }
 

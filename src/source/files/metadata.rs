@@ -77,9 +77,8 @@ impl Entries {
 /// The extended attributes of an item, itself if it is a link, and whether there are any that could not be
 /// read.
 fn attributes(item: &Item) -> (Vec<Attribute>, bool) {
-    // What is gone by now is told by whoever reads it.
     let Ok(held) = item.held() else {
-        return (Vec::new(), false);
+        return (Vec::new(), true);
     };
     let path = item.real();
     let is_shown = |cause: &std::io::Error| {
