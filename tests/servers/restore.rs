@@ -100,17 +100,18 @@ fn what_is_in_the_way_is_told_before_anything_is_made() {
     database.run(&format!(
         "REASSIGN OWNED BY {role} TO postgres; DROP OWNED BY {role}; DROP ROLE {role}"
     ));
+    // Others make databases beside us.
     let databases = || -> i64 {
         server
             .connect(SUPERUSER, "postgres")
             .query_one(
-                "SELECT count(*) FROM pg_database WHERE datname LIKE 'till%'",
+                "SELECT count(*) FROM pg_database WHERE datname = 'needed' OR datname LIKE 'xxxx%'",
                 &[],
             )
             .unwrap()
             .get(0)
     };
-    let run = world.run(&["restore", "latest", "--database", "till"]);
+    let run = world.run(&["restore", "latest", "--database", "till", "--as", "needed"]);
     assert_eq!(run.code, 20, "{}", run.text());
     assert!(
         run.stderr.contains(&format!("\"{role}\"")),
@@ -126,10 +127,19 @@ fn what_is_in_the_way_is_told_before_anything_is_made() {
         &"x".repeat(64),
     ]);
     assert_eq!(run.code, 20, "{}", run.text());
-    let run = world.run(&["restore", "latest", "--database", "till", "--port", "9"]);
+    let run = world.run(&[
+        "restore",
+        "latest",
+        "--database",
+        "till",
+        "--as",
+        "needed",
+        "--port",
+        "9",
+    ]);
     assert_eq!(run.code, 20, "{}", run.text());
     assert!(run.stderr.contains("no connection"), "{}", run.stderr);
-    let run = world.run(&["restore", "latest", "--database", "other"]);
+    let run = world.run(&["restore", "latest", "--database", "other", "--as", "needed"]);
     assert_eq!(run.code, 13, "{}", run.text());
     assert!(
         run.stderr.contains("of servers it holds: till"),

@@ -14,8 +14,9 @@ use crate::durable::scratch::Scratch;
 use crate::monitor::{Monitor, go_on};
 use crate::units::shown;
 
-/// The user that it runs as where we are root: a server of PostgreSQL refuses to run as root.
-const USER: &str = "postgres";
+/// The user that it runs as where we are root: a server of PostgreSQL refuses to run as root. Not `postgres`, who owns the shop's own
+/// databases: what a dump has the server do (a function of a CHECK, a superuser's there) must not reach them.
+const USER: &str = "nobody";
 /// The role that it is ruled by.
 const ROLE: &str = "postgres";
 /// Longest path of a socket that the kernel takes, in bytes.
