@@ -150,7 +150,10 @@ pub fn read_all(
 }
 
 /// Cuts files as this repository has them cut.
-fn rabin(repository: &Repository) -> Result<Rabin> {
+///
+/// # Errors
+/// [`Error::Unsupported`] if its polynomial is none.
+pub fn rabin(repository: &Repository) -> Result<Rabin> {
     let polynomial = repository.config()?.polynomial();
     let polynomial = polynomial.map_err(|finding| Error::Unsupported {
         location: repository.location(),

@@ -175,15 +175,8 @@ pub fn capture_all(
     if options.servers.is_empty() {
         return Ok(Servers::default());
     }
-    let polynomial = repository
-        .config()?
-        .polynomial()
-        .map_err(|finding| Error::Unsupported {
-            location: repository.location(),
-            finding,
-        })?;
     let capture = Capture {
-        rabin: Rabin::new(polynomial),
+        rabin: super::files::rabin(repository)?,
         services: Services {
             disk: Arc::clone(&options.sqlite.disk),
             rng: Arc::clone(&options.sqlite.rng),

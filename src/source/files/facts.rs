@@ -84,7 +84,7 @@ impl Facts {
 }
 
 /// A time as the kernel gives it.
-pub fn time(seconds: i64, nanoseconds: i64) -> Timestamp {
+fn time(seconds: i64, nanoseconds: i64) -> Timestamp {
     let nanoseconds = i32::try_from(nanoseconds).unwrap_or(0);
     // A file system can hold times beyond the year 9999; nothing else can.
     Timestamp::new(seconds, nanoseconds).unwrap_or(if seconds < 0 {

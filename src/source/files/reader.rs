@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::facts::{Names, time};
+use super::facts::{Facts, Names};
 use crate::durable::Identity;
 use crate::entry::Entry;
 
@@ -100,16 +100,16 @@ impl FileReader {
     /// The entry of the same file, as it was met, as it was when it was opened.
     #[must_use]
     pub fn entry(&self, met: Entry) -> Entry {
-        let before = &self.before;
-        let owner = if (met.owner.uid, met.owner.gid) == (before.uid(), before.gid()) {
+        let before = Facts::of(&self.before);
+        let owner = if (met.owner.uid, met.owner.gid) == (before.uid, before.gid) {
             met.owner
         } else {
-            Names::default().owner(before.uid(), before.gid())
+            Names::default().owner(before.uid, before.gid)
         };
         Entry {
-            mode: before.mode() & 0o7777,
-            modified: time(before.mtime(), before.mtime_nsec()),
-            changed: time(before.ctime(), before.ctime_nsec()),
+            mode: before.mode & 0o7777,
+            modified: before.modified,
+            changed: before.changed,
             owner,
             ..met
         }
